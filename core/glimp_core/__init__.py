@@ -1,0 +1,74 @@
+"""Glimp: a small and a large language model write one chain of thought, decided by glimpsing one token."""
+
+from importlib.metadata import version
+
+from glimp_core.completion import Completion, Summary, Usage
+from glimp_core.config import RouterConfig
+from glimp_core.context import Context
+from glimp_core.engine import Engine, Glimpser
+from glimp_core.errors import (
+    Cancelled,
+    ConfigError,
+    ContextOverflowError,
+    EngineError,
+    EngineTimeoutError,
+    GlimpError,
+    ModelLoadError,
+    RemoteEngineError,
+    UnsupportedSchemaError,
+)
+from glimp_core.events import Delta, Event, Finish, Routed, Start
+from glimp_core.policy import AlwaysLarge, AlwaysSmall, EntropyThreshold, Policy, RandomRate
+from glimp_core.router import GlimpRouter
+from glimp_core.types import (
+    Decision,
+    Glimpse,
+    InvalidToolCall,
+    ModelUsage,
+    Request,
+    SamplingParams,
+    Step,
+    ToolCall,
+    ToolCallDelta,
+)
+
+__version__ = version("glimp")
+
+__all__ = [
+    "AlwaysLarge",
+    "AlwaysSmall",
+    "Cancelled",
+    "Completion",
+    "ConfigError",
+    "Context",
+    "ContextOverflowError",
+    "Decision",
+    "Delta",
+    "Engine",
+    "EngineError",
+    "EngineTimeoutError",
+    "EntropyThreshold",
+    "Event",
+    "Finish",
+    "GlimpError",
+    "GlimpRouter",
+    "Glimpse",
+    "Glimpser",
+    "InvalidToolCall",
+    "ModelLoadError",
+    "ModelUsage",
+    "Policy",
+    "RandomRate",
+    "RemoteEngineError",
+    "Request",
+    "Routed",
+    "RouterConfig",
+    "SamplingParams",
+    "Start",
+    "Step",
+    "Summary",
+    "ToolCall",
+    "ToolCallDelta",
+    "UnsupportedSchemaError",
+    "Usage",
+]

@@ -1,0 +1,60 @@
+"""From a blocking iterator to an async one: the one bridge that the adapters' async methods cross."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+_END = object()
+
+
+async def stream_in_thread(make: Callable[[threading.Event], Iterator[T]]) -> AsyncIterator[T]:
+    """Run `make(cancelled)` in a thread of its own and yield its items as they come.
+
+    Leaving the loop in any way (break, `aclose`, task cancel, timeout) sets `cancelled` at once, which
+    stops the models within a token. An exception of the iterator is raised here.
+    """
+    loop, items, cancelled = asyncio.get_running_loop(), asyncio.Queue[object](), threading.Event()
+    worker = threading.Thread(target=_pump, args=(make, cancelled, loop, items), name="glimp-stream", daemon=True)
+    worker.start()
+    try:
+        while (item := await items.get()) is not _END:
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item  # type: ignore[misc]
+    finally:
+        cancelled.set()
+
+
+class _Failure:
+    def __init__(self, error: BaseException):
+        self.error = error
+
+
+def _pump(
+    make: Callable[[threading.Event], Iterator[T]],
+    cancelled: threading.Event,
+    loop: asyncio.AbstractEventLoop,
+    items: "asyncio.Queue[object]",
+) -> None:
+    def put(item: object) -> None:
+        try:
+            loop.call_soon_threadsafe(items.put_nowait, item)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            cancelled.set()
+
+    iterator = None
+    try:
+        iterator = make(cancelled)
+        for item in iterator:
+            put(item)
+            if cancelled.is_set():
+                break
+        put(_END)
+    except BaseException as error:
+        put(_Failure(error))
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()

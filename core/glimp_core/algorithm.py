@@ -1,0 +1,27 @@
+"""GlimpRouter, Algorithm 1 (Zeng et al., arXiv 2601.05110): glimpse at each step's first token, then delegate or intervene."""
+
+from collections.abc import Iterator
+
+from glimp_core.chain import Chain
+from glimp_core.engine import Engine, Glimpser
+from glimp_core.events import Event, Routed
+from glimp_core.policy import Policy
+from glimp_core.types import Writer
+from glimp_core.writing import Clock, write_step
+
+
+def route(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Iterator[Event]:
+    """Write one reply with two models; yields its events and leaves its steps in `chain`.
+
+    The small model glimpses at the first token of each step. Where it is certain it goes on and writes
+    the step (delegate); where it is not, the large model does (intervene). One model writes the answer.
+    """
+    engines: dict[Writer, Engine] = {"small": small, "large": large}
+    while chain.routed:
+        clock = Clock()
+        glimpse = clock.time(small.glimpse, chain.context, chain.config.entropy)
+        decision = policy.decide(glimpse, chain.steps)
+        yield Routed(len(chain.steps), glimpse, decision)
+        yield from write_step(chain, engines[decision.writer], decision.writer, clock, glimpse.entropy)
+    if not chain.complete:
+        yield from write_step(chain, engines[chain.answer_by], chain.answer_by, Clock())

@@ -1,0 +1,97 @@
+"""The state of one reply while it is written: its steps, its phase and what is left of its budgets."""
+
+from glimp_core.config import RouterConfig
+from glimp_core.context import Context, Span, ThinkingClosed
+from glimp_core.plan import Plan
+from glimp_core.steps import in_circles
+from glimp_core.stopping import StopMatcher
+from glimp_core.types import FinishReason, GenerationParams, Phase, SamplingParams, Step, ThinkingEnd, Writer
+
+
+class Chain:
+    """Grows by whole steps. `routed` while the next step is to be glimpsed at, `complete` when all is said."""
+
+    def __init__(self, context: Context, plan: Plan, config: RouterConfig, sampling: SamplingParams):
+        self.context = context
+        self.plan = plan
+        self.config = config
+        self.sampling = sampling
+        self.stop = StopMatcher(sampling.stop)
+        self.steps: list[Step] = []
+        self.phase: Phase = plan.first_phase
+        self.thinking_end: ThinkingEnd | None = None
+        self.complete = False
+        self.tool_calls = False
+        self._visible = plan.first_phase != "thinking"
+        self._left = {"thinking": plan.reasoning_tokens, "inline": plan.answer_tokens, "answer": plan.answer_tokens}
+
+    @property
+    def routed(self) -> bool:
+        """Whether the next step has its writer chosen by a glimpse."""
+        return not self.complete and (self.phase != "answer" or self.config.answer_by == "routed")
+
+    @property
+    def answer_by(self) -> Writer:
+        """Who writes the answer when it is not routed."""
+        return "small" if self.config.answer_by == "small" else "large"
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Why the reply is over: "length" only when the answer itself was cut."""
+        if self.tool_calls:
+            return "tool_calls"
+        return "length" if not self.steps or self.steps[-1].end == "length" else "stop"
+
+    def params(self) -> GenerationParams:
+        """Say how the next step is to be written."""
+        left = self._left[self.phase]
+        limit = min(left, self.config.max_step_tokens) if self.routed else left
+        return GenerationParams(self.phase, limit, self.routed, self.sampling, index=len(self.steps))
+
+    def show(self, text: str) -> str:
+        """Return what may be shown of the next written text.
+
+        Stop strings apply to the visible reply alone; the blank lines that part it from the thinking
+        belong to neither.
+        """
+        if self.phase == "thinking":
+            return text
+        if not self._visible:
+            text = text.lstrip("\n")
+            self._visible = bool(text)
+        return self.stop.push(text)
+
+    def append(self, step: Step, written: str, token_ids: tuple[int, ...], vocabulary: str) -> None:
+        """Take a finished step with all that was written of it, and settle what follows."""
+        self.steps.append(step)
+        self.context.append(Span(written, token_ids, vocabulary))
+        self._left[self.phase] -= step.tokens
+        if self.phase == "thinking":
+            self._after_thinking(step)
+        else:
+            self._after_visible(step)
+
+    def _after_thinking(self, step: Step) -> None:
+        self.thinking_end = self._ending(step)
+        if self.thinking_end:
+            self.context.append(ThinkingClosed(written=self.thinking_end == "close"))
+            self.phase = "answer"
+
+    def _after_visible(self, step: Step) -> None:
+        ending = self._ending(step)
+        self.complete = step.end in ("eos", "stop") or self._left[self.phase] <= 0 or not self.routed
+        if self.phase == "inline":
+            self.thinking_end = ending
+            if ending == "repetition" and not self.complete:  # the large model finishes what went in circles
+                self._left["answer"] = self._left["inline"]
+                self.phase = "answer"
+        elif ending == "repetition":
+            self.complete = True
+
+    def _ending(self, step: Step) -> ThinkingEnd | None:
+        if step.end in ("close", "eos"):
+            return "close" if step.end == "close" else "eos"
+        if self._left[self.phase] <= 0:
+            return "budget"
+        texts = [earlier.text for earlier in self.steps if earlier.phase == self.phase]
+        return "repetition" if in_circles(texts) else None

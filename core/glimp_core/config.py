@@ -1,0 +1,49 @@
+"""How a pair reasons: what is routed, how it is measured, and how far it may go."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from glimp_core.context import Reasoning
+from glimp_core.errors import ConfigError, unknown_name
+from glimp_core.types import Entropy
+
+AnswerBy = Literal["large", "small", "routed"]
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """The settings of a router that are not its policy.
+
+    - `reasoning`: "auto" routes the thinking of a pair that thinks and lets the large model write all
+      for a pair that does not; "inline" routes the visible reply; "off" switches thinking off.
+    - `answer_by`: who writes what follows the thinking.
+    - `entropy`: the quantity a glimpse measures; `intervene_on_tie` makes H = tau an intervention.
+    - `max_step_tokens`, `max_reasoning_tokens`, `max_answer_tokens`: the budgets, in tokens.
+
+    Raises `ConfigError` on values that cannot work.
+    """
+
+    reasoning: Reasoning = "auto"
+    answer_by: AnswerBy = "large"
+    entropy: Entropy = "full"
+    intervene_on_tie: bool = False
+    max_step_tokens: int = 512
+    max_reasoning_tokens: int = 8192
+    max_answer_tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        for name, choices in (("reasoning", Reasoning), ("answer_by", AnswerBy), ("entropy", Entropy)):
+            if getattr(self, name) not in get_args(choices):
+                raise unknown_name(name, str(getattr(self, name)), get_args(choices))
+        for name in ("max_step_tokens", "max_reasoning_tokens", "max_answer_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)!r} cannot work: it must be 1 or more")
+
+    @classmethod
+    def paper_code(cls) -> "RouterConfig":
+        """Return the settings that repeat the authors' code: entropy of the top 20, `>=` for the tie.
+
+        Their code draws the first token anew after a greedy glimpse; here a glimpse never draws, so the
+        first token is drawn once, from the same law.
+        """
+        return cls(entropy="top20", intervene_on_tie=True)

@@ -1,0 +1,70 @@
+"""One request as the engines see it: what was asked, and the chain that has been written so far."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+from glimp_core.types import Request
+
+Reasoning = Literal["auto", "inline", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Text that a model wrote into the chain, with its ids in that model's `vocabulary`.
+
+    The ids hold neither an end-of-sequence token nor the closing think tag.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    vocabulary: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingClosed:
+    """The end of the thinking in a chain: `written` by a model, or set by the router."""
+
+    written: bool
+
+
+class Context:
+    """A request and its growing chain; used by one thread at a time and closed when the request is over.
+
+    `notes` is the engines' private memory of the request (rendered prompt, cache lease), one entry an
+    engine. `cancelled` may be set from any thread and stops the engines within a token.
+    """
+
+    def __init__(self, request: Request, reasoning: Reasoning = "auto", cancelled: threading.Event | None = None):
+        self.request = request
+        self.reasoning: Reasoning = reasoning
+        self.cancelled = cancelled or threading.Event()
+        self.chain: list[Span | ThinkingClosed] = []
+        self.notes: dict[object, Any] = {}
+        self._on_close: list[Callable[[], None]] = []
+
+    @property
+    def text(self) -> str:
+        """The whole chain as it was written, reasoning and answer."""
+        return "".join(link.text for link in self.chain if isinstance(link, Span))
+
+    def append(self, link: Span | ThinkingClosed) -> None:
+        """Make the chain one link longer."""
+        self.chain.append(link)
+
+    def on_close(self, release: Callable[[], None]) -> None:
+        """Have `release` called when the request is over, however it ends."""
+        self._on_close.append(release)
+
+    def __enter__(self) -> "Context":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for release in reversed(self._on_close):
+            release()
+        self._on_close.clear()
+        self.notes.clear()

@@ -1,0 +1,49 @@
+"""What a model must be able to do for Glimp. Capabilities are types: only a Glimpser can be the small model."""
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+from glimp_core.context import Context
+from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A model that can continue a context.
+
+    `vocabulary` names the table from ids to bytes: spans of an equal vocabulary are passed on as ids,
+    others as text. Methods may be called from any thread and raise `EngineError`, `Cancelled` (the
+    context was cancelled) or `ModelLoadError` (the first use loads the weights).
+    """
+
+    @property
+    def name(self) -> str:
+        """The model's name as the user gave it."""
+        ...
+
+    @property
+    def vocabulary(self) -> str:
+        """The identity of the table from token ids to bytes."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """The context window in tokens, known without loading weights."""
+        ...
+
+    def prepare(self, context: Context) -> Prompt:
+        """Render the request and tell its size and where thinking stands, without any forward."""
+        ...
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        """Continue the context; the last chunk has an `end`. Closing the iterator stops the model."""
+        ...
+
+
+@runtime_checkable
+class Glimpser(Engine, Protocol):
+    """An engine that can show the distribution of the next token."""
+
+    def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
+        """Measure the first token that would follow the context; the context stays as it is."""
+        ...

@@ -1,0 +1,61 @@
+"""Every error Glimp raises.
+
+GlimpError (a ValueError)
+├── ConfigError              an option, a threshold, a pair or a request that cannot work
+├── ModelLoadError           a model that cannot be found, read, or used in its role
+├── ContextOverflowError     a prompt that leaves no room in a model's context window
+├── UnsupportedSchemaError   a JSON schema keyword the grammar cannot enforce
+├── EngineError              an engine failed while it ran
+│   ├── RemoteEngineError    a server refused, broke off or answered nonsense
+│   └── EngineTimeoutError   an engine did not answer in time
+└── Cancelled                the caller stopped the request
+
+A message says what is wrong, shows the value, and says what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class GlimpError(ValueError):
+    """Anything that Glimp raises on purpose."""
+
+
+class ConfigError(GlimpError):
+    """An option, a threshold, a pair or a request that cannot work."""
+
+
+class ModelLoadError(GlimpError):
+    """A model that cannot be found, read, or used in its role."""
+
+
+class ContextOverflowError(GlimpError):
+    """A prompt that leaves no room in a model's context window."""
+
+
+class UnsupportedSchemaError(GlimpError):
+    """A JSON schema keyword the grammar cannot enforce."""
+
+
+class EngineError(GlimpError):
+    """An engine failed while it ran."""
+
+
+class RemoteEngineError(EngineError):
+    """A server refused, broke off or answered nonsense."""
+
+
+class EngineTimeoutError(EngineError):
+    """An engine did not answer in time."""
+
+
+class Cancelled(GlimpError):
+    """The caller stopped the request."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for a name that is not one of `known`, with the nearest one suggested."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names)}"
+    return ConfigError(f"unknown {what} {name!r}: {hint}")

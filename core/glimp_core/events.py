@@ -1,0 +1,53 @@
+"""What `GlimpRouter.stream` yields, in order: one Start, then for every step a Routed, its Deltas and a
+Step (the answer has no Routed and may hold ToolCallDeltas), and one Finish. The completion, the trace and
+every figure are folds of these."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from glimp_core.types import Decision, FinishReason, Glimpse, Phase, Step, ThinkingEnd, ToolCallDelta, Writer
+
+Mode = Literal["thinking", "inline", "large_only", "off"]
+"""What the pair does: routes a chain of thought, routes the visible reply, leaves the whole reply
+to one model because it does not think, or answers with thinking switched off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A request begins: the mode that was settled, the size of the prompt, and remarks the user should see."""
+
+    mode: Mode
+    prompt_tokens: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """The small model glimpsed at step `index`, and the policy chose its writer."""
+
+    index: int
+    glimpse: Glimpse
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of text. Deltas joined are the reasoning and the answer, to the letter."""
+
+    index: int
+    phase: Phase
+    engine: Writer
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A request is done. `thinking_end` says what ended the routed steps, where there were any."""
+
+    finish_reason: FinishReason
+    thinking_end: ThinkingEnd | None
+    seconds: float
+
+
+Event: TypeAlias = Start | Routed | Delta | ToolCallDelta | Step | Finish

@@ -1,0 +1,137 @@
+"""GlimpRouter: a pair of models that answers as one."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from time import perf_counter
+from typing import Any
+
+from glimp_core.algorithm import route
+from glimp_core.chain import Chain
+from glimp_core.completion import Completion
+from glimp_core.config import RouterConfig
+from glimp_core.context import Context
+from glimp_core.engine import Engine, Glimpser
+from glimp_core.errors import ConfigError
+from glimp_core.events import Event, Finish, Start
+from glimp_core.plan import settle
+from glimp_core.policy import EntropyThreshold, Policy
+from glimp_core.types import Message, Request, SamplingParams
+
+
+class GlimpRouter:
+    """Answers chat requests with a small and a large model, deciding step by step who writes.
+
+    May be called from any number of threads. Raises `ConfigError` for an engine that cannot serve its
+    role, or a policy that measures another entropy than `config` names.
+    """
+
+    def __init__(
+        self,
+        small: Glimpser,
+        large: Engine,
+        policy: Policy | None = None,
+        config: RouterConfig | None = None,
+        sampling: SamplingParams | None = None,
+    ):
+        self.config = config or RouterConfig()
+        self.policy = self._checked(policy or EntropyThreshold.of(1.0, self.config))
+        self.sampling = sampling or SamplingParams()
+        self.small = small
+        self.large = large
+        if not isinstance(small, Glimpser):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"{small!r} cannot be the small model: it has no glimpse() of the next token")
+
+    def __repr__(self) -> str:
+        return f"GlimpRouter(small={self.small.name!r}, large={self.large.name!r}, policy={self.policy!r})"
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        small: Any,
+        large: Any,
+        policy: Policy | None = None,
+        config: RouterConfig | None = None,
+        sampling: SamplingParams | None = None,
+        **options: Any,
+    ) -> "GlimpRouter":
+        """Make a router of two models, named or loaded; weights load at the first request.
+
+        `small` and `large` are a Hugging Face id, a folder, a `.gguf` file, a `(model, tokenizer)` pair, an
+        engine, or "glimp-tiny-small" and "glimp-tiny-large". `options` (`dtype`, `device`, `device_map`,
+        `quantization_config`, `attn_implementation`, `revision`) go to both. Raises `ConfigError` for an
+        unknown option.
+        """
+        from glimp_core.local import engine_from  # the composition root: the one place that reaches for torch
+
+        return cls(engine_from(small, **options), engine_from(large, **options), policy, config, sampling)
+
+    def generate(self, messages: Sequence[Message] | str, **options: Any) -> Completion:
+        """Answer once; takes what `stream` takes and folds its events."""
+        return Completion.fold(self.stream(messages, **options))
+
+    def stream(
+        self,
+        messages: Sequence[Message] | str,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        parallel_tool_calls: bool = True,
+        response_format: Mapping[str, Any] | None = None,
+        sampling: SamplingParams | None = None,
+        policy: Policy | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[Event]:
+        """Answer step by step; closing the iterator, or setting `cancelled`, stops the models within a token.
+
+        The request is checked at once, the models start with the first event asked for. Raises
+        `ConfigError`, `ContextOverflowError`, `ModelLoadError`, `EngineError`, `Cancelled`.
+        """
+        request = self._request(
+            messages,
+            sampling,
+            tools=tuple(tools or ()),
+            tool_choice=tool_choice,
+            parallel_tool_calls=parallel_tool_calls,
+            response_format=response_format,
+            chat_template_kwargs=chat_template_kwargs or {},
+        )
+        chosen = self._checked(policy) if policy else self.policy
+        return self._run(request, chosen, cancelled or threading.Event())
+
+    def count_tokens(self, messages: Sequence[Message] | str, tools: Sequence[Mapping[str, Any]] | None = None) -> int:
+        """Return the size of a prompt in the large model's tokens, template and tools included."""
+        with Context(self._request(messages, None, tools=tuple(tools or ())), self.config.reasoning) as context:
+            return self.large.prepare(context).tokens
+
+    @property
+    def window(self) -> int:
+        """The context window of the pair, in tokens: the smaller of the two."""
+        return min(self.small.window, self.large.window)
+
+    def _request(self, messages: Sequence[Message] | str, sampling: SamplingParams | None, **demands: Any) -> Request:
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        return Request(tuple(messages), sampling=(sampling or SamplingParams()).over(self.sampling), **demands)
+
+    def _run(self, request: Request, policy: Policy, cancelled: threading.Event) -> Iterator[Event]:
+        started = perf_counter()
+        with Context(request, self.config.reasoning, cancelled) as context:
+            small, large = self.small.prepare(context), self.large.prepare(context)
+            plan = settle(small, large, self.config, request.sampling.max_tokens)
+            chain = Chain(context, plan, self.config, request.sampling)
+            yield Start(plan.mode, large.tokens, plan.notes)
+            with closing(route(chain, self.small, self.large, policy)) as events:  # type: ignore[type-var]
+                yield from events
+            yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started)
+
+    def _checked(self, policy: Policy) -> Policy:
+        """Refuse a threshold on another entropy than the one this router measures."""
+        definition = getattr(policy, "entropy", self.config.entropy)
+        if definition != self.config.entropy:
+            raise ConfigError(
+                f"the policy's threshold is for entropy {definition!r} but the router measures "
+                f"{self.config.entropy!r}: use EntropyThreshold.of(threshold, config)"
+            )
+        return policy

@@ -1,0 +1,121 @@
+"""A scripted engine: no weights, no torch, every word and every entropy said beforehand.
+
+    small = ScriptedEngine(steps=["Two and two.\\n\\n", "Four.</think>"], entropies=[0.1, 2.0])
+
+It goes through the same door as a real model, so that code on top of Glimp can be tested with it.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from glimp_core.context import Context, Span
+from glimp_core.errors import Cancelled
+from glimp_core.types import (
+    Chunk,
+    Entropy,
+    GenerationParams,
+    Glimpse,
+    ModelUsage,
+    Prompt,
+    Request,
+    StepEnd,
+    ThinkingStyle,
+    ToolCall,
+    ToolCallDelta,
+)
+
+Reply = str | Sequence[ToolCall]
+
+CLOSE = "</think>"
+
+
+class ScriptedEngine:
+    """Writes `steps` one a call, then `answer`; glimpses show `entropies` in turn, the last one again and again.
+
+    A script belongs to a request: each request starts it anew, and the n-th step of a chain is `steps[n]`
+    whichever engine wrote the earlier ones. A step that ends in "</think>" closes the thinking; a step
+    beyond the script closes it at once. `answer` is a text, tool calls, or a function of the request that
+    returns either. Every character is a token. `history` holds (call, chain text). `error` is raised in
+    place of the token number `error_at` of a call.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[str] = (),
+        answer: Reply | Callable[[Request], Reply] = "Done.",
+        entropies: Sequence[float] = (0.0,),
+        thinking: ThinkingStyle = "open",
+        window: int = 32_768,
+        name: str = "scripted",
+        error: Exception | None = None,
+        error_at: int = 0,
+    ):
+        self.name = name
+        self.vocabulary = "characters"
+        self.window = window
+        self.history: list[tuple[str, str]] = []
+        self._steps, self._answer, self._entropies = tuple(steps), answer, tuple(entropies)
+        self._thinking: ThinkingStyle = thinking
+        self._error, self._error_at = error, error_at
+        self._lock = threading.Lock()
+
+    def prepare(self, context: Context) -> Prompt:
+        """Count the characters of the messages and tools."""
+        texts = [str(message.get("content") or "") for message in context.request.messages]
+        tokens = sum(map(len, texts)) + sum(len(json.dumps(tool)) for tool in context.request.tools)
+        closed = context.reasoning == "off" and self._thinking != "none"
+        return Prompt(tokens, self.window, "closed" if closed else self._thinking)
+
+    def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
+        """Show the scripted entropy of the next step."""
+        index = self._note("glimpse", context)
+        entropy = self._entropies[min(index, len(self._entropies) - 1)]
+        return Glimpse(entropy, definition, text=self._step(index)[:1], usage=ModelUsage(glimpses=1))
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        """Write the next step or the answer, a character a chunk."""
+        text, end, calls = self._script(context, params)
+        written = min(len(text), params.max_tokens)
+        for at, character in enumerate(text[:written]):
+            if context.cancelled.is_set():
+                raise Cancelled("the request was cancelled")
+            if self._error and at == self._error_at:
+                raise self._error
+            yield Chunk(character, (ord(character),), ModelUsage(forwards=at + 1, decode_tokens=at + 1))
+        usage = ModelUsage(forwards=written, decode_tokens=written)
+        for index, call in enumerate(calls):
+            yield from (replace(chunk, usage=usage) for chunk in _tool_call_chunks(index, call))
+        if written < len(text):
+            yield Chunk("", (), usage, "length")
+        else:
+            yield Chunk("", (0,) if end in ("close", "eos") else (), usage, end)
+
+    def _script(self, context: Context, params: GenerationParams) -> tuple[str, StepEnd, Sequence[ToolCall]]:
+        """What the next call writes: its text, what ends it, and tool calls."""
+        index = self._note("generate", context)
+        if params.phase == "answer" or not params.stepwise:
+            reply = self._answer(context.request) if callable(self._answer) else self._answer
+            return (reply, "eos", ()) if isinstance(reply, str) else ("", "eos", reply)
+        text, last = self._step(index), index >= len(self._steps)
+        if params.phase == "thinking":
+            return text.removesuffix(CLOSE), "close" if last or text.endswith(CLOSE) else "break", ()
+        return text, "eos" if last else "break", ()
+
+    def _note(self, call: str, context: Context) -> int:
+        """Remember a call; returns the number of steps already in the chain."""
+        with self._lock:
+            self.history.append((call, context.text))
+        return sum(isinstance(link, Span) for link in context.chain)
+
+    def _step(self, index: int) -> str:
+        return self._steps[index] if index < len(self._steps) else ""
+
+
+def _tool_call_chunks(index: int, call: ToolCall) -> Iterator[Chunk]:
+    arguments = json.dumps(call.arguments, ensure_ascii=False)
+    yield Chunk("", tool_call=ToolCallDelta(index, call.id, call.name))
+    for character in arguments:
+        yield Chunk("", (ord(character),), tool_call=ToolCallDelta(index, arguments=character))
+    yield Chunk("", tool_call=ToolCallDelta(index, call=call))

@@ -1,0 +1,232 @@
+"""The values that travel through Glimp: what is asked, what an engine says, what happened.
+
+All of them are frozen and free of torch. Counts are tokens, durations are seconds, entropies are nats.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+from glimp_core.errors import ConfigError
+
+Message: TypeAlias = Mapping[str, Any]
+"""One chat message, OpenAI-shaped: `role`, `content`, and where they apply `name`, `tool_calls`,
+`tool_call_id` and `reasoning_content`."""
+
+Writer = Literal["small", "large"]
+Phase = Literal["thinking", "inline", "answer"]
+"""What a step is part of: the chain of thought, a visible reply that is routed, or the answer."""
+
+ThinkingStyle = Literal["open", "closed", "tagged", "none"]
+"""How a rendered prompt stands to thinking: inside an open tag, past a closed one, before a tag
+that the model itself would write, or with a model that has no such tag."""
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+StepEnd = Literal["break", "close", "eos", "length", "stop"]
+"""What ended one engine call: a paragraph break, the closing think tag, an end-of-sequence token,
+the token limit, or a stop string."""
+
+ThinkingEnd = Literal["close", "eos", "budget", "repetition"]
+"""What ended the routed steps: the models themselves (`close`, `eos`), the token budget, or a chain
+that went in circles."""
+
+Entropy = Literal["full", "top20"]
+"""Which quantity an entropy is: of the whole vocabulary, or of the 20 likeliest tokens renormalised."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to draw tokens; `None` leaves a field to the router, then to the model's generation_config.
+
+    `max_tokens` bounds the answer, not the thinking. `temperature=0` is greedy. A `seed` makes
+    sampling deterministic, whatever else runs beside it. Raises `ConfigError` on impossible values.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        object.__setattr__(self, "stop", tuple(text for text in stop if text))
+        _require(self.temperature is None or self.temperature >= 0, "temperature", self.temperature, "0 or more")
+        _require(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "over 0 and at most 1")
+        _require(self.top_k is None or self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
+        _require(self.max_tokens is None or self.max_tokens > 0, "max_tokens", self.max_tokens, "1 or more")
+
+    def over(self, below: "SamplingParams") -> "SamplingParams":
+        """Return these parameters with the unset ones taken from `below`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return SamplingParams(**{k: getattr(below, k) if v in (None, ()) else v for k, v in values.items()})
+
+
+def _require(fine: bool, name: str, value: object, rule: str) -> None:
+    if not fine:
+        raise ConfigError(f"{name}={value!r} cannot work: it must be {rule}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to the pair: messages, and what is demanded of the reply."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    parallel_tool_calls: bool = True
+    response_format: Mapping[str, Any] | None = None
+    sampling: SamplingParams = SamplingParams()
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise ConfigError("messages is empty: pass at least one message with a role and a content")
+        for message in self.messages:
+            if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):  # pyright: ignore
+                raise ConfigError(f"a message must be a dict with a 'role' and a 'content', got {message!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What an engine makes of a request: its size in this model's tokens, and where thinking stands."""
+
+    tokens: int
+    window: int
+    thinking: ThinkingStyle
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsage:
+    """What one model did: forwards, tokens by kind and seconds by part. Adds up with `+`.
+
+    `prefill_tokens` were read, `decode_tokens` were written one forward each (or verified together,
+    when `drafted_tokens` were proposed), `cached_tokens` of the prompt were found in the cache.
+    """
+
+    forwards: int = 0
+    glimpses: int = 0
+    cached_tokens: int = 0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time inside this model's forwards and sampling."""
+        return self.prefill_seconds + self.decode_seconds
+
+    def __add__(self, other: "ModelUsage") -> "ModelUsage":
+        return ModelUsage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """The small model's view of one step's first token: `entropy` in nats, of which `definition`.
+
+    `text` is the likeliest first token, with its `probability`; `margin` is its lead over the second.
+    """
+
+    entropy: float
+    definition: Entropy = "full"
+    text: str = ""
+    probability: float = 0.0
+    margin: float = 0.0
+    usage: ModelUsage = ModelUsage()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a policy makes of a glimpse: who writes the step, and why in a few words."""
+
+    intervene: bool
+    reason: str = ""
+
+    @property
+    def writer(self) -> Writer:
+        """The model that writes the step."""
+        return "large" if self.intervene else "small"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationParams:
+    """What one engine call writes: one step (`stepwise`, up to a paragraph break) or all that is left."""
+
+    phase: Phase
+    max_tokens: int
+    stepwise: bool = True
+    sampling: SamplingParams = SamplingParams()
+    index: int = 0
+    """The number of this step in its request: part of the seed, so that every step has its own draws."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of an offered tool, with its arguments decoded."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidToolCall:
+    """What was meant as a tool call and cannot be one: its raw `arguments`, and the `error` in words."""
+
+    id: str
+    name: str
+    arguments: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of tool call number `index` of a reply.
+
+    The first piece has the `id` and the `name`, the following ones fragments of the `arguments` as JSON text,
+    the last one the finished `call`.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    call: ToolCall | InvalidToolCall | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of text with the ids that spell it, and what the call has used so far.
+
+    The last chunk of a call says what `end`ed it. Ids of control tokens come with no text, and so do
+    those of a tool call, whose pieces are in `tool_call`.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    usage: ModelUsage = ModelUsage()
+    end: StepEnd | None = None
+    tool_call: ToolCallDelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One finished step: the routed steps and, last, the answer. `tokens` counts every id written."""
+
+    index: int
+    phase: Phase
+    engine: Writer
+    text: str
+    tokens: int
+    seconds: float
+    end: StepEnd
+    entropy: float | None = None
+    usage: ModelUsage = ModelUsage()
+
+
+History: TypeAlias = Sequence[Step]
+"""The steps written so far in this request, oldest first."""

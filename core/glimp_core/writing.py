@@ -1,0 +1,89 @@
+"""One engine call seen from the chain: its chunks become deltas, and together one step."""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from time import perf_counter
+from typing import ParamSpec, TypeVar
+
+from glimp_core.chain import Chain
+from glimp_core.engine import Engine
+from glimp_core.errors import EngineError
+from glimp_core.events import Delta, Event
+from glimp_core.types import Chunk, ModelUsage, Step, StepEnd, Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Clock:
+    """Counts the seconds spent waiting for engines, and not those of whoever reads the events."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def time(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make one call and count its time."""
+        started = perf_counter()
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self.seconds += perf_counter() - started
+
+
+def write_step(
+    chain: Chain, engine: Engine, writer: Writer, clock: Clock, entropy: float | None = None
+) -> Iterator[Event]:
+    """Have one engine write one step and append it to the chain; yields its deltas, then the step."""
+    params, draft = chain.params(), Draft(chain)
+    for chunk in _until_stopped(engine.generate(chain.context, params), chain, clock):
+        if (text := draft.add(chunk)) or chunk.token_ids:
+            yield Delta(params.index, params.phase, writer, text, chunk.token_ids)
+        if chunk.tool_call:
+            chain.tool_calls |= chunk.tool_call.call is not None
+            yield chunk.tool_call
+    if draft.end is None:
+        raise EngineError(f"engine {engine.name!r} broke off without saying why: its last chunk has no end")
+    step = Step(
+        index=params.index, phase=params.phase, engine=writer, text=draft.text, tokens=draft.tokens,
+        seconds=clock.seconds, end=draft.end, entropy=entropy, usage=draft.usage,
+    )  # fmt: skip
+    chain.append(step, draft.written, tuple(draft.token_ids), engine.vocabulary)
+    if chain.complete and (rest := chain.stop.flush()):
+        yield Delta(params.index, params.phase, writer, rest, ())
+        step = chain.steps[-1] = replace(step, text=step.text + rest)
+    yield step
+
+
+def _until_stopped(chunks: Iterator[Chunk], chain: Chain, clock: Clock) -> Iterator[Chunk]:
+    """Pass chunks on until a stop string is found; the engine is stopped on every way out."""
+    try:
+        while not chain.stop.matched and (chunk := clock.time(next, chunks, None)) is not None:
+            yield chunk
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()
+
+
+class Draft:
+    """A step while it is written: `written` is what the model wrote, `text` what is shown of it."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self.written = ""
+        self.text = ""
+        self.token_ids: list[int] = []
+        self.tokens = 0
+        self.usage = ModelUsage()
+        self.end: StepEnd | None = None
+
+    def add(self, chunk: Chunk) -> str:
+        """Take a chunk and return the text to show."""
+        self.written += chunk.text
+        self.tokens += len(chunk.token_ids)
+        self.usage = chunk.usage
+        if chunk.end not in ("close", "eos"):  # those come with the one control id that ended the call
+            self.token_ids += chunk.token_ids
+        shown = self._chain.show(chunk.text)
+        self.end = "stop" if self._chain.stop.matched else chunk.end
+        self.text += shown
+        return shown

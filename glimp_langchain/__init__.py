@@ -1,0 +1,1 @@
+"""ChatGlimp: a pair of models as one LangChain chat model."""

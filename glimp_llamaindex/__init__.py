@@ -1,0 +1,1 @@
+"""GlimpLLM: a pair of models as one LlamaIndex LLM."""
