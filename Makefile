@@ -1,0 +1,43 @@
+# One verb each. Everything is installed into .venv, once, and again only when what is to be installed changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench train-tiny clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup: $(READY) ## make .venv with Glimp, its extras and the tools (needs python3 >= 3.10)
+
+demo: $(READY) ## watch the bundled pair share one chain of thought
+	@$(BIN)/glimp demo $(ARGS)
+
+test: $(READY) ## run the tests (ARGS="-k name" goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## lint, formatting, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## small alone, large alone and the pair, on held-out problems
+	@$(BIN)/python examples/benchmarks/tiny_pair.py $(ARGS)
+
+train-tiny: $(READY) ## train the bundled pair anew (hours)
+	$(BIN)/python examples/tiny_pair/train.py $(ARGS)
+
+clean: ## remove .venv and everything that was built or cached
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml .ci/constraints.txt
+	@echo "Setting up $(VENV). The first time this loads PyTorch and takes some minutes."
+	@$(PYTHON) -c 'import sys; sys.exit("Glimp needs Python 3.10 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable ".[all]" --group dev
+	@touch $@
