@@ -13,7 +13,7 @@ class Engine(Protocol):
 
     `vocabulary` names the table from ids to bytes: spans of an equal vocabulary are passed on as ids,
     others as text. Methods may be called from any thread and raise `EngineError`, `Cancelled` (the
-    context was cancelled) or `ModelLoadError` (the first use loads the weights).
+    context was cancelled) or `ModelLoadError`.
     """
 
     @property
@@ -31,8 +31,12 @@ class Engine(Protocol):
         """The context window in tokens, known without loading weights."""
         ...
 
+    def load(self) -> None:
+        """Make sure that the model is ready to run; the first call may take long."""
+        ...
+
     def prepare(self, context: Context) -> Prompt:
-        """Render the request and tell its size and where thinking stands, without any forward."""
+        """Render the request and tell its size and where thinking stands, without weights."""
         ...
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:

@@ -23,7 +23,7 @@ class Plan:
     @property
     def first_phase(self) -> Phase:
         """The phase that the reply starts with."""
-        return self.mode if self.mode in ("thinking", "inline") else "answer"  # type: ignore[return-value]
+        return self.mode if self.mode == "thinking" or self.mode == "inline" else "answer"
 
 
 def settle(small: Prompt, large: Prompt, config: RouterConfig, max_tokens: int | None = None) -> Plan:
@@ -46,7 +46,7 @@ def settle(small: Prompt, large: Prompt, config: RouterConfig, max_tokens: int |
 def _mode(small: Prompt, large: Prompt, config: RouterConfig) -> Mode:
     if config.reasoning != "auto":
         return config.reasoning
-    thinking = [prompt.thinking in ("open", "tagged") for prompt in (small, large)]
+    thinking = [prompt.thinking == "open" for prompt in (small, large)]
     if all(thinking):
         return "thinking"
     if any(thinking):

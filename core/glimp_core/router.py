@@ -105,6 +105,11 @@ class GlimpRouter:
         with Context(self._request(messages, None, tools=tuple(tools or ())), self.config.reasoning) as context:
             return self.large.prepare(context).tokens
 
+    def load(self) -> None:
+        """Load the weights of both models now, rather than at the first request."""
+        self.small.load()
+        self.large.load()
+
     @property
     def window(self) -> int:
         """The context window of the pair, in tokens: the smaller of the two."""
@@ -116,10 +121,11 @@ class GlimpRouter:
         return Request(tuple(messages), sampling=(sampling or SamplingParams()).over(self.sampling), **demands)
 
     def _run(self, request: Request, policy: Policy, cancelled: threading.Event) -> Iterator[Event]:
-        started = perf_counter()
         with Context(request, self.config.reasoning, cancelled) as context:
             small, large = self.small.prepare(context), self.large.prepare(context)
             plan = settle(small, large, self.config, request.sampling.max_tokens)
+            self.load()
+            started = perf_counter()
             chain = Chain(context, plan, self.config, request.sampling)
             yield Start(plan.mode, large.tokens, plan.notes)
             with closing(route(chain, self.small, self.large, policy)) as events:  # type: ignore[type-var]

@@ -1,6 +1,6 @@
-"""A scripted engine: no weights, no torch, every word and every entropy said beforehand.
+r"""A scripted engine: no weights, no torch, every word and every entropy said beforehand.
 
-    small = ScriptedEngine(steps=["Two and two.\\n\\n", "Four.</think>"], entropies=[0.1, 2.0])
+    small = ScriptedEngine(steps=["Two and two.\n\n", "Four.</think>"], entropies=[0.1, 2.0])
 
 It goes through the same door as a real model, so that code on top of Glimp can be tested with it.
 """
@@ -60,6 +60,9 @@ class ScriptedEngine:
         self._thinking: ThinkingStyle = thinking
         self._error, self._error_at = error, error_at
         self._lock = threading.Lock()
+
+    def load(self) -> None:
+        """Nothing to load."""
 
     def prepare(self, context: Context) -> Prompt:
         """Count the characters of the messages and tools."""

@@ -17,9 +17,9 @@ Writer = Literal["small", "large"]
 Phase = Literal["thinking", "inline", "answer"]
 """What a step is part of: the chain of thought, a visible reply that is routed, or the answer."""
 
-ThinkingStyle = Literal["open", "closed", "tagged", "none"]
-"""How a rendered prompt stands to thinking: inside an open tag, past a closed one, before a tag
-that the model itself would write, or with a model that has no such tag."""
+ThinkingStyle = Literal["open", "closed", "none"]
+"""How a rendered prompt stands to thinking: it ends inside an open tag, past a closed one, or the
+model has no such tag."""
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 StepEnd = Literal["break", "close", "eos", "length", "stop"]
@@ -84,7 +84,7 @@ class Request:
         if not self.messages:
             raise ConfigError("messages is empty: pass at least one message with a role and a content")
         for message in self.messages:
-            if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):  # pyright: ignore
+            if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
                 raise ConfigError(f"a message must be a dict with a 'role' and a 'content', got {message!r}")
 
 
@@ -101,8 +101,8 @@ class Prompt:
 class ModelUsage:
     """What one model did: forwards, tokens by kind and seconds by part. Adds up with `+`.
 
-    `prefill_tokens` were read, `decode_tokens` were written one forward each (or verified together,
-    when `drafted_tokens` were proposed), `cached_tokens` of the prompt were found in the cache.
+    `prefill_tokens` were read in chunks, `decode_tokens` one a forward; `drafted_tokens` were proposed by the
+    other model and `accepted_tokens` of them kept; `cached_tokens` of the prompt were found in the cache.
     """
 
     forwards: int = 0

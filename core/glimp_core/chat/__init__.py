@@ -1,0 +1,1 @@
+"""Between messages and tokens: templates, vocabularies, tool calls, grammars. No torch; tokenizers are passed in."""

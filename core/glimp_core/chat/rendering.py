@@ -1,0 +1,97 @@
+"""From a request to the ids of a prompt, by the model's own template, and to the ids of the chain after it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.context import Context, Span, ThinkingClosed
+from glimp_core.errors import ConfigError, ModelLoadError
+from glimp_core.types import ThinkingStyle
+
+TAIL = 8
+"""The think tag that a prompt ends with, if any, is among its last ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPrompt:
+    """The ids of a prompt, and whether it ends inside the thinking."""
+
+    token_ids: list[int]
+    thinking: ThinkingStyle
+
+
+class Renderer:
+    """Renders the requests of one model. Content can never become a control token: it is sanitised."""
+
+    def __init__(self, tokenizer: Any, vocabulary: Vocabulary, name: str):
+        if not getattr(tokenizer, "chat_template", None):
+            raise ModelLoadError(f"{name!r} has no chat template: choose an instruct or reasoning model")
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._name = name
+
+    def prompt(self, context: Context) -> RenderedPrompt:
+        """Render a request up to where the model goes on. Raises `ConfigError` where the template refuses it."""
+        options = dict(context.request.chat_template_kwargs)
+        think = self._vocabulary.think
+        if think and context.reasoning != "auto":
+            options.setdefault("enable_thinking", False)
+        ids = self._apply(context, options)
+        style = self._style(ids)
+        if think and style != "closed":
+            if context.reasoning != "auto":
+                return RenderedPrompt(self._closed(ids, style), "closed")
+            if style == "none" and self._thinks_by_itself(context, options):
+                return RenderedPrompt([*ids, think.open_id, *self._vocabulary.encode("\n")], "open")
+        return RenderedPrompt(ids, style)
+
+    def link(self, link: Span | ThinkingClosed, before: str) -> list[int]:
+        """Return the ids of one link of the chain in this vocabulary; `before` is the text it follows."""
+        if isinstance(link, Span):
+            return (
+                list(link.token_ids) if link.vocabulary == self._vocabulary.key else self._vocabulary.encode(link.text)
+            )
+        assert self._vocabulary.think, "a chain of thought was closed for a model without think tags"
+        close = [self._vocabulary.think.close_id]
+        if link.written:
+            return close
+        newline = [] if before.endswith("\n") else self._vocabulary.encode("\n")
+        return newline + close + self._vocabulary.encode("\n\n")
+
+    def _apply(self, context: Context, options: dict[str, Any]) -> list[int]:
+        request = context.request
+        try:
+            ids = self._tokenizer.apply_chat_template(
+                [dict(message) for message in request.messages],
+                tools=[dict(tool) for tool in request.tools] or None,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+                sanitize_control_tokens=True,
+                **options,
+            )
+        except Exception as error:
+            roles = ", ".join(str(message["role"]) for message in request.messages)
+            raise ConfigError(f"the chat template of {self._name!r} refuses the roles [{roles}]: {error}") from error
+        return list(ids)
+
+    def _style(self, ids: list[int]) -> ThinkingStyle:
+        think = self._vocabulary.think
+        tags = [i for i in ids[-TAIL:] if think and i in (think.open_id, think.close_id)]
+        if not think or not tags:
+            return "none"
+        return "open" if tags[-1] == think.open_id else "closed"
+
+    def _thinks_by_itself(self, context: Context, options: dict[str, Any]) -> bool:
+        """Whether thinking is what the template leaves to the model: it can be switched off, and was not."""
+        if "enable_thinking" in options:
+            return bool(options["enable_thinking"])
+        return self._style(self._apply(context, {**options, "enable_thinking": False})) == "closed"
+
+    def _closed(self, ids: list[int], style: ThinkingStyle) -> list[int]:
+        """End a prompt with an empty thinking block."""
+        think, encode = self._vocabulary.think, self._vocabulary.encode
+        assert think
+        if style == "open":
+            return [*ids, *encode("\n"), think.close_id, *encode("\n\n")]
+        return ids

@@ -1,0 +1,120 @@
+"""A tokenizer seen as a table from token ids to bytes: what steps, streaming and the hand-over between models need."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from glimp_core.errors import ModelLoadError
+
+THINK_TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+"""The pairs of tags that models think in, where both are tokens of the vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkTags:
+    """The ids that open and close the thinking."""
+
+    open_id: int
+    close_id: int
+
+
+class Vocabulary:
+    """The ids of one tokenizer as bytes. `pieces[id]` is None for a control token, which has no text.
+
+    Takes a transformers tokenizer with a `tokenizers` backend. Raises `ModelLoadError` for any other.
+    """
+
+    def __init__(self, tokenizer: Any):
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise ModelLoadError(f"{type(tokenizer).__name__} has no fast tokenizer behind it, which Glimp needs")
+        spec = json.loads(backend.to_str())
+        self.pieces = _pieces(spec, backend.get_vocab(with_added_tokens=True))
+        self.think = self._find_think_tags(backend)
+        if self.think:  # a tag is structure, also where the tokenizer calls it text
+            self.pieces[self.think.open_id] = self.pieces[self.think.close_id] = None
+        self._encoder = _plain_encoder(type(backend), spec)
+        self._lead = self._leading_ids()
+
+    @cached_property
+    def key(self) -> str:
+        """The identity of the table: equal for tokenizers whose ids mean the same bytes."""
+        digest = hashlib.sha256()
+        for piece in self.pieces:
+            digest.update(b"\xff" if piece is None else len(piece).to_bytes(4, "big") + piece)
+        return digest.hexdigest()[:16]
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text, in which nothing is ever taken for a control token."""
+        ids: list[int] = self._encoder.encode(self._prefix + text, add_special_tokens=False).ids
+        return ids[len(self._lead) :]
+
+    def decode(self, token_ids: Sequence[int]) -> bytes:
+        """Return the bytes that some ids spell, control tokens left out."""
+        return b"".join(self.pieces[i] or b"" for i in token_ids)
+
+    def _find_think_tags(self, backend: Any) -> ThinkTags | None:
+        added = {token.content for token in backend.get_added_tokens_decoder().values()}
+        for opening, closing in THINK_TAGS:
+            if opening in added and closing in added:
+                return ThinkTags(backend.token_to_id(opening), backend.token_to_id(closing))
+        return None
+
+    def _leading_ids(self) -> list[int]:
+        """Ids to cut from every encoding: tokenizers that put a space before a text get a newline to put it before."""
+        self._prefix, self._lead = "", []
+        if self.decode(self.encode("So")) == b"So":
+            return []
+        lead = self.encode("\n")
+        self._prefix = "\n"
+        return lead
+
+
+def _plain_encoder(kind: Any, spec: dict[str, Any]) -> Any:
+    """A copy of the backend without added tokens, so that content can never become one."""
+    model = spec["model"]
+    kept = [token for token in spec["added_tokens"] if token["content"] == model.get("unk_token")]
+    return kind.from_str(json.dumps({**spec, "added_tokens": kept, "post_processor": None, "truncation": None}))
+
+
+def _pieces(spec: dict[str, Any], vocab: dict[str, int]) -> list[bytes | None]:
+    decoder = json.dumps(spec.get("decoder"))
+    if "ByteFallback" in decoder or "Metaspace" in decoder:
+        spell = _spell_sentencepiece
+    elif "ByteLevel" in decoder:
+        spell = _spell_byte_level
+    else:
+        raise ModelLoadError(f"this tokenizer's decoder is not one Glimp can read bytes from: {decoder[:200]}")
+    table: list[bytes | None] = [b""] * (max(vocab.values()) + 1)
+    for token, token_id in vocab.items():
+        table[token_id] = spell(token)
+    for token in spec["added_tokens"]:
+        text = token["content"].replace("\u2581", " ") if spell is _spell_sentencepiece else token["content"]
+        table[token["id"]] = None if token["special"] else text.encode()
+    return table
+
+
+def _spell_sentencepiece(token: str) -> bytes:
+    byte = re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token)
+    return bytes([int(byte[1], 16)]) if byte else token.replace("\u2581", " ").encode()
+
+
+def _spell_byte_level(token: str) -> bytes:
+    try:
+        return bytes(_BYTE_OF[character] for character in token)
+    except KeyError:
+        return token.encode()
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """GPT-2's alphabet: printable bytes stand for themselves, the others for the characters from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+_BYTE_OF = _byte_level_alphabet()

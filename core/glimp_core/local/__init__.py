@@ -1,0 +1,6 @@
+"""Engines on transformers, in this process: the only place in Glimp that imports torch."""
+
+from glimp_core.local.engine import LocalEngine
+from glimp_core.local.registry import engine_from
+
+__all__ = ["LocalEngine", "engine_from"]

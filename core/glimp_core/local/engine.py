@@ -1,0 +1,147 @@
+"""LocalEngine: a transformers model in this process, as a Glimpser."""
+
+import threading
+from collections.abc import Generator, Iterator
+from functools import cached_property
+from typing import Any
+
+from glimp_core.chat.rendering import Renderer
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.context import Context
+from glimp_core.errors import ContextOverflowError
+from glimp_core.local.conversation import Conversation
+from glimp_core.local.loading import ModelSource, context_window, load_config, load_model, load_tokenizer, stop_ids
+from glimp_core.local.meter import Meter
+from glimp_core.local.owner import Job, Owner
+from glimp_core.local.pool import SessionPool
+from glimp_core.local.sampling import Law, Sampler, entropy, top_two
+from glimp_core.local.session import Forward, KVSession
+from glimp_core.local.writer import write
+from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
+
+MAX_CACHED_TOKENS = 16_384
+"""How many tokens finished requests may leave in the cache of one model."""
+
+
+class LocalEngine:
+    """Runs one causal language model. Weights load with `load()` or the first call that needs them.
+
+    Requests may come from any number of threads; their forwards take turns in the thread that owns the
+    model. Raises `ModelLoadError` for a model that cannot be read or cannot serve.
+    """
+
+    def __init__(self, source: ModelSource, max_cached_tokens: int = MAX_CACHED_TOKENS):
+        self.source = source
+        self._owner = Owner(source.name)
+        self._max_cached_tokens = max_cached_tokens
+        self._loading = threading.Lock()
+
+    @classmethod
+    def from_pretrained(cls, name: str, **options: Any) -> "LocalEngine":
+        """Name a Hugging Face id, a local folder, a `.gguf` file or a bundled model; see `ModelSource` for options."""
+        return cls(ModelSource.of(name, **options))
+
+    def __repr__(self) -> str:
+        return f"LocalEngine({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The model's name as it was given."""
+        return self.source.name
+
+    @property
+    def vocabulary(self) -> str:
+        """The identity of the tokenizer's table from ids to bytes."""
+        return self._vocabulary.key
+
+    @cached_property
+    def window(self) -> int:
+        """The context window in tokens, from the model's config."""
+        return context_window(load_config(self.source))
+
+    def load(self) -> None:
+        """Load the weights, unless they are there."""
+        with self._loading:
+            self._model  # noqa: B018
+
+    def prepare(self, context: Context) -> Prompt:
+        """Render the request with the model's template; needs the tokenizer only."""
+        prompt = self._conversation(context).prompt
+        return Prompt(len(prompt.token_ids), self.window, prompt.thinking)
+
+    def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
+        """Measure the first token that would follow; the logits are kept for whoever writes it."""
+        (glimpse,) = self._run(context, lambda job: self._glimpse(job, context, definition))
+        return glimpse  # type: ignore[no-any-return]
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        """Continue the context, token by token."""
+        yield from self._run(context, lambda job: self._generate(job, context, params))
+
+    def _run(self, context: Context, work: Any) -> Iterator[Any]:
+        self.load()
+        return self._owner.submit(Job(work, context.cancelled.is_set)).results()
+
+    def _glimpse(self, job: Job, context: Context, definition: Entropy) -> Generator[Forward, None, None]:
+        meter = Meter(glimpses=1)
+        session = yield from self._synced(context, meter)
+        assert session.logits is not None
+        with meter.decoding():
+            logits = session.logits[-1]
+            token_id, probability, margin = top_two(logits)
+            measured = entropy(logits, definition)
+        text = (self._vocabulary.pieces[token_id] or b"").decode(errors="replace")
+        job.put(Glimpse(measured, definition, text, probability, margin, meter.usage()))
+
+    def _generate(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
+        meter = Meter()
+        session = yield from self._synced(context, meter)
+        room = self.window - len(session.token_ids)
+        law = Law.of(params.sampling, self._model.generation_config)
+        sampler = Sampler(law, params.sampling.seed, params.index, self._model.device)
+        yield from write(job, session, sampler, self._vocabulary, self._stop_ids, params, room, meter)
+
+    def _synced(self, context: Context, meter: Meter) -> Generator[Forward, None, KVSession]:
+        """Bring this request's session up to its chain: the catch-up after steps that the other model wrote."""
+        conversation = self._conversation(context)
+        token_ids = conversation.token_ids()
+        if len(token_ids) >= self.window:
+            raise ContextOverflowError(
+                f"the chain has {len(token_ids)} tokens and {self.name!r} a window of {self.window}: "
+                "lower max_reasoning_tokens or shorten the prompt"
+            )
+        session = conversation.session(self._pool)
+        cached = yield from meter.forwards(session.sync(token_ids))
+        if conversation.cached_tokens is None:
+            conversation.cached_tokens = meter.cached_tokens = min(cached, len(conversation.prompt.token_ids))
+        return session
+
+    def _conversation(self, context: Context) -> Conversation:
+        if self not in context.notes:
+            context.notes[self] = Conversation(context, self._renderer)
+        conversation: Conversation = context.notes[self]
+        return conversation
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self.source)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self._tokenizer)
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self._tokenizer, self._vocabulary, self.name)
+
+    @cached_property
+    def _model(self) -> Any:
+        return load_model(self.source)
+
+    @cached_property
+    def _pool(self) -> SessionPool:
+        return SessionPool(lambda: KVSession(self._model), self._max_cached_tokens)
+
+    @cached_property
+    def _stop_ids(self) -> frozenset[int]:
+        return stop_ids(self._model.generation_config, self._tokenizer)

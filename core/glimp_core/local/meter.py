@@ -1,0 +1,63 @@
+"""What one engine call does, counted: forwards, tokens, seconds."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TypeVar
+
+from glimp_core.local.session import Forward
+from glimp_core.types import ModelUsage
+
+T = TypeVar("T")
+
+
+class Meter:
+    """Counts what one engine call does. A forward of one token is decoding, of many prefill."""
+
+    def __init__(self, glimpses: int = 0) -> None:
+        self.cached_tokens = 0
+        self._glimpses = glimpses
+        self._forwards = self._prefill_tokens = self._decode_tokens = 0
+        self._prefill_seconds = self._decode_seconds = 0.0
+
+    def forwards(self, needed: Generator[Forward, None, T]) -> Generator[Forward, None, T]:
+        """Pass forwards on to whoever runs them, and count them."""
+        try:
+            while True:
+                forward = next(needed)
+                yield forward
+                self.add(forward)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            needed.close()
+
+    def add(self, forward: Forward) -> None:
+        """Count one forward that was run."""
+        self._forwards += 1
+        if len(forward.token_ids) == 1:
+            self._decode_tokens += 1
+            self._decode_seconds += forward.seconds
+        else:
+            self._prefill_tokens += len(forward.token_ids)
+            self._prefill_seconds += forward.seconds
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Count the time of what is done with logits; on a GPU that is where a forward is waited for."""
+        started = perf_counter()
+        yield
+        self._decode_seconds += perf_counter() - started
+
+    def usage(self) -> ModelUsage:
+        """Return the counts so far."""
+        return ModelUsage(
+            forwards=self._forwards,
+            glimpses=self._glimpses,
+            cached_tokens=self.cached_tokens,
+            prefill_tokens=self._prefill_tokens,
+            decode_tokens=self._decode_tokens,
+            prefill_seconds=self._prefill_seconds,
+            decode_seconds=self._decode_seconds,
+        )

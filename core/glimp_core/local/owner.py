@@ -1,0 +1,132 @@
+"""The thread that owns a model. Every torch call of an engine happens here, whoever asks for it."""
+
+import atexit
+import threading
+import weakref
+from collections.abc import Callable, Generator, Iterator
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import torch
+
+from glimp_core.errors import Cancelled
+from glimp_core.local.session import Forward
+
+IDLE_SECONDS = 5.0
+"""A thread without work ends after this time; the next job starts another."""
+
+_END = object()
+
+
+class Job:
+    """Work for the owner thread: a generator of forwards, which leaves its results in `results`."""
+
+    def __init__(self, work: Callable[["Job"], Generator[Forward, None, None]], cancelled: Callable[[], bool]):
+        self._items: SimpleQueue[Any] = SimpleQueue()
+        self._cancelled = cancelled
+        self._closed = False
+        self.work = work(self)
+
+    def put(self, item: Any) -> None:
+        """Hand a result to the caller."""
+        self._items.put(item)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Tell the caller that nothing more will come, or why."""
+        self.work.close()
+        self._items.put(_END if error is None else error)
+
+    def check(self) -> None:
+        """Raise `Cancelled` when nobody wants the results any more."""
+        if self._closed or self._cancelled():
+            raise Cancelled("the request was cancelled")
+
+    def results(self) -> Iterator[Any]:
+        """Yield results as they come; leaving the loop stops the work before its next forward."""
+        try:
+            while (item := self._items.get()) is not _END:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            self._closed = True
+
+
+class Owner:
+    """Runs the jobs of one model, a forward of each in turn, in a thread that lives while there is work."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._waiting: SimpleQueue[Job | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        _owners.add(self)
+
+    def submit(self, job: Job) -> Job:
+        """Queue a job; its forwards start as soon as the thread gets to it."""
+        with self._lock:
+            self._waiting.put(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name=f"glimp {self._name}", daemon=True)
+                self._thread.start()
+        return job
+
+    def stop(self) -> None:
+        """Cancel everything and wait for the thread; for the end of the process."""
+        self._stopping = True
+        self._waiting.put(None)
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    @torch.inference_mode()
+    def _serve(self) -> None:
+        active: list[Job] = []
+        while not self._stopping:
+            active += self._arrivals(wait=not active)
+            if not active and self._retired():
+                return
+            active = [job for job in active if self._advance(job)]
+        for job in active:
+            job.end(Cancelled("the process is ending"))
+
+    def _arrivals(self, wait: bool) -> list[Job]:
+        """Take what waits; with nothing else to do, wait for it."""
+        jobs: list[Job | None] = []
+        try:
+            if wait:
+                jobs.append(self._waiting.get(timeout=IDLE_SECONDS))
+            while True:
+                jobs.append(self._waiting.get_nowait())
+        except Empty:
+            return [job for job in jobs if job]
+
+    def _retired(self) -> bool:
+        with self._lock:
+            if not self._waiting.empty():
+                return False
+            self._thread = None
+            return True
+
+    def _advance(self, job: Job) -> bool:
+        """Run one forward of a job; False when it is over."""
+        try:
+            job.check()
+            next(job.work).run()
+        except StopIteration:
+            job.end()
+        except BaseException as error:  # the caller gets it, and the thread goes on with the next job
+            job.end(error)
+        else:
+            return True
+        return False
+
+
+_owners: "weakref.WeakSet[Owner]" = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_owners() -> None:
+    """End the threads before the interpreter goes: a daemon inside torch would bring it down."""
+    for owner in list(_owners):
+        owner.stop()

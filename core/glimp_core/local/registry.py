@@ -1,0 +1,35 @@
+"""One engine per model in a process: whoever names the same model the same way shares its weights."""
+
+import threading
+from typing import Any
+from weakref import WeakValueDictionary
+
+from glimp_core.engine import Engine
+from glimp_core.errors import ConfigError
+from glimp_core.local.engine import LocalEngine
+from glimp_core.local.loading import ModelSource
+
+_engines: "WeakValueDictionary[tuple[Any, ...], LocalEngine]" = WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def engine_from(what: Any, **options: Any) -> Any:
+    """Return the engine of a name, a path, a `(model, tokenizer)` pair, or an engine itself.
+
+    Options that are None are left out. Raises `ConfigError` for anything else.
+    """
+    if isinstance(what, Engine):
+        return what
+    if not isinstance(what, (str, tuple)) and not hasattr(what, "__fspath__"):
+        raise ConfigError(f"{what!r} is no model: give a name, a path, a (model, tokenizer) pair or an engine")
+    source = ModelSource.of(what, **{name: value for name, value in options.items() if value is not None})
+    key = (
+        source.name,
+        *map(id, source.loaded or ()),
+        *((name, repr(source.options[name])) for name in sorted(source.options)),
+    )
+    with _lock:
+        engine = _engines.get(key)
+        if engine is None:
+            engine = _engines[key] = LocalEngine(source)
+        return engine

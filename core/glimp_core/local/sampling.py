@@ -1,0 +1,96 @@
+"""From logits to a token, and to what a glimpse shows."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from glimp_core.types import Entropy, SamplingParams
+
+CANDIDATES = 64
+"""Top-p looks at this many tokens first: sorting a whole vocabulary costs a third of a forward."""
+
+
+def entropy(logits: torch.Tensor, definition: Entropy = "full") -> float:
+    """Return the entropy in nats of float32 logits [vocabulary]: exact, or of the top 20 renormalised."""
+    if definition == "top20":
+        logits = logits.topk(min(20, logits.shape[-1])).values
+    log_probabilities = torch.log_softmax(logits, -1)
+    return float(torch.special.entr(log_probabilities.exp()).sum())
+
+
+def top_two(logits: torch.Tensor) -> tuple[int, float, float]:
+    """Return the likeliest token, its probability, and its lead over the second."""
+    values, ids = logits.topk(2)
+    first, second = (values - logits.logsumexp(-1)).exp().tolist()
+    return int(ids[0]), first, first - second
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """The distribution that tokens are drawn from: temperature first, then top-k, then top-p."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+
+    @classmethod
+    def of(cls, params: SamplingParams, defaults: Any) -> "Law":
+        """Take what the request leaves open from a model's generation_config."""
+        greedy = not getattr(defaults, "do_sample", False)
+        chosen = {
+            name: _first(getattr(params, name), None if greedy else getattr(defaults, name, None), neutral)
+            for name, neutral in (("temperature", 0.0 if greedy else 1.0), ("top_p", 1.0), ("top_k", 0))
+        }
+        return cls(float(chosen["temperature"]), float(chosen["top_p"]), int(chosen["top_k"]))
+
+
+class Sampler:
+    """Draws tokens by one law; with a seed the draws of step `index` depend on nothing else."""
+
+    def __init__(self, law: Law, seed: int | None, index: int, device: torch.device):
+        self.law = law
+        self._generator = torch.Generator(device)
+        if seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed((seed * 1_000_003 + index) % 2**63)
+
+    def draw(self, logits: torch.Tensor) -> int:
+        """Draw one id from float32 logits [vocabulary]."""
+        if self.law.temperature == 0:
+            return int(logits.argmax())
+        probabilities, ids = self.distribution(logits)
+        drawn = int(torch.multinomial(probabilities, 1, generator=self._generator))
+        return drawn if ids is None else int(ids[drawn])
+
+    def distribution(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the probabilities of the tokens that may be drawn, and their ids (None: all, in order)."""
+        scaled = logits / self.law.temperature
+        if not self.law.top_k and self.law.top_p >= 1:
+            return scaled.softmax(-1), None
+        values, ids = self._likeliest(scaled)
+        probabilities = values.softmax(-1)
+        if self.law.top_p < 1:
+            total = values.logsumexp(-1) if self.law.top_k else scaled.logsumexp(-1)
+            before = (values - total).exp().cumsum(-1) - (values - total).exp()
+            probabilities = probabilities * (before < self.law.top_p)
+        return probabilities, ids
+
+    def _likeliest(self, scaled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens that can pass top-k and top-p, likeliest first; a full sort only where few do not suffice."""
+        size = scaled.shape[-1]
+        if self.law.top_k:
+            return scaled.topk(min(self.law.top_k, size))
+        count = min(CANDIDATES, size)
+        while True:
+            values, ids = scaled.topk(count)
+            kept = float((values.logsumexp(-1) - scaled.logsumexp(-1)).exp())
+            if kept >= self.law.top_p or count == size:
+                return values, ids
+            count = min(count * 16, size)
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None and not (isinstance(value, float) and math.isnan(value)))

@@ -1,0 +1,123 @@
+"""One model's KV cache and the token ids it holds. `sync` is the only way in, and the whole cache story."""
+
+import inspect
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from glimp_core.local.cache import Snapshot, make_cache, rollback_kind
+
+CHUNK = 512
+"""A long prefill is fed in pieces of this many tokens, so that it can be cancelled and shared with others."""
+
+SNAPSHOTS = 4
+"""How many states of a recurrent cache are kept to go back to."""
+
+
+@dataclass(slots=True)
+class Forward:
+    """A forward that a session needs: `token_ids` to feed, logits of the last `keep` positions wanted."""
+
+    session: "KVSession"
+    token_ids: Sequence[int]
+    keep: int = 1
+    seconds: float = 0.0
+
+    def run(self) -> None:
+        """Do it, and note how long it took."""
+        started = perf_counter()
+        self.session.feed(self.token_ids, self.keep)
+        self.seconds = perf_counter() - started
+
+
+class KVSession:
+    """Holds the keys and values of `token_ids`, and float32 `logits` [keep, vocabulary] of the last forward."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        self.cache = make_cache(model)
+        self.token_ids: list[int] = []
+        self.logits: torch.Tensor | None = None
+        self._rollback = rollback_kind(model)
+        self._snapshots: list[Snapshot] = []
+        parameters = inspect.signature(model.forward).parameters
+        self._cache_name = "past_key_values" if "past_key_values" in parameters else "cache_params"
+        self._keeps_logits = "logits_to_keep" in parameters
+
+    def sync(self, token_ids: Sequence[int], keep: int = 1) -> Generator[Forward, None, int]:
+        """Make the cache hold exactly `token_ids`; returns how many of them it held already.
+
+        Yields the forwards it needs, none where the logits wanted are still there. Whoever drives the
+        generator runs them: at once, or together with those of other sessions.
+        """
+        shared = common_prefix(self.token_ids, token_ids)
+        if shared == len(self.token_ids) == len(token_ids) and self.logits is not None and keep <= len(self.logits):
+            self.logits = self.logits[-keep:]
+            return shared
+        self.trim(max(0, min(shared, len(token_ids) - keep)))
+        shared = len(self.token_ids)
+        rest = token_ids[shared:]
+        while len(rest) > CHUNK + keep:
+            yield Forward(self, rest[:CHUNK])
+            rest = rest[CHUNK:]
+        yield Forward(self, rest, keep)
+        if self._rollback == "snapshot" and len(token_ids) - shared > 1:
+            self._snapshots = [*self._snapshots[1 - SNAPSHOTS :], Snapshot(self.cache, len(token_ids))]
+        return shared
+
+    def feed(self, token_ids: Sequence[int], keep: int = 1) -> None:
+        """Run one forward over new tokens."""
+        options: dict[str, Any] = {self._cache_name: self.cache, "use_cache": True}
+        if self._keeps_logits:
+            options["logits_to_keep"] = keep
+        try:
+            output = self.model(input_ids=torch.tensor([list(token_ids)], device=self.model.device), **options)
+        except BaseException:
+            self._repair()
+            raise
+        self.logits = output.logits[0, -keep:].float()
+        self.token_ids.extend(token_ids)
+
+    def trim(self, length: int) -> None:
+        """Forget all after the first `length` tokens; a cache that cannot be cut may forget more."""
+        if length >= len(self.token_ids):
+            return
+        self.logits = None
+        if self._rollback == "crop":
+            del self.token_ids[length:]
+            self._even_out()
+            return
+        self._snapshots = [saved for saved in self._snapshots if saved.length <= length]
+        if self._snapshots:
+            self._snapshots[-1].restore(self.cache)
+            del self.token_ids[self._snapshots[-1].length :]
+        else:
+            self._reset()
+
+    def _repair(self) -> None:
+        """After a forward that broke off, early layers hold more than late ones."""
+        self.logits = None
+        if self._rollback == "crop":
+            self._even_out()
+        else:
+            self._reset()
+
+    def _even_out(self) -> None:
+        layers: list[Any] = self.cache.layers
+        for layer in layers:
+            layer.crop(len(self.token_ids) - layer.get_seq_length())
+
+    def _reset(self) -> None:
+        self.cache, self.token_ids, self._snapshots = make_cache(self.model), [], []
+
+
+def common_prefix(held: Sequence[int], wanted: Sequence[int]) -> int:
+    """Return how many ids two lists share at their start."""
+    shared = min(len(held), len(wanted))
+    if held[:shared] == wanted[:shared]:  # compared at C speed, scanned only where they differ
+        return shared
+    return next(i for i, (a, b) in enumerate(zip(held, wanted, strict=False)) if a != b)
