@@ -4,7 +4,6 @@ import os
 import random
 import socket
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,9 +31,8 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _seeds() -> Iterator[None]:
+def _seeds() -> None:
     """Random numbers are the same in every run and in any order of the tests."""
     random.seed(0)
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
-    yield

@@ -37,10 +37,10 @@ class Chain:
 
     @property
     def finish_reason(self) -> FinishReason:
-        """Why the reply is over: "length" only when the answer itself was cut."""
+        """Why the reply is over: "length" only when the answer itself was cut, be it at a paragraph break."""
         if self.tool_calls:
             return "tool_calls"
-        return "length" if not self.steps or self.steps[-1].end == "length" else "stop"
+        return "length" if not self.steps or self.steps[-1].end in ("length", "break") else "stop"
 
     def params(self) -> GenerationParams:
         """Say how the next step is to be written."""

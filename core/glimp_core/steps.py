@@ -43,4 +43,4 @@ def in_circles(texts: Sequence[str]) -> bool:
     (True, True, False)
     """
     tail = [text.strip() for text in texts[-4:]]
-    return tail[-2:-1] == tail[-1:] or (len(tail) == 4 and tail[:2] == tail[2:])
+    return (len(tail) > 1 and tail[-2] == tail[-1]) or (len(tail) == 4 and tail[:2] == tail[2:])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 class StopMatcher:
-    """Holds text back while it may still become a stop string, and cuts at the first one that does.
+    """Holds text back while it may still become a stop string, and cuts at the first one to be complete.
 
     >>> matcher = StopMatcher(["END"])
     >>> [matcher.push(text) for text in ("a E", "NO", " EN", "D b")], matcher.matched
@@ -19,9 +19,9 @@ class StopMatcher:
     def push(self, text: str) -> str:
         """Take the next text and return what may go out now."""
         self._held += text
-        found = [(at, stop) for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stop if (at := self._held.find(stop)) >= 0]
         if found:
-            at, self.matched = min(found)
+            _, at, self.matched = min(found)
             return self._release(at, drop=True)
         return self._release(len(self._held) - self._pending())
 

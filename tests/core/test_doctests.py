@@ -1,0 +1,16 @@
+"""The examples in the docstrings of the pure modules are true."""
+
+import doctest
+from types import ModuleType
+
+import pytest
+
+from glimp_core import entropy, steps, stopping
+
+
+@pytest.mark.parametrize("module", [entropy, steps, stopping])
+def test_examples(module: ModuleType) -> None:
+    """Every example prints what it says, and there is at least one."""
+    result = doctest.testmod(module)
+    assert result.attempted
+    assert not result.failed
