@@ -1,0 +1,34 @@
+"""References to live objects (engines, routers), so that what holds one can be compared, copied and pickled."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from glimp_core.errors import ConfigError
+
+_living: "WeakValueDictionary[str, Any]" = WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Stands for an object of this process; two references are equal when they stand for the same object."""
+
+    key: str
+    description: str = ""
+
+    @classmethod
+    def to(cls, living: Any) -> "Reference":
+        """Return the reference to an object, which it does not keep alive."""
+        key = next((key for key, value in _living.items() if value is living), None) or uuid.uuid4().hex
+        _living[key] = living
+        return cls(key, type(living).__name__)
+
+    def resolve(self) -> Any:
+        """Return the object. Raises `ConfigError` where it is gone, or lives in another process."""
+        if (living := _living.get(self.key)) is None:
+            raise ConfigError(
+                f"this {self.description} is gone, or lives in another process: what holds one can be unpickled only "
+                "where it was pickled; name the models (small='...', large='...') to pickle for elsewhere"
+            )
+        return living
