@@ -2,14 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 _END = object()
 
 
-async def stream_in_thread(make: Callable[[threading.Event], Iterator[T]]) -> AsyncIterator[T]:
+async def stream_in_thread(make: Callable[[threading.Event], Iterator[T]]) -> AsyncGenerator[T, None]:
     """Run `make(cancelled)` in a thread of its own and yield its items as they come.
 
     Leaving the loop in any way (break, `aclose`, task cancel, timeout) sets `cancelled` at once, which

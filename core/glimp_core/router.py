@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -10,7 +11,7 @@ from glimp_core.algorithm import route
 from glimp_core.chain import Chain
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
-from glimp_core.context import Context
+from glimp_core.context import Context, Reasoning
 from glimp_core.engine import Engine, Glimpser
 from glimp_core.errors import ConfigError
 from glimp_core.events import Event, Finish, Start
@@ -80,13 +81,15 @@ class GlimpRouter:
         response_format: Mapping[str, Any] | None = None,
         sampling: SamplingParams | None = None,
         policy: Policy | None = None,
+        reasoning: Reasoning | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Iterator[Event]:
         """Answer step by step; closing the iterator, or setting `cancelled`, stops the models within a token.
 
-        The request is checked at once, the models start with the first event asked for. Raises
-        `ConfigError`, `ContextOverflowError`, `ModelLoadError`, `EngineError`, `Cancelled`.
+        What is given here wins over what the router was made with. The request is checked at once, the
+        models start with the first event asked for. Raises `ConfigError`,
+        `ContextOverflowError`, `ModelLoadError`, `EngineError`, `Cancelled`.
         """
         request = self._request(
             messages,
@@ -98,7 +101,8 @@ class GlimpRouter:
             chat_template_kwargs=chat_template_kwargs or {},
         )
         chosen = self._checked(policy) if policy else self.policy
-        return self._run(request, chosen, cancelled or threading.Event())
+        config = replace(self.config, reasoning=reasoning) if reasoning else self.config
+        return self._run(request, chosen, config, cancelled or threading.Event())
 
     def count_tokens(self, messages: Sequence[Message] | str, tools: Sequence[Mapping[str, Any]] | None = None) -> int:
         """Return the size of a prompt in the large model's tokens, template and tools included."""
@@ -120,13 +124,15 @@ class GlimpRouter:
             messages = [{"role": "user", "content": messages}]
         return Request(tuple(messages), sampling=(sampling or SamplingParams()).over(self.sampling), **demands)
 
-    def _run(self, request: Request, policy: Policy, cancelled: threading.Event) -> Iterator[Event]:
-        with Context(request, self.config.reasoning, cancelled) as context:
+    def _run(
+        self, request: Request, policy: Policy, config: RouterConfig, cancelled: threading.Event
+    ) -> Iterator[Event]:
+        with Context(request, config.reasoning, cancelled) as context:
             small, large = self.small.prepare(context), self.large.prepare(context)
-            plan = settle(small, large, self.config, request.sampling.max_tokens)
+            plan = settle(small, large, config, request.sampling.max_tokens)
             self.load()
             started = perf_counter()
-            chain = Chain(context, plan, self.config, request.sampling)
+            chain = Chain(context, plan, config, request.sampling)
             yield Start(plan.mode, large.tokens, plan.notes)
             with closing(route(chain, self.small, self.large, policy)) as events:  # type: ignore[type-var]
                 yield from events
