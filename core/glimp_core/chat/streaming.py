@@ -23,6 +23,11 @@ class TextStream:
         unfinished, _ = self._decoder.getstate()
         return None if unfinished else self._release()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a token waits for the rest of a character."""
+        return bool(self._token_ids)
+
     def flush(self) -> tuple[str, tuple[int, ...]]:
         """Return what still waits, a broken character shown as U+FFFD; for the end of a text."""
         self._text += self._decoder.decode(b"", final=True)

@@ -16,7 +16,7 @@ from glimp_core.local.owner import Job, Owner
 from glimp_core.local.pool import SessionPool
 from glimp_core.local.sampling import Law, Sampler, entropy, top_two
 from glimp_core.local.session import Forward, KVSession
-from glimp_core.local.writer import write
+from glimp_core.local.writer import Page, write
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
 MAX_CACHED_TOKENS = 16_384
@@ -99,7 +99,8 @@ class LocalEngine:
         room = self.window - len(session.token_ids)
         law = Law.of(params.sampling, self._model.generation_config)
         sampler = Sampler(law, params.sampling.seed, params.index, self._model.device)
-        yield from write(job, session, sampler, self._vocabulary, self._stop_ids, params, room, meter)
+        page = Page(self._vocabulary, self._stop_ids, params)
+        yield from write(job, session, sampler, page, room, meter)
 
     def _synced(self, context: Context, meter: Meter) -> Generator[Forward, None, KVSession]:
         """Bring this request's session up to its chain: the catch-up after steps that the other model wrote."""
