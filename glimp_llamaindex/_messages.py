@@ -1,0 +1,88 @@
+"""LlamaIndex messages as the core takes them: OpenAI-shaped dicts, text only, reasoning only where it still counts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    CachePoint,
+    ChatMessage,
+    CitableBlock,
+    CitationBlock,
+    ContentBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+from glimp_core import ConfigError
+from glimp_llamaindex._tools import arguments_of, sanitised
+
+ROLES = {
+    MessageRole.SYSTEM: "system",
+    MessageRole.DEVELOPER: "system",
+    MessageRole.USER: "user",
+    MessageRole.ASSISTANT: "assistant",
+    MessageRole.CHATBOT: "assistant",
+    MessageRole.MODEL: "assistant",
+    MessageRole.TOOL: "tool",
+    MessageRole.FUNCTION: "tool",
+}
+
+
+def core_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+    """Return the messages as dicts; the given ones stay as they are.
+
+    Reasoning is kept for the replies after the last user message alone (the current tool loop): LlamaIndex's
+    memories do not count it, so older reasoning would fill the window unseen. `additional_kwargs` are never
+    rendered. Raises `ConfigError` for a block that is not text.
+    """
+    users = [at for at, message in enumerate(messages) if message.role == MessageRole.USER]
+    loop_start = users[-1] if users else -1
+    tool_names = _tool_names(messages)
+    return [_core_message(message, at > loop_start, tool_names) for at, message in enumerate(messages)]
+
+
+def _core_message(message: ChatMessage, in_loop: bool, tool_names: Mapping[str, str]) -> dict[str, Any]:
+    role = ROLES[MessageRole(message.role)]
+    texts = [text for block in message.blocks if (text := _text_of(block, role)) is not None]
+    core: dict[str, Any] = {"role": role, "content": "\n".join(texts)}
+    if role == "assistant":
+        if calls := [_core_call(block) for block in message.blocks if isinstance(block, ToolCallBlock)]:
+            core["tool_calls"] = calls
+        thoughts = [block.content or "" for block in message.blocks if isinstance(block, ThinkingBlock)]
+        if in_loop and any(thoughts):
+            core["reasoning_content"] = "\n".join(thoughts)
+    if role == "tool":
+        call_id = message.additional_kwargs.get("tool_call_id")
+        name = tool_names.get(str(call_id)) or message.additional_kwargs.get("name")
+        core |= {key: value for key, value in (("tool_call_id", call_id), ("name", name)) if value}
+    return core
+
+
+def _core_call(block: ToolCallBlock) -> dict[str, Any]:
+    function = {"name": sanitised(block.tool_name), "arguments": arguments_of(block)}
+    return {"id": block.tool_call_id or "", "type": "function", "function": function}
+
+
+def _tool_names(messages: Sequence[ChatMessage]) -> dict[str, str]:
+    """Names of called tools by call id: agents send results back with the id alone, some templates want the name."""
+    blocks = [block for message in messages for block in message.blocks if isinstance(block, ToolCallBlock)]
+    return {block.tool_call_id: sanitised(block.tool_name) for block in blocks if block.tool_call_id}
+
+
+def _text_of(block: ContentBlock, role: str) -> str | None:
+    """Return a block's text, None for a block that has none to show."""
+    if isinstance(block, TextBlock):
+        return block.text
+    if isinstance(block, CitableBlock):
+        texts = [_text_of(part, role) or "" for part in block.content]
+        return "\n".join([f"{block.title} ({block.source})", *texts])
+    if isinstance(block, CitationBlock):
+        return _text_of(block.cited_content, role)
+    if isinstance(block, (ThinkingBlock, ToolCallBlock, CachePoint)):
+        return None
+    raise ConfigError(
+        f"Glimp's models read text and a {role} message holds a {type(block).__name__}: "
+        "turn it into a TextBlock first, or send it to a model that reads such blocks"
+    )

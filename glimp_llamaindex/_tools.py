@@ -1,0 +1,123 @@
+"""Tools between LlamaIndex and the core: their specifications, their names, the choice among them, the calls made."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatResponse, ToolCallBlock
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.utils import parse_partial_json
+from llama_index.core.tools.types import BaseTool
+
+from glimp_core import ConfigError
+from glimp_core.errors import unknown_name
+
+CHOICES = ("auto", "none", "required", "any")
+
+
+def sanitised(name: str) -> str:
+    """Return a tool's name as LlamaIndex shows it to models: of letters, digits, `_` and `-` alone."""
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)
+
+
+def tool_specs(tools: Sequence[BaseTool | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tools as the core takes them; dicts pass as they are."""
+    return [
+        dict(tool) if isinstance(tool, Mapping) else tool.metadata.to_openai_tool(skip_length_check=True)
+        for tool in tools
+    ]
+
+
+def tool_names(tools: Sequence[BaseTool]) -> dict[str, str]:
+    """Return the true names by the shown ones, where they differ: `Gen[int]` is shown as `Gen_int_`.
+
+    Raises `ConfigError` where two tools would be shown under one name.
+    """
+    shown: dict[str, str] = {}
+    for tool in tools:
+        name = tool.metadata.get_name()
+        if shown.setdefault(sanitised(name), name) != name:
+            raise ConfigError(
+                f"tools {shown[sanitised(name)]!r} and {name!r} would both be shown to the model as "
+                f"{sanitised(name)!r}: rename one of them"
+            )
+    return {short: name for short, name in shown.items() if short != name}
+
+
+def tool_demands(tools: Sequence[BaseTool], choice: Any, required: bool) -> dict[str, Any]:
+    """Return the keyword arguments of a chat with these tools; without tools it is a plain chat."""
+    demands: dict[str, Any] = {"tools": tool_specs(tools)} if tools else {}
+    if names := tool_names(tools):
+        demands["tool_names"] = names
+    if (
+        choice := settled_choice(choice, required, [sanitised(tool.metadata.get_name()) for tool in tools])
+    ) is not None:
+        demands["tool_choice"] = choice
+    return demands
+
+
+def settled_choice(choice: str | Mapping[str, Any] | None, required: bool, names: Sequence[str]) -> Any:
+    """Return the choice among the named tools for the core; an explicit one wins over `required`.
+
+    Raises `ConfigError` for a tool that was not offered, and for a call demanded where no tool is.
+    """
+    choice = choice or ("required" if required else None)
+    if choice in (None, "auto", "none"):
+        return choice
+    if not names:
+        raise ConfigError(f"tool_choice={choice!r} demands a call and no tool was given: pass tools")
+    if isinstance(choice, str) and choice not in CHOICES:
+        if sanitised(choice) not in names:
+            raise unknown_name("tool", choice, names)
+        return sanitised(choice)
+    return choice
+
+
+def arguments_of(block: ToolCallBlock) -> dict[str, Any]:
+    """Return the arguments of a call, as far as they are written; never raises."""
+    if isinstance(block.tool_kwargs, dict):
+        return block.tool_kwargs
+    try:
+        arguments = parse_partial_json(block.tool_kwargs)
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def selections(response: ChatResponse) -> list[ToolSelection]:
+    """Return the tool calls of a reply, finished or still streaming."""
+    return [
+        ToolSelection(tool_id=block.tool_call_id or "", tool_name=block.tool_name, tool_kwargs=arguments_of(block))
+        for block in response.message.blocks
+        if isinstance(block, ToolCallBlock)
+    ]
+
+
+def only_first_call(response: ChatResponse) -> ChatResponse:
+    """Return a reply with its first tool call alone."""
+    blocks, seen = [], 0
+    for block in response.message.blocks:
+        seen += isinstance(block, ToolCallBlock)
+        if not isinstance(block, ToolCallBlock) or seen == 1:
+            blocks.append(block)
+    if seen <= 1:
+        return response
+    extra = dict(response.message.additional_kwargs)
+    extra["tool_calls"] = extra.get("tool_calls", [])[:1]
+    message = response.message.model_copy(update={"blocks": blocks, "additional_kwargs": extra})
+    return response.model_copy(update={"message": message})
+
+
+def call_dicts(blocks: Sequence[ToolCallBlock]) -> list[dict[str, Any]]:
+    """Return calls in OpenAI's shape, for `additional_kwargs`: core's streaming parsers look nowhere else."""
+    return [
+        {"id": block.tool_call_id, "type": "function", "function": {"name": block.tool_name, "arguments": _json(block)}}
+        for block in blocks
+    ]
+
+
+def _json(block: ToolCallBlock) -> str:
+    if isinstance(block.tool_kwargs, str):
+        return block.tool_kwargs
+    return json.dumps(block.tool_kwargs, ensure_ascii=False)
