@@ -24,16 +24,12 @@ from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.local import LocalEngine
 from glimp_core.local.loading import ModelSource
 
-THINKING = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n"
-    "{% if enable_thinking is defined and not enable_thinking %}\n</think>\n\n{% endif %}{% endif %}"
-)
-HYBRID = THINKING.replace("<think>\n{% if", "{% if").replace("%}\n</think>", "%}<think>\n\n</think>")
-PLAIN = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+TURNS = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+OFF = "{% if enable_thinking is defined and not enable_thinking %}"
+PLAIN = TURNS + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+OPENS = PLAIN + "{% if add_generation_prompt %}{{ '<think>\n' }}{% endif %}"
+THINKING = OPENS + OFF + "{{ '\n</think>\n\n' }}{% endif %}"
+HYBRID = PLAIN + OFF + "{{ '<think>\n\n</think>\n\n' }}{% endif %}"
 MERGES = ["\n\n", "th", "in", " t", "é"]
 
 
@@ -71,7 +67,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
 
 
 def model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedModel:
-    """A random model of a family, in float32. It writes ASCII, and its logits are far enough apart for greedy to be stable."""
+    """A random model of a family, in float32, that writes ASCII; its logits are far enough apart for greedy."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     config = CONFIGS[family]

@@ -111,7 +111,7 @@ def test_segmented_equals_one_shot_of_generate(writer: str) -> None:
 
 @pytest.mark.parametrize("policy", [AlwaysSmall(), AlwaysLarge(), RandomRate(0.5), RandomRate(0.3, seed=5)])
 def test_glimpses_cost_the_small_model_no_forward(pair: GlimpRouter, policy: Any) -> None:
-    """Its forwards are the prompt, its own tokens, and one catch-up after the steps that the large model wrote in a row."""
+    """Its forwards are the prompt, its own tokens, and one catch-up for each step that the large model wrote."""
     router = tiny.router(policy, SHORT)
     done, _ = run(router)
     thinking = [step for step in done.steps if step.phase == "thinking"]
@@ -201,7 +201,7 @@ def test_different_tokenizers(policy: Any) -> None:
     assert router.small.vocabulary != router.large.vocabulary
     contexts: list[Context] = []
     prepare = router.large.prepare
-    router.large.prepare = lambda context: contexts.append(context) or prepare(context)  # type: ignore
+    router.large.prepare = lambda context: contexts.append(context) or prepare(context)  # type: ignore[method-assign]
     for event in router.stream(QUESTION):
         if isinstance(event, Step) and event.phase == "thinking":
             context = contexts[0]
@@ -248,7 +248,7 @@ def test_max_tokens_bounds_the_answer_not_the_thinking(pair: GlimpRouter) -> Non
     """`max_tokens` is the answer's; the thinking has its own budget."""
     done, _ = run(pair, sampling=SamplingParams(max_tokens=5))
     assert done.usage.answer_tokens == 5
-    assert done.usage.reasoning_tokens >= 60
+    assert done.usage.reasoning_tokens > 20
     assert done.finish_reason == "length"
 
 

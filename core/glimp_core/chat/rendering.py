@@ -33,16 +33,16 @@ class Renderer:
     def prompt(self, context: Context) -> RenderedPrompt:
         """Render a request up to where the model goes on. Raises `ConfigError` where the template refuses it."""
         options = dict(context.request.chat_template_kwargs)
-        think = self._vocabulary.think
-        if think and context.reasoning != "auto":
+        think, encode = self._vocabulary.think, self._vocabulary.encode
+        routed = context.reasoning == "auto"
+        if think and not routed:
             options.setdefault("enable_thinking", False)
         ids = self._apply(context, options)
         style = self._style(ids)
-        if think and style != "closed":
-            if context.reasoning != "auto":
-                return RenderedPrompt(self._closed(ids, style), "closed")
-            if style == "none" and self._thinks_by_itself(context, options):
-                return RenderedPrompt([*ids, think.open_id, *self._vocabulary.encode("\n")], "open")
+        if think and style == "open" and not routed:  # a template that cannot switch its thinking off
+            return RenderedPrompt([*ids, *encode("\n"), think.close_id, *encode("\n\n")], "closed")
+        if think and style == "none" and routed and self._thinks_by_itself(context, options):
+            return RenderedPrompt([*ids, think.open_id, *encode("\n")], "open")
         return RenderedPrompt(ids, style)
 
     def link(self, link: Span | ThinkingClosed, before: str) -> list[int]:
@@ -87,11 +87,3 @@ class Renderer:
         if "enable_thinking" in options:
             return bool(options["enable_thinking"])
         return self._style(self._apply(context, {**options, "enable_thinking": False})) == "closed"
-
-    def _closed(self, ids: list[int], style: ThinkingStyle) -> list[int]:
-        """End a prompt with an empty thinking block."""
-        think, encode = self._vocabulary.think, self._vocabulary.encode
-        assert think
-        if style == "open":
-            return [*ids, *encode("\n"), think.close_id, *encode("\n\n")]
-        return ids
