@@ -1,0 +1,45 @@
+"""All commands, one module each, and the way in and out of them."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from glimp_core.cli import chat, demo, exits, run
+
+app = typer.Typer(
+    name="glimp",
+    help="A small and a large language model write one chain of thought: the small one the easy steps, "
+    "the large one the hard ones.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, run, chat):
+    app.command(command.__name__.rpartition(".")[2])(command.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from glimp_core import __version__
+
+        typer.echo(f"glimp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _glimp(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line and exit: 0 done, 2 bad input, 130 interrupted, 1 anything else."""
+    sys.exit(exits.code_of(lambda: app(arguments, prog_name="glimp", standalone_mode=False)))

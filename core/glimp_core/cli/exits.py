@@ -1,0 +1,48 @@
+"""From whatever a command raises to one line on stderr and an exit code."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from glimp_core.errors import Cancelled, ConfigError, ContextOverflowError, ModelLoadError, UnsupportedSchemaError
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def code_of(command: Callable[[], Any]) -> int:
+    """Run a command; print what went wrong in one line, and return the exit code."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else DONE
+    except (KeyboardInterrupt, Cancelled):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_is_gone()
+    except Exception as error:
+        say(f"error: {message(error)}")
+        return _failure(error)
+
+
+def message(error: Exception) -> str:
+    """Return an error in one line."""
+    told = error.format_message() if hasattr(error, "format_message") else str(error)
+    return " ".join(told.split()) or type(error).__name__
+
+
+def say(line: str) -> None:
+    """Print one line on stderr."""
+    print(f"glimp: {line}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _failure(error: Exception) -> int:
+    if isinstance(error, (ConfigError, ModelLoadError, ContextOverflowError, UnsupportedSchemaError)):
+        return BAD_INPUT
+    return int(getattr(error, "exit_code", FAILED))  # typer's own: 2 for a wrong use
+
+
+def _reader_is_gone() -> int:
+    """Keep Python from complaining, at its own exit, that nobody reads stdout any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED

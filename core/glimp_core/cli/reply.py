@@ -1,0 +1,74 @@
+"""One reply in the terminal: weights load behind a spinner, steps stream, Ctrl-C stops within a token."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from glimp_core import bundled
+from glimp_core.cli.settings import Settings
+from glimp_core.cli.view import View
+from glimp_core.completion import Completion
+from glimp_core.events import Event
+from glimp_core.router import GlimpRouter
+from glimp_core.types import Message
+
+
+def start(settings: Settings) -> GlimpRouter:
+    """Make the router, with a spinner while torch is imported."""
+    if not sys.stderr.isatty() or all(name in bundled.NAMES or Path(name).exists() for name in settings.pair):
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # those bars are for downloads
+    with _waiting("starting PyTorch"):
+        return settings.router()
+
+
+def reply(router: GlimpRouter, messages: Sequence[Message], view: View) -> Completion:
+    """Have a conversation answered and shown while it is written. Raises `Cancelled` on Ctrl-C."""
+    cancelled = threading.Event()
+    events: list[Event] = []
+    stream: Any = router.stream(messages, cancelled=cancelled)
+
+    def show(event: Event) -> None:
+        events.append(event)
+        view.show(event)
+
+    with closing(stream), view:
+        with _waiting("loading the models"):
+            begun = next(stream)
+        show(begun)
+        with _interrupts_set(cancelled):
+            with _waiting("reading"):
+                first = next(stream)
+            show(first)
+            for event in stream:
+                show(event)
+    return Completion.fold(events)
+
+
+def _waiting(what: str) -> Any:
+    """A spinner on stderr, where that is a terminal and no download draws its own bars there."""
+    bars = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS") != "1"
+    return nullcontext() if bars or not sys.stderr.isatty() else Console(stderr=True).status(f"{what} ...")
+
+
+@contextmanager
+def _interrupts_set(cancelled: threading.Event) -> Iterator[None]:
+    """Make Ctrl-C set `cancelled`, so that no engine is torn up half-way; pressed again, it interrupts at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+        cancelled.set()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,108 @@
+"""The options that every command shares: which models, how they are routed, how they write."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import typer
+
+from glimp_core import bundled
+from glimp_core.config import AnswerBy, RouterConfig
+from glimp_core.context import Reasoning
+from glimp_core.errors import ConfigError
+from glimp_core.policy import EntropyThreshold
+from glimp_core.router import GlimpRouter
+from glimp_core.types import Message, SamplingParams
+
+BUNDLED_THRESHOLD = 0.3
+"""Between the bundled small model's entropy on a sure step and at a fork of two ways (ln 2)."""
+
+
+def _option(name: str, panel: str, text: str) -> Any:
+    return typer.Option(name, rich_help_panel=panel, help=text, show_default=False)
+
+
+def _model(name: str, text: str) -> Any:
+    return _option(name, "Models", text)
+
+
+def _routing(name: str, text: str) -> Any:
+    return _option(name, "Routing", text)
+
+
+def _writing(name: str, text: str) -> Any:
+    return _option(name, "Writing", text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The shared options as they were given; the methods raise `ConfigError` before any weights load."""
+
+    small: Annotated[str | None, _model("--small", "Hub id, folder or .gguf file. Default: the bundled pair.")] = None
+    large: Annotated[str | None, _model("--large", "Hub id, folder or .gguf file. Default: the bundled pair.")] = None
+    dtype: Annotated[str | None, _model("--dtype", "float32, bfloat16, float16. Default: as stored.")] = None
+    device: Annotated[str | None, _model("--device", "cpu, cuda, cuda:1, mps. Default: the GPU, if any.")] = None
+    threshold: Annotated[
+        float | None,
+        _routing(
+            "--threshold",
+            "The large model writes a step when the entropy of its first token is over this, in nats. "
+            f"Default: 1.0, and {BUNDLED_THRESHOLD} for the bundled pair.",
+        ),
+    ] = None
+    reasoning: Annotated[
+        str,
+        _routing("--reasoning", "What is routed: the thinking (auto), the visible reply (inline), or nothing (off)."),
+    ] = "auto"
+    answer_by: Annotated[
+        str, _routing("--answer-by", "Who writes the answer: large, small or routed. Default: large.")
+    ] = "large"
+    max_reasoning_tokens: Annotated[
+        int | None, _routing("--max-reasoning-tokens", "The longest thinking. Default: 8192.")
+    ] = None
+    max_tokens: Annotated[int | None, _writing("--max-tokens", "The longest answer. Default: 2048.")] = None
+    temperature: Annotated[float | None, _writing("--temperature", "0 is greedy. Default: the model's own.")] = None
+    top_p: Annotated[float | None, _writing("--top-p", "Default: the model's own.")] = None
+    top_k: Annotated[int | None, _writing("--top-k", "0 is off. Default: the model's own.")] = None
+    seed: Annotated[int | None, _writing("--seed", "Makes the reply repeatable.")] = None
+    stop: Annotated[list[str] | None, _writing("--stop", "Ends the answer; may be given more than once.")] = None
+    system: Annotated[str | None, _writing("--system", "The system message.")] = None
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The names of the small and the large model."""
+        if self.small and self.large:
+            return self.small, self.large
+        if self.small or self.large:
+            given, missing = ("--small", "--large") if self.small else ("--large", "--small")
+            raise ConfigError(f"{given} names a model and {missing} does not: name both, or none for the bundled pair")
+        return bundled.SMALL, bundled.LARGE
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether the pair is the one that comes with Glimp."""
+        return self.pair == (bundled.SMALL, bundled.LARGE)
+
+    def router(self) -> GlimpRouter:
+        """Make the router; imports torch, loads no weights."""
+        default = BUNDLED_THRESHOLD if self.is_bundled else EntropyThreshold().threshold
+        config = self._config()
+        policy = EntropyThreshold.of(default if self.threshold is None else self.threshold, config)
+        sampling = SamplingParams(
+            temperature=self.temperature, top_p=self.top_p, top_k=self.top_k,
+            max_tokens=self.max_tokens, stop=tuple(self.stop or ()), seed=self.seed,
+        )  # fmt: skip
+        options = {"dtype": self.dtype, "device": self.device}
+        given = {name: value for name, value in options.items() if value is not None}
+        return GlimpRouter.from_pretrained(*self.pair, policy, config, sampling, **given)
+
+    def conversation(self) -> list[Message]:
+        """Return the messages that come before the first question."""
+        return [{"role": "system", "content": self.system}] if self.system else []
+
+    def _config(self) -> RouterConfig:
+        limits: dict[str, Any] = (
+            {} if self.max_reasoning_tokens is None else {"max_reasoning_tokens": self.max_reasoning_tokens}
+        )
+        return RouterConfig(cast(Reasoning, self.reasoning), cast(AnswerBy, self.answer_by), **limits)

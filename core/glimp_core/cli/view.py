@@ -1,0 +1,94 @@
+"""What a reply looks like in the terminal: steps coloured by their writer, each after its entropy."""
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.segment import Segment, Segments
+from rich.style import Style
+
+from glimp_core.cli.exits import say
+from glimp_core.cli.figures import line, table
+from glimp_core.cli.settings import Settings
+from glimp_core.completion import Completion
+from glimp_core.events import Delta, Event, Routed, Start
+from glimp_core.types import Writer
+
+COLOURS: dict[Writer, Style] = {"small": Style(color="color(33)"), "large": Style(color="color(166)")}
+"""Blue and orange: told apart by everyone, readable on dark and on light."""
+DIM = Style(dim=True)
+INERT = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(
+    range(127, 160), "�"
+)
+"""Control characters as pictures, so that no model can move the cursor or talk to the terminal."""
+
+
+class View:
+    """Writes a reply to a console; as a context it leaves the cursor at the start of a line."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self._step = -1
+        self._at_margin = True
+        self._told: set[str] = set()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "View":
+        """Return the view for stdout; with --json stdout belongs to the document, and only a person sees the rest."""
+        if settings.json:
+            return cls(Console(stderr=True, quiet=not sys.stderr.isatty()))
+        return cls(Console())
+
+    def pair(self, settings: Settings) -> None:
+        """Name the two models, each in its colour."""
+        for writer, name in zip(COLOURS, settings.pair, strict=True):
+            self.write(f"{writer} {name}", COLOURS[writer])
+            self.write("  " if writer == "small" else "\n\n")
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Start):
+            self._step = -1
+            for note in event.notes:
+                self._tell(note)
+        elif isinstance(event, Routed):
+            self._head(event.index, f"H {event.glimpse.entropy:5.2f}", event.decision.writer)
+        elif isinstance(event, Delta) and event.text:
+            self._head(event.index, event.phase, event.engine)
+            self.write(event.text, COLOURS[event.engine])
+
+    def write(self, text: str, style: Style | None = None) -> None:
+        """Write text as it is, but for control characters: nothing is wrapped, marked up or stripped."""
+        self.console.print(Segments([Segment(text.translate(INERT), style)]), end="", soft_wrap=True)
+        self._at_margin = text.endswith("\n")
+
+    def close(self, done: Completion) -> None:
+        """Show the table under a reply."""
+        self.write("\n")
+        self.console.print(table(done))
+
+    def remark(self, done: Completion) -> None:
+        """Show one line under a reply."""
+        self.write(line(done) + "\n\n", DIM)
+
+    def __enter__(self) -> "View":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._at_margin:
+            self.write("\n")
+
+    def _head(self, index: int, label: str, writer: Writer) -> None:
+        if index == self._step:
+            return
+        self._step = index
+        if not self._at_margin:
+            self.write("\n")
+        self.write(f"{label:8} {writer} ▏", DIM)
+
+    def _tell(self, note: str) -> None:
+        if note not in self._told:
+            say(f"note: {note}")
+            self._told.add(note)
