@@ -27,12 +27,11 @@ class LocalEngine:
     """Runs one causal language model. Weights load with `load()` or the first call that needs them.
 
     Requests may come from any number of threads; their forwards take turns in the thread that owns the
-    model. Raises `ModelLoadError` for a model that cannot be read or cannot serve.
+    device. Raises `ModelLoadError` for a model that cannot be read or cannot serve.
     """
 
     def __init__(self, source: ModelSource, max_cached_tokens: int = MAX_CACHED_TOKENS):
         self.source = source
-        self._owner = Owner(source.name)
         self._max_cached_tokens = max_cached_tokens
         self._loading = threading.Lock()
 
@@ -80,7 +79,7 @@ class LocalEngine:
 
     def _run(self, context: Context, work: Any) -> Iterator[Any]:
         self.load()
-        return self._owner.submit(Job(work, context.cancelled.is_set)).results()
+        return Owner.of(self._model.device).submit(Job(work, context.cancelled.is_set)).results()
 
     def _glimpse(self, job: Job, context: Context, definition: Entropy) -> Generator[Forward, None, None]:
         meter = Meter(glimpses=1)

@@ -1,8 +1,7 @@
-"""The thread that owns a model. Every torch call of an engine happens here, whoever asks for it."""
+"""The thread that owns a device. Every torch call of the engines on it happens here, whoever asks for it."""
 
 import atexit
 import threading
-import weakref
 from collections.abc import Callable, Generator, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -53,7 +52,7 @@ class Job:
 
 
 class Owner:
-    """Runs the jobs of one model, a forward of each in turn, in a thread that lives while there is work."""
+    """Runs the jobs of one device, a forward of each in turn, in a thread that lives while there is work."""
 
     def __init__(self, name: str):
         self._name = name
@@ -61,7 +60,12 @@ class Owner:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        _owners.add(self)
+
+    @classmethod
+    def of(cls, device: torch.device) -> "Owner":
+        """Return the one owner of a device: two models on it would only be in each other's way."""
+        with _lock:
+            return _owners.setdefault(str(device), cls(str(device)))
 
     def submit(self, job: Job) -> Job:
         """Queue a job; its forwards start as soon as the thread gets to it."""
@@ -122,11 +126,12 @@ class Owner:
         return False
 
 
-_owners: "weakref.WeakSet[Owner]" = weakref.WeakSet()
+_owners: dict[str, Owner] = {}
+_lock = threading.Lock()
 
 
 @atexit.register
 def _stop_owners() -> None:
     """End the threads before the interpreter goes: a daemon inside torch would bring it down."""
-    for owner in list(_owners):
+    for owner in _owners.values():
         owner.stop()
