@@ -1,1 +1,11 @@
-"""ChatGlimp: a pair of models as one LangChain chat model."""
+"""Glimp for LangChain: a pair of local models as one chat model."""
+
+try:
+    import langchain_core  # noqa: F401
+except ImportError as error:
+    raise ImportError('glimp_langchain needs langchain-core: pip install "glimp[langchain]"') from error
+
+from glimp_langchain._providers import register
+from glimp_langchain.chat_models import ChatGlimp
+
+__all__ = ["ChatGlimp", "register"]

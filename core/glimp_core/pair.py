@@ -90,7 +90,9 @@ def _checked(role: str, model: Any) -> Any:
             f"{role}={model!r} names no model: pass small='...' and large='...', "
             "for example the bundled pair 'glimp-tiny-small' and 'glimp-tiny-large'"
         )
-    if isinstance(model, str | Path | Engine):
+    if isinstance(model, str | Path):
+        return str(model)
+    if isinstance(model, Engine):
         return model
     from glimp_core.local import engine_from
 

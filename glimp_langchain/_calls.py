@@ -1,0 +1,70 @@
+"""What one call asks for: messages and keyword arguments as demands on a router."""
+
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from glimp_core import Event
+from glimp_core.deadline import deadline
+from glimp_core.errors import unknown_name
+from glimp_langchain._errors import langchain_errors
+from glimp_langchain._messages import core_messages
+from glimp_langchain._settings import GlimpSettings
+from glimp_langchain._tools import response_format, tool_specs
+
+FIELDS = (
+    "model",
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "seed",
+    "threshold",
+    "policy",
+    "reasoning",
+    "max_reasoning_tokens",
+    "chat_template_kwargs",
+    "timeout",
+)
+"""Fields of the model that a call may change."""
+
+DEMANDS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+MEANINGLESS = ("stream", "stream_usage", "strict", "max_retries")
+"""What LangChain sends to any model and needs no answer here: `strict` is how the grammar always is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, checked: its keyword arguments win over the model's fields. Raises `ModelInvalidRequestError`."""
+
+    model: GlimpSettings
+    messages: list[dict[str, Any]]
+    options: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, model: GlimpSettings, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]
+    ) -> "Call":
+        """Read what LangChain passes to `_generate` and `_stream`."""
+        with langchain_errors():
+            for name in given:
+                if name not in (*FIELDS, *DEMANDS, *MEANINGLESS):
+                    raise unknown_name("option", name, (*FIELDS, *DEMANDS))
+            model = model._with({name: given[name] for name in FIELDS if name in given})
+            demands = {name: given[name] for name in DEMANDS if given.get(name) is not None}
+            if "tools" in demands:
+                demands["tools"] = tool_specs(demands["tools"])
+            if "response_format" in demands:
+                demands["response_format"] = response_format(demands["response_format"])
+            return cls(model, core_messages(messages), {**demands, **model._routing(stop)})
+
+    def events(self, cancelled: threading.Event) -> Generator[Event, None, None]:
+        """Run the call; the models stop within a token when this is closed, `cancelled` is set or time is over."""
+        with langchain_errors(), deadline(self.model.timeout, cancelled):
+            stream = self.model._router().stream(self.messages, **self.options, cancelled=cancelled)
+            with closing(stream):  # type: ignore[type-var]
+                yield from stream

@@ -1,0 +1,63 @@
+"""Glimp's errors as LangChain's: each is both, so that code which catches either goes on working.
+
+Retry and summarisation middleware tell errors apart by LangChain's types.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from langchain_core import exceptions
+
+import glimp_core
+
+
+class ContextOverflowError(exceptions.ContextOverflowError, glimp_core.ContextOverflowError):
+    """The prompt leaves no room in a model's context window."""
+
+
+class ModelTimeoutError(exceptions.ModelTimeoutError, glimp_core.EngineTimeoutError):
+    """The reply took longer than `timeout` seconds, or a server did not answer in time."""
+
+
+class ModelAPIError(exceptions.ModelAPIError, glimp_core.RemoteEngineError):
+    """The server of a remote engine refused, broke off or answered nonsense."""
+
+
+class ModelError(exceptions.ModelError, glimp_core.EngineError):
+    """An engine failed while it ran; trying again would fail again."""
+
+
+class ModelNotFoundError(exceptions.ModelNotFoundError, glimp_core.ModelLoadError):
+    """A model cannot be found, read, or used in its role."""
+
+
+class UnsupportedSchemaError(exceptions.ModelInvalidRequestError, glimp_core.UnsupportedSchemaError):
+    """A JSON schema uses a keyword that the grammar cannot enforce."""
+
+
+class ModelInvalidRequestError(exceptions.ModelInvalidRequestError, glimp_core.ConfigError):
+    """An option, a message or a combination of them cannot work."""
+
+
+BOTH = (
+    ContextOverflowError,
+    ModelTimeoutError,
+    ModelAPIError,
+    ModelError,
+    ModelNotFoundError,
+    UnsupportedSchemaError,
+    ModelInvalidRequestError,
+)
+"""The classes above; of two that fit, the narrower one first."""
+
+
+@contextmanager
+def langchain_errors() -> Iterator[None]:
+    """Raise Glimp's errors as LangChain's."""
+    try:
+        yield
+    except glimp_core.GlimpError as error:
+        for kind in BOTH:
+            if isinstance(error, kind.__bases__[1]) and not isinstance(error, kind):
+                raise kind(str(error)) from error
+        raise

@@ -1,0 +1,113 @@
+"""LangChain messages as the core takes them: OpenAI-shaped dicts with text alone.
+
+Reasoning goes along as `reasoning_content`; the model's template decides what to keep of it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, FunctionMessage, ToolMessage
+
+from glimp_core import ConfigError
+
+ROLES = {"system": "system", "developer": "system", "human": "user", "ai": "assistant", "tool": "tool"}
+CALLS = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call")
+"""Blocks that repeat what `tool_calls` says, save Anthropic's `tool_use`, which may say it alone."""
+
+
+def core_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    """Return the messages as dicts; the given ones stay as they are.
+
+    Raises `ConfigError` for content that is not text.
+    """
+    converted: list[dict[str, Any]] = []
+    for message in messages:
+        converted += _convert(message)
+    _name_tools(converted)
+    return converted
+
+
+def _convert(message: BaseMessage) -> Iterator[dict[str, Any]]:
+    content = _Content.of(message.content)
+    yield from content.results
+    if isinstance(message, AIMessage):
+        yield _assistant(message, content)
+    elif isinstance(message, ToolMessage):
+        yield _tool_result(message.tool_call_id, content.text, message.name, failed=message.status == "error")
+    elif isinstance(message, FunctionMessage):
+        yield {"role": "tool", "content": content.text, "name": message.name}
+    elif content.text or not content.results:
+        named = {"name": message.name} if message.name else {}
+        yield {"role": _role(message), "content": content.text, **named}
+
+
+def _role(message: BaseMessage) -> str:
+    role = message.role if isinstance(message, ChatMessage) else message.type.removesuffix("MessageChunk").lower()
+    return ROLES.get(role, role)
+
+
+def _assistant(message: AIMessage, content: "_Content") -> dict[str, Any]:
+    calls = [_call(call["id"], call["name"], call["args"]) for call in message.tool_calls]
+    calls += [_call(call["id"], call["name"], call["args"] or "") for call in message.invalid_tool_calls]
+    reasoning = message.additional_kwargs.get("reasoning_content") or content.reasoning
+    return {
+        "role": "assistant",
+        "content": content.text,
+        **({"reasoning_content": reasoning} if reasoning else {}),
+        **({"tool_calls": calls or content.calls} if calls or content.calls else {}),
+    }
+
+
+def _call(call_id: str | None, name: str | None, arguments: Any) -> dict[str, Any]:
+    return {"id": call_id or "", "type": "function", "function": {"name": name or "", "arguments": arguments}}
+
+
+def _tool_result(call_id: str, text: str, name: str | None = None, failed: bool = False) -> dict[str, Any]:
+    """A model sees text only, so that a failure has to be said in it."""
+    if failed and not text.lstrip().lower().startswith("error"):
+        text = f"Error: {text}"
+    return {"role": "tool", "content": text, "tool_call_id": call_id, **({"name": name} if name else {})}
+
+
+def _name_tools(messages: Sequence[dict[str, Any]]) -> None:
+    """Give every tool result the name of its call, which some templates show."""
+    names: dict[str, str] = {}
+    for message in messages:
+        names |= {call["id"]: call["function"]["name"] for call in message.get("tool_calls", ())}
+        if message["role"] == "tool" and not message.get("name") and message.get("tool_call_id") in names:
+            message["name"] = names[message["tool_call_id"]]
+
+
+@dataclass
+class _Content:
+    """The parts of one message's content, whoever's blocks they are: LangChain's, OpenAI's or Anthropic's."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    results: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    @classmethod
+    def of(cls, blocks: str | Sequence[str | Mapping[str, Any]]) -> "_Content":
+        content = cls()
+        for block in [blocks] if isinstance(blocks, str) else blocks:
+            content._add({"type": "text", "text": block} if isinstance(block, str) else block)
+        return content
+
+    def _add(self, block: Mapping[str, Any]) -> None:
+        kind = block.get("type") or next(iter(block), "")
+        if kind in ("text", "input_text", "output_text", "refusal"):
+            self.text += block.get("text") or block.get("refusal") or ""
+        elif kind in ("reasoning", "thinking", "redacted_thinking"):
+            self.reasoning += block.get("reasoning") or block.get("thinking") or ""
+        elif kind == "tool_use":
+            self.calls.append(_call(block.get("id"), block.get("name"), block.get("input") or {}))
+        elif kind == "tool_result":
+            result = _Content.of(block.get("content") or "").text
+            self.results.append(_tool_result(block["tool_use_id"], result, failed=bool(block.get("is_error"))))
+        elif kind == "json":
+            self.text += json.dumps(block.get("json"), ensure_ascii=False)
+        elif kind not in CALLS:
+            raise ConfigError(f"a message holds a block of type {kind!r}, but the models read text only: leave it out")
