@@ -1,5 +1,6 @@
 """All commands, one module each, and the way in and out of them."""
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -42,4 +43,7 @@ def _glimp(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0 done, 2 bad input, 130 interrupted, 1 anything else."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot spell a character shows another
     sys.exit(exits.code_of(lambda: app(arguments, prog_name="glimp", standalone_mode=False)))

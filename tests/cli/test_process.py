@@ -1,0 +1,174 @@
+"""The command as a process: in a pipe, in a terminal, and interrupted."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PATIENCE = 20.0
+QUIET = {"PYTHONPATH": str(HERE.parent), "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+
+
+def scripted(*arguments: str) -> list[str]:
+    return [sys.executable, str(HERE / "scripted_glimp.py"), *arguments]
+
+
+def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    command = scripted(*arguments)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, env=QUIET | environment, timeout=60)
+
+
+class Terminal:
+    """A process in a terminal of its own: what it shows, and what is typed."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", end: int):
+        self.process, self._end, self.shown = process, end, ""
+
+    def until(self, seen: Callable[[str], bool]) -> str:
+        """Read until the text shown so far is as wanted."""
+        deadline = time.monotonic() + PATIENCE
+        while not seen(self.shown) and time.monotonic() < deadline:
+            self._read(0.1)
+        assert seen(self.shown), self.shown
+        return self.shown
+
+    def _read(self, seconds: float) -> None:
+        with suppress(OSError):  # the process has closed its side
+            if select.select([self._end], [], [], seconds)[0]:
+                self.shown += os.read(self._end, 4096).decode(errors="replace")
+
+    def type(self, text: str) -> None:
+        """Type some keys."""
+        os.write(self._end, text.encode())
+
+    def leave(self) -> int:
+        """Read to the end and return the exit code: a process may wait until its last words have been read."""
+        self.until(lambda _: self.process.poll() is not None)
+        return self.process.returncode
+
+
+@contextmanager
+def terminal(*arguments: str, **environment: str) -> Iterator[Terminal]:
+    """Start `glimp` in a new terminal."""
+    end, far = pty.openpty()
+    variables = QUIET | {"TERM": "xterm-256color"} | environment
+    process = subprocess.Popen(
+        scripted(*arguments), stdin=far, stdout=far, stderr=far, env=variables, start_new_session=True,
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(far)
+    try:
+        yield Terminal(process, end)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(end)
+
+
+def test_help_imports_no_torch() -> None:
+    """`glimp --help` and bad input answer without torch or transformers."""
+    program = (
+        "import sys\nfrom glimp_core.cli import main\n"
+        "try: main(sys.argv[1:])\nfinally: print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    for arguments in (["--help"], ["run", ""], ["run", "x", "--threshold", "-1"]):
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_pipe_gets_plain_text() -> None:
+    """A pipe sees no escape sequence on either stream."""
+    done = run("run", "2+2?")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "It is 4." in done.stdout
+
+
+def test_a_reader_that_leaves_ends_it_quietly() -> None:
+    """When the reader of a pipe goes away the command stops, without a traceback."""
+    process = subprocess.Popen(scripted("run", "2+2?"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.read(10)
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    assert process.wait(PATIENCE) == 1
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+
+
+def test_an_output_that_cannot_spell_a_character_does_not_fail() -> None:
+    """In an ASCII locale the reply still comes, with what cannot be written replaced."""
+    done = run("run", "2+2?", PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
+    assert done.returncode == 0
+    assert "It is 4." in done.stdout
+
+
+def test_interrupted_in_a_pipe() -> None:
+    """SIGINT ends with 130, without a traceback, after a whole line."""
+    process = subprocess.Popen(scripted("run", "2+2?"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET)
+    assert process.stdout
+    read = process.stdout.read(120)  # the reply has begun
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert (read + out).endswith(b"\n")
+    assert b"It is 4." not in out
+
+
+def test_a_terminal_gets_colours_by_writer() -> None:
+    """In a terminal the two writers have two colours."""
+    with terminal("run", "2+2?", "--threshold", "1") as window:
+        shown = window.until(lambda text: "(estimate)" in text)
+        assert window.leave() == 0
+    colours = [re.search(rf"\x1b\[([0-9;]+)m{re.escape(word)}", shown) for word in ("T", "S")]
+    assert all(colours)
+    assert len({colour[1] for colour in colours if colour}) == 2
+
+
+def test_no_color_is_respected() -> None:
+    """With NO_COLOR a terminal gets no colour."""
+    with terminal("run", "2+2?", NO_COLOR="1") as window:
+        shown = window.until(lambda text: "(estimate)" in text)
+    assert not re.search(r"\x1b\[[0-9;]*\b[34]8;", shown)
+
+
+def test_ctrl_c_leaves_a_sane_terminal() -> None:
+    """Ctrl-C stops the reply at once, with 130, styles reset and the cursor shown."""
+    with terminal("run", "2+2?") as window:
+        window.until(lambda text: "▏" in text)
+        window.type("\x03")
+        started = time.monotonic()
+        assert window.leave() == 130
+        assert time.monotonic() - started < 2
+        shown = window.shown
+    assert "Traceback" not in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h")
+    assert shown.endswith("\r\n") or shown.endswith("\r\n\x1b[0m")
+    assert "(estimate)" not in shown
+
+
+@pytest.mark.parametrize(("keys", "code"), [("/quit\r", 0), ("\x04", 0), ("\x03", 130)])
+def test_ctrl_c_stops_a_reply_and_keeps_the_chat(keys: str, code: int) -> None:
+    """In a chat Ctrl-C ends the reply alone; /quit, Ctrl-D or Ctrl-C at the prompt leave."""
+    with terminal("chat") as window:
+        window.until(lambda text: "> " in text)
+        window.type("one\r")
+        window.until(lambda text: "▏" in text)
+        window.type("\x03")
+        window.until(lambda text: "stopped" in text and text.count("> ") == 2)
+        window.type("two\r")
+        window.until(lambda text: "5 steps" in text and text.count("> ") == 3)
+        window.type(keys)
+        assert window.leave() == code
