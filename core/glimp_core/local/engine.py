@@ -1,22 +1,26 @@
 """LocalEngine: a transformers model in this process, as a Glimpser."""
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cached_property
 from typing import Any
+
+import torch
 
 from glimp_core.chat.rendering import Renderer
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.errors import ContextOverflowError
+from glimp_core.local.cache import RollbackKind, rollback_kind
 from glimp_core.local.conversation import Conversation
 from glimp_core.local.loading import ModelSource, context_window, load_config, load_model, load_tokenizer, stop_ids
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job, Owner
+from glimp_core.local.page import Page
 from glimp_core.local.pool import SessionPool
 from glimp_core.local.sampling import Law, Sampler, entropy, top_two
 from glimp_core.local.session import Forward, KVSession
-from glimp_core.local.writer import Page, write
+from glimp_core.local.writer import write
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
 MAX_CACHED_TOKENS = 16_384
@@ -51,7 +55,7 @@ class LocalEngine:
     @property
     def vocabulary(self) -> str:
         """The identity of the tokenizer's table from ids to bytes."""
-        return self._vocabulary.key
+        return self.table.key
 
     @cached_property
     def window(self) -> int:
@@ -63,6 +67,10 @@ class LocalEngine:
         with self._loading:
             self._model  # noqa: B018
 
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text, in which nothing is taken for a control token; needs the tokenizer only."""
+        return self._vocabulary.encode(text)
+
     def prepare(self, context: Context) -> Prompt:
         """Render the request with the model's template; needs the tokenizer only."""
         prompt = self._conversation(context).prompt
@@ -70,39 +78,20 @@ class LocalEngine:
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
         """Measure the first token that would follow; the logits are kept for whoever writes it."""
-        (glimpse,) = self._run(context, lambda job: self._glimpse(job, context, definition))
+        (glimpse,) = self.run(context, lambda job: self._glimpse(job, context, definition))
         return glimpse  # type: ignore[no-any-return]
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context, token by token."""
-        yield from self._run(context, lambda job: self._generate(job, context, params))
+        yield from self.run(context, lambda job: self._generate(job, context, params))
 
-    def _run(self, context: Context, work: Any) -> Iterator[Any]:
+    def run(self, context: Context, work: Callable[[Job], Generator[Forward, None, None]]) -> Iterator[Any]:
+        """Have the owner of this model's device do some work; yields what it puts."""
         self.load()
-        return Owner.of(self._model.device).submit(Job(work, context.cancelled.is_set)).results()
+        return Owner.of(self.device).submit(Job(work, context.cancelled.is_set)).results()
 
-    def _glimpse(self, job: Job, context: Context, definition: Entropy) -> Generator[Forward, None, None]:
-        meter = Meter(glimpses=1)
-        session = yield from self._synced(context, meter)
-        assert session.logits is not None
-        with meter.decoding():
-            logits = session.logits[-1]
-            token_id, probability, margin = top_two(logits)
-            measured = entropy(logits, definition)
-        text = (self._vocabulary.pieces[token_id] or b"").decode(errors="replace")
-        job.put(Glimpse(measured, definition, text, probability, margin, meter.usage()))
-
-    def _generate(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
-        meter = Meter()
-        session = yield from self._synced(context, meter)
-        room = self.window - len(session.token_ids)
-        law = Law.of(params.sampling, self._model.generation_config)
-        sampler = Sampler(law, params.sampling.seed, params.index, self._model.device)
-        page = Page(self._vocabulary, self._stop_ids, params)
-        yield from write(job, session, sampler, page, room, meter)
-
-    def _synced(self, context: Context, meter: Meter) -> Generator[Forward, None, KVSession]:
-        """Bring this request's session up to its chain: the catch-up after steps that the other model wrote."""
+    def chain(self, context: Context) -> tuple[KVSession, list[int]]:
+        """Return the session that serves a request, and the ids of its prompt and chain so far."""
         conversation = self._conversation(context)
         token_ids = conversation.token_ids()
         if len(token_ids) >= self.window:
@@ -110,11 +99,41 @@ class LocalEngine:
                 f"the chain has {len(token_ids)} tokens and {self.name!r} a window of {self.window}: "
                 "lower max_reasoning_tokens or shorten the prompt"
             )
-        session = conversation.session(self._pool)
+        return conversation.session(self._pool), token_ids
+
+    def sampler(self, params: GenerationParams) -> Sampler:
+        """Return the drawer of one call's tokens."""
+        law = Law.of(params.sampling, self._model.generation_config)
+        return Sampler(law, params.sampling.seed, params.index, self.device)
+
+    def page(self, params: GenerationParams, room: int) -> Page:
+        """Return the page that one call fills."""
+        return Page(self.table, self.stop_ids, params, room)
+
+    def _glimpse(self, job: Job, context: Context, definition: Entropy) -> Generator[Forward, None, None]:
+        meter = Meter(glimpses=1)
+        session, _ = yield from self._synced(context, meter)
+        assert session.logits is not None
+        with meter.decoding():
+            logits = session.logits[-1]
+            token_id, probability, margin = top_two(logits)
+            measured = entropy(logits, definition)
+        text = (self.table.pieces[token_id] or b"").decode(errors="replace")
+        job.put(Glimpse(measured, definition, text, probability, margin, meter.usage()))
+
+    def _generate(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
+        meter = Meter()
+        session, room = yield from self._synced(context, meter)
+        yield from write(job, session, self.sampler(params), self.page(params, room), meter)
+
+    def _synced(self, context: Context, meter: Meter) -> Generator[Forward, None, tuple[KVSession, int]]:
+        """Bring the session up to the chain, after steps that the other model wrote; returns the room left, too."""
+        conversation = self._conversation(context)
+        session, token_ids = self.chain(context)
         cached = yield from meter.forwards(session.sync(token_ids))
         if conversation.cached_tokens is None:
             conversation.cached_tokens = meter.cached_tokens = min(cached, len(conversation.prompt.token_ids))
-        return session
+        return session, self.window - len(token_ids)
 
     def _conversation(self, context: Context) -> Conversation:
         if self not in context.notes:
@@ -127,12 +146,13 @@ class LocalEngine:
         return load_tokenizer(self.source)
 
     @cached_property
-    def _vocabulary(self) -> Vocabulary:
+    def table(self) -> Vocabulary:
+        """The tokenizer's ids as bytes."""
         return Vocabulary(self._tokenizer)
 
     @cached_property
     def _renderer(self) -> Renderer:
-        return Renderer(self._tokenizer, self._vocabulary, self.name)
+        return Renderer(self._tokenizer, self.table, self.name)
 
     @cached_property
     def _model(self) -> Any:
@@ -143,5 +163,17 @@ class LocalEngine:
         return SessionPool(lambda: KVSession(self._model), self._max_cached_tokens)
 
     @cached_property
-    def _stop_ids(self) -> frozenset[int]:
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end a reply."""
         return stop_ids(self._model.generation_config, self._tokenizer)
+
+    @cached_property
+    def rollback(self) -> RollbackKind:
+        """How this model's cache gives tokens back."""
+        return rollback_kind(self._model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model reads its tokens."""
+        device: torch.device = self._model.device
+        return device
