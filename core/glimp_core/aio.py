@@ -13,10 +13,12 @@ async def stream_in_thread(make: Callable[[threading.Event], Iterator[T]]) -> As
     """Run `make(cancelled)` in a thread of its own and yield its items as they come.
 
     Leaving the loop in any way (break, `aclose`, task cancel, timeout) sets `cancelled` at once, which
-    stops the models within a token. An exception of the iterator is raised here.
+    stops the models within a token. An exception of the iterator is raised here, also where the iterator
+    itself set `cancelled`, as a deadline does.
     """
-    loop, items, cancelled = asyncio.get_running_loop(), asyncio.Queue[object](), threading.Event()
-    worker = threading.Thread(target=_pump, args=(make, cancelled, loop, items), name="glimp-stream", daemon=True)
+    loop, items = asyncio.get_running_loop(), asyncio.Queue[object]()
+    cancelled, left = threading.Event(), threading.Event()
+    worker = threading.Thread(target=_pump, args=(make, cancelled, left, loop, items), name="glimp-stream", daemon=True)
     worker.start()
     try:
         while (item := await items.get()) is not _END:
@@ -24,6 +26,7 @@ async def stream_in_thread(make: Callable[[threading.Event], Iterator[T]]) -> As
                 raise item.error
             yield item  # type: ignore[misc]
     finally:
+        left.set()
         cancelled.set()
 
 
@@ -35,6 +38,7 @@ class _Failure:
 def _pump(
     make: Callable[[threading.Event], Iterator[T]],
     cancelled: threading.Event,
+    left: threading.Event,
     loop: asyncio.AbstractEventLoop,
     items: "asyncio.Queue[object]",
 ) -> None:
@@ -42,6 +46,7 @@ def _pump(
         try:
             loop.call_soon_threadsafe(items.put_nowait, item)
         except RuntimeError:  # the loop is closed: nobody listens any more
+            left.set()
             cancelled.set()
 
     iterator = None
@@ -49,7 +54,7 @@ def _pump(
         iterator = make(cancelled)
         for item in iterator:
             put(item)
-            if cancelled.is_set():
+            if left.is_set():
                 break
         put(_END)
     except BaseException as error:

@@ -154,3 +154,16 @@ async def test_a_router_streams_the_same_across_the_bridge() -> None:
 
     done = router.generate("?")
     assert await asyncio.gather(*[text() for _ in range(8)]) == [done.reasoning + done.answer] * 8
+
+
+async def test_an_iterator_that_cancels_itself_still_raises() -> None:
+    """An iterator may set `cancelled` on its own, as a deadline does: its error then arrives like any other."""
+
+    def expiring(cancelled: threading.Event) -> Iterator[int]:
+        yield 1
+        cancelled.set()
+        yield 2
+        raise EngineError("time over")
+
+    with pytest.raises(EngineError, match="time over"):
+        _ = [item async for item in stream_in_thread(expiring)]
