@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.utils import secret_from_env
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_validator
 from typing_extensions import Self
 
 from glimp_core import ConfigError, EntropyThreshold, GlimpRouter, Policy, RouterConfig, SamplingParams, __version__
@@ -180,7 +180,7 @@ class GlimpSettings(BaseChatModel):
         )
 
     def _with(self, given: Mapping[str, Any]) -> Self:
-        """Return this model with some fields changed, as one call may ask for. None leaves a field as it is."""
+        """Return this model with some fields changed, None leaves a field as it is. Raises `ConfigError`."""
         given = {name: value for name, value in given.items() if value is not None}
         if given.get("model") in (self.model_name, self.model_name.rpartition("+")[2]):
             del given["model"]
@@ -194,7 +194,10 @@ class GlimpSettings(BaseChatModel):
             fields |= {"threshold": None, "policy": None}
         if "model" in given:
             fields.pop("profile", None)
-        return type(self).model_validate({**fields, **given})
+        try:
+            return type(self).model_validate({**fields, **given})
+        except ValidationError as error:
+            raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from error
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Say what the pair can do, as far as that is known without loading it."""
