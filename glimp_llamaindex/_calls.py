@@ -63,7 +63,7 @@ class Call:
     def _events(self, cancelled: threading.Event | None = None) -> Generator[Event, None, None]:
         router, cancelled = self.router(), cancelled or threading.Event()
         with deadline(self.demands.timeout, cancelled):
-            yield from router.stream(self.messages, cancelled=cancelled, **self.demands.options(router))
+            yield from router.stream(self.messages, cancelled=cancelled, **self.demands.options_for(router))
 
     def _shown(self, reply: ReplyStream, event: Event, show: Callable[[ReplyStream, Event], T | None]) -> T | None:
         if self.report_steps and isinstance(event, Step):

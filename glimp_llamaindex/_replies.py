@@ -25,18 +25,17 @@ ThinkingPosition = Literal["first", "last", "omit"]
 class Shape:
     """What a reply is to look like.
 
-    `tool_names` are true names by shown ones; without `parallel_tool_calls` only the first call is passed on.
+    `tool_names` are true names by shown ones; with `one_call` only the first call is passed on.
     """
 
     model: str
     thinking_position: ThinkingPosition = "first"
     tool_names: Mapping[str, str] = field(default_factory=dict[str, str])
-    parallel_tool_calls: bool = True
+    one_call: bool = False
 
     def message(self, answer: str, thinking: ThinkingBlock | None, calls: list[ToolCallBlock]) -> ChatMessage:
         """Build a message: at most one thinking block, exactly one text block, then the calls."""
-        if not self.parallel_tool_calls:
-            calls = calls[:1]
+        calls = calls[:1] if self.one_call else calls
         blocks: list[ContentBlock] = [TextBlock(text=answer), *calls]
         if thinking and self.thinking_position != "omit":
             blocks.insert(0 if self.thinking_position == "first" else len(blocks), thinking)
@@ -149,7 +148,7 @@ class ReplyStream:
 
     def _grow(self, piece: ToolCallDelta) -> bool:
         """Add a piece of a call; tells whether the message has changed."""
-        if piece.index and not self._shape.parallel_tool_calls:
+        if piece.index and self._shape.one_call:
             return False
         if isinstance(piece.call, InvalidToolCall):
             return self._calls.pop(piece.index, None) is not None

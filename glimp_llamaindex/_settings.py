@@ -1,10 +1,9 @@
 """What a GlimpLLM is made of: its fields, its router, its metadata, and how it is copied and written down."""
 
 import copy
-from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any, Literal
 
 from llama_index.core.base.llms.types import LLMMetadata
 from llama_index.core.bridge.pydantic import (
@@ -24,52 +23,59 @@ from glimp_core.live import Reference
 from glimp_core.pair import Pair
 from glimp_llamaindex._replies import ThinkingPosition
 
+LOADING = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision")
+"""Fields that say how models load; None leaves it to the core."""
+
 
 class PairLLM(FunctionCallingLLM):
     """The fields of `GlimpLLM`. Making one loads nothing and imports no torch; copies share the models."""
 
     small: Any = Field(default=None, description="The small model: a name, a folder, (model, tokenizer) or an engine.")
     large: Any = Field(default=None, description="The large model, likewise.")
+    dtype: Any = Field(default=None, description="The weights' type, such as 'bfloat16'.")
+    device: str | None = Field(default=None, description="Where the models run, such as 'cuda'.")
+    device_map: Any = Field(default=None, description="Where the parts of the models run.")
+    quantization_config: Any = Field(default=None, description="How the weights are quantised.")
+    attn_implementation: str | None = Field(default=None, description="Which attention code runs.")
+    revision: str | None = Field(default=None, description="The models' revision on the hub.")
     threshold: float | None = Field(default=None, description="Entropy in nats above which the large model writes.")
-    config: RouterConfig | None = Field(default=None, description="How the pair reasons: budgets, who answers.")
+    reasoning: Literal["auto", "inline", "off"] | None = Field(default=None, description="Whether the pair thinks.")
+    max_reasoning_tokens: int | None = Field(default=None, description="The most tokens that are thought.")
+    config: RouterConfig | None = Field(default=None, description="The finer settings of the router.")
     temperature: float | None = Field(default=None, description="0 is greedy; None leaves it to the models.")
     top_p: float | None = Field(default=None, description="Share of the likeliest tokens to draw from.")
     top_k: int | None = Field(default=None, description="Number of the likeliest tokens to draw from.")
     max_tokens: int | None = Field(default=None, description="The most tokens of an answer; thinking comes on top.")
     stop: list[str] | None = Field(default=None, description="Texts that end an answer, such as 'Observation:'.")
     seed: int | None = Field(default=None, description="Makes sampling deterministic.")
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict, description="For the models' templates.")
     timeout: float | None = Field(default=None, description="The most seconds that a reply may take.")
     thinking_position: ThinkingPosition = Field(
         default="first", description="Where the ThinkingBlock of a message stands: 'first', 'last' or 'omit'."
     )
     is_function_calling_model: bool = Field(default=True, description="What the metadata says about tools.")
     routing_events: bool = Field(default=False, description="Dispatch a GlimpStepEvent for every finished step.")
-    model_options: dict[str, Any] = Field(
-        default_factory=dict, repr=False, description="What the models load with: dtype, device, revision, ..."
-    )
 
-    _router: GlimpRouter | None = PrivateAttr(default=None)
-    _router_given: bool = PrivateAttr(default=False)
+    _given: GlimpRouter | None = PrivateAttr(default=None)
 
     def __init__(self, small: Any = None, large: Any = None, *, router: GlimpRouter | None = None, **fields: Any):
         for name in fields:
             if name not in type(self).model_fields:
-                raise unknown_name("option", name, type(self).model_fields)
+                raise unknown_name("option", name, {*type(self).model_fields, "router"})
         super().__init__(small=_living(small), large=_living(large), **fields)
-        self._router = _living(router)
-        self._router_given = router is not None
+        self._given = _living(router)
         self._check()
 
     def _check(self) -> None:
         """Refuse at once what could not work at the first request."""
-        if self._router_given and not isinstance(self._router, GlimpRouter):
-            raise ConfigError(f"router={self._router!r} is no GlimpRouter")
-        if self._router_given and (self.small or self.large or self.config):
-            raise ConfigError("router=... stands for both models and their config: leave out small, large and config")
-        self.pair  # noqa: B018, raises where a model is missing
+        if self._given is None:
+            self.small, self.large = self.pair.small, self.pair.large  # a loaded (model, tokenizer) is an engine now
+        elif not isinstance(self._given, GlimpRouter):
+            raise ConfigError(f"router={self._given!r} is no GlimpRouter: make one, or pass small=... and large=...")
+        elif self.small or self.large:
+            raise ConfigError("give a router, or small and large, not both")
         self.sampling()
-        if self.threshold is not None:
-            EntropyThreshold(self.threshold)
+        EntropyThreshold.of(self.threshold or 0.0, self.router_config())
 
     @classmethod
     def class_name(cls) -> str:
@@ -78,31 +84,36 @@ class PairLLM(FunctionCallingLLM):
 
     @property
     def pair(self) -> Pair:
-        """The two models, as they were named."""
-        if self._router_given:
-            return Pair(self.router.small, self.router.large)
-        return Pair(self.small, self.large, self.model_options)
+        """The two models."""
+        if self._given is not None:
+            return Pair(self._given.small, self._given.large)
+        loading = {name: getattr(self, name) for name in LOADING}
+        return Pair(self.small, self.large, {name: value for name, value in loading.items() if value is not None})
 
     @property
     def router(self) -> GlimpRouter:
-        """The router behind this LLM. It is made at the first use, its weights load at the first request."""
-        if self._router is None:
-            self._router = self.pair.router(config=self.config)
-        return self._router
+        """The router behind this LLM; its weights load at the first request."""
+        given, config = self._given, self.router_config()
+        if given is None:
+            return self.pair.router(config=config)
+        if config == given.config:
+            return given
+        return GlimpRouter(given.small, given.large, given.policy, config, given.sampling)
 
     @property
-    def tokenizer(self) -> Any:
-        """The large model's tokenizer, as `Settings.tokenizer` takes it. Raises `ConfigError` where it has none."""
-        tokenizer = getattr(self.router.large, "tokenizer", None)
-        if tokenizer is None:
-            raise ConfigError(f"{self.router.large.name!r} has no tokenizer in this process")
-        return tokenizer
+    def tokenizer(self) -> Callable[[str], list[int]]:
+        """The large model's tokenizer, for `Settings.tokenizer`. Raises `ConfigError` where it has none here."""
+        large = self.router.large
+        encode: Callable[[str], list[int]] | None = getattr(large, "encode", None)
+        if encode is None:
+            raise ConfigError(f"{large.name!r} has no tokenizer in this process")
+        return encode
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex plans with; known without weights. `num_output` holds room for thinking and answer."""
+        """What LlamaIndex plans with; known without weights. `num_output` leaves room for thinking and answer."""
         window = self.pair.window or self.router.window
-        config = self.router.config if self._router_given else self.config or RouterConfig()
+        config = self.router_config()
         thinking = config.max_reasoning_tokens if config.reasoning == "auto" else 0
         return LLMMetadata(
             context_window=window,
@@ -133,23 +144,31 @@ class PairLLM(FunctionCallingLLM):
             seed=self.seed,
         )
 
-    @field_serializer("model_options")
-    def _without_secrets(self, options: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in options.items() if name != "token"}
+    def router_config(self) -> RouterConfig:
+        """Return the settings of the router: those of `config`, or of the given router, with the fields' on top."""
+        config = self.config or (self._given.config if self._given is not None else RouterConfig())
+        named = {name: getattr(self, name) for name in ("reasoning", "max_reasoning_tokens")}
+        return replace(config, **{name: value for name, value in named.items() if value is not None})
+
+    @field_serializer("dtype", "quantization_config")
+    def _plain(self, option: Any) -> Any:
+        if option is None or isinstance(option, (str, dict)):
+            return option
+        return option.to_dict() if hasattr(option, "to_dict") else str(option).removeprefix("torch.")
 
     @model_serializer(mode="wrap")
     def custom_model_dump(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         """Write the LLM down, with references in place of objects that live in this process."""
-        data: dict[str, Any] = handler(self.model_copy(update=dict.fromkeys(("small", "large"))))
+        data: dict[str, Any] = handler(self.model_copy(update={"small": None, "large": None}))
         references = {name: asdict(v) if isinstance(v, Reference) else v for name, v in self._references().items()}
         return {**data, **references, "class_name": self.class_name()}
 
     def __getstate__(self) -> dict[str, Any]:
         references = self._references()
         stand_in = self.model_copy(update={name: references[name] for name in ("small", "large")})
-        stand_in._router = None
+        stand_in._given = None
         state: dict[str, Any] = super(PairLLM, stand_in).__getstate__()
-        state["__dict__"]["router"] = references.get("router")
+        state["__dict__"]["router"] = references["router"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -160,20 +179,16 @@ class PairLLM(FunctionCallingLLM):
         copied = self.model_copy()
         for name, value in copied.__dict__.items():
             if isinstance(value, (list, dict)):
-                copied.__dict__[name] = copy.copy(value)
+                copied.__dict__[name] = copy.deepcopy(value)
         return copied
 
     def _references(self) -> dict[str, Any]:
-        """Return the models as they can be written down: names as they are, objects by reference."""
-        if self._router_given:
-            return {"small": None, "large": None, "router": Reference.to(self.router)}
-        return {name: self._reference(name) for name in ("small", "large")}
-
-    def _reference(self, role: str) -> Any:
-        model = getattr(self, role)
-        if isinstance(model, (str, Path)):
-            return str(model)
-        return Reference.to(getattr(self.router, role))
+        """Return the models as they can be written down: names as they are, objects of this process by reference."""
+        living = {"small": self.small, "large": self.large, "router": self._given}
+        return {
+            name: model if model is None or isinstance(model, str) else Reference.to(model)
+            for name, model in living.items()
+        }
 
 
 def _living(model: Any) -> Any:

@@ -11,9 +11,6 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools.types import BaseTool
 
 from glimp_core import ConfigError
-from glimp_core.errors import unknown_name
-
-CHOICES = ("auto", "none", "required", "any")
 
 
 def sanitised(name: str) -> str:
@@ -50,28 +47,9 @@ def tool_demands(tools: Sequence[BaseTool], choice: Any, required: bool) -> dict
     demands: dict[str, Any] = {"tools": tool_specs(tools)} if tools else {}
     if names := tool_names(tools):
         demands["tool_names"] = names
-    if (
-        choice := settled_choice(choice, required, [sanitised(tool.metadata.get_name()) for tool in tools])
-    ) is not None:
-        demands["tool_choice"] = choice
+    if choice or required:  # an explicit choice wins
+        demands["tool_choice"] = sanitised(choice) if isinstance(choice, str) else choice or "required"
     return demands
-
-
-def settled_choice(choice: str | Mapping[str, Any] | None, required: bool, names: Sequence[str]) -> Any:
-    """Return the choice among the named tools for the core; an explicit one wins over `required`.
-
-    Raises `ConfigError` for a tool that was not offered, and for a call demanded where no tool is.
-    """
-    choice = choice or ("required" if required else None)
-    if choice in (None, "auto", "none"):
-        return choice
-    if not names:
-        raise ConfigError(f"tool_choice={choice!r} demands a call and no tool was given: pass tools")
-    if isinstance(choice, str) and choice not in CHOICES:
-        if sanitised(choice) not in names:
-            raise unknown_name("tool", choice, names)
-        return sanitised(choice)
-    return choice
 
 
 def arguments_of(block: ToolCallBlock) -> dict[str, Any]:

@@ -125,12 +125,12 @@ class GlimpLLM(GrammarPrediction, PairLLM):
 
     def _verbatim_call(self, prompt: str, kwargs: dict[str, Any]) -> Call:
         messages, template = verbatim(prompt)
-        given = kwargs.get("chat_template_kwargs") or {}
+        given = kwargs.get("chat_template_kwargs") or self.chat_template_kwargs
         return self._call(messages, {**kwargs, "chat_template_kwargs": {**given, **template}})
 
     def _call(self, messages: list[dict[str, Any]], kwargs: dict[str, Any]) -> Call:
-        defaults = {"threshold": self.threshold, "timeout": self.timeout}
-        demands = Demands.of({**defaults, **{name: value for name, value in kwargs.items() if value is not None}})
+        fields = {name: getattr(self, name) for name in ("threshold", "timeout", "chat_template_kwargs")}
+        demands = Demands.of({**fields, **{name: value for name, value in kwargs.items() if value is not None}})
         demands = replace(demands, sampling=demands.sampling.over(self.sampling()))
-        shape = Shape(self.pair.name, self.thinking_position, demands.tool_names, demands.parallel_tool_calls)
+        shape = Shape(self.pair.name, self.thinking_position, demands.tool_names, demands.one_call)
         return Call(lambda: self.router, messages, demands, shape, self.routing_events)
