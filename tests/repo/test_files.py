@@ -1,0 +1,45 @@
+"""The shape of the repository: small files, plain names, a clean top level, layers that hold."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = """
+CHANGELOG.md LICENSE Makefile README.md core docs examples glimp_langchain glimp_llamaindex pyproject.toml tests
+""".split()  # noqa: SIM905
+VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base_utils"}
+LONGEST = 250
+
+
+def tracked(root: Path, *patterns: str) -> list[str]:
+    if not (root / ".git").exists():
+        pytest.skip("no git checkout")
+    done = subprocess.run(["git", "ls-files", *patterns], cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_the_top_level_is_tidy(root: Path) -> None:
+    """Besides dotfiles, only the known names stand at the top, and `core` is no package."""
+    tops = {name.partition("/")[0] for name in tracked(root)}
+    assert {top for top in tops if not top.startswith(".")} <= set(TOP)
+    assert "core/__init__.py" not in tracked(root, "core")
+
+
+def test_no_file_is_long(root: Path) -> None:
+    """A file of more than 250 lines asks to be two."""
+    files = [root / name for name in tracked(root, "*.py")]
+    assert {file.name: n for file in files if (n := len(file.read_text().splitlines())) > LONGEST} == {}
+
+
+def test_no_module_has_a_vague_name(root: Path) -> None:
+    """No module is a drawer for leftovers."""
+    assert [name for name in tracked(root, "*.py") if set(Path(name).with_suffix("").parts) & VAGUE] == []
+
+
+def test_the_layers_hold(root: Path) -> None:
+    """The import contracts of pyproject.toml are kept."""
+    program = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
