@@ -18,7 +18,18 @@ from glimp_core.errors import (
     UnsupportedSchemaError,
 )
 from glimp_core.events import Delta, Event, Finish, Routed, Start
-from glimp_core.policy import AlwaysLarge, AlwaysSmall, EntropyThreshold, Policy, RandomRate
+from glimp_core.policy import (
+    AlwaysLarge,
+    AlwaysSmall,
+    EntropyThreshold,
+    Margin,
+    MaxConsecutive,
+    Policy,
+    RandomRate,
+    SkipLayoutTokens,
+    TargetRate,
+    TokenBudget,
+)
 from glimp_core.router import GlimpRouter
 from glimp_core.types import (
     Decision,
@@ -55,6 +66,8 @@ __all__ = [
     "Glimpse",
     "Glimpser",
     "InvalidToolCall",
+    "Margin",
+    "MaxConsecutive",
     "ModelLoadError",
     "ModelUsage",
     "Policy",
@@ -64,9 +77,12 @@ __all__ = [
     "Routed",
     "RouterConfig",
     "SamplingParams",
+    "SkipLayoutTokens",
     "Start",
     "Step",
     "Summary",
+    "TargetRate",
+    "TokenBudget",
     "ToolCall",
     "ToolCallDelta",
     "UnsupportedSchemaError",

@@ -141,10 +141,14 @@ class Glimpse:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a policy makes of a glimpse: who writes the step, and why in a few words."""
+    """What a policy makes of a glimpse: who writes the step, and why in a few words.
+
+    `threshold` is the entropy that the glimpse was compared with, in nats, None where it was not.
+    """
 
     intervene: bool
     reason: str = ""
+    threshold: float | None = None
 
     @property
     def writer(self) -> Writer:

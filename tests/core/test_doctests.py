@@ -6,9 +6,10 @@ from types import ModuleType
 import pytest
 
 from glimp_core import entropy, steps, stopping
+from glimp_core.policy import limits
 
 
-@pytest.mark.parametrize("module", [entropy, steps, stopping])
+@pytest.mark.parametrize("module", [entropy, limits, steps, stopping])
 def test_examples(module: ModuleType) -> None:
     """Every example prints what it says, and there is at least one."""
     result = doctest.testmod(module)

@@ -50,7 +50,7 @@ def test_impossible_thresholds_are_refused(threshold: float) -> None:
 
 def test_mixing_definitions_of_entropy_raises() -> None:
     """A threshold on one definition refuses a glimpse of another, and says what to write instead."""
-    with pytest.raises(ConfigError, match=r"EntropyThreshold\(1.0, entropy='top20'\)"):
+    with pytest.raises(ConfigError, match="make it with entropy='top20'"):
         EntropyThreshold(1.0).decide(Glimpse(0.5, "top20"), ())
 
 

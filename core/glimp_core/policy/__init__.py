@@ -1,0 +1,21 @@
+"""Who writes the next step: the policies, and the interface that makes anything one."""
+
+from glimp_core.policy.baselines import AlwaysLarge, AlwaysSmall, RandomRate
+from glimp_core.policy.interface import Policy
+from glimp_core.policy.limits import MaxConsecutive, SkipLayoutTokens, TokenBudget
+from glimp_core.policy.rate import TargetRate
+from glimp_core.policy.threshold import CalibratedThreshold, EntropyThreshold, Margin
+
+__all__ = [
+    "AlwaysLarge",
+    "AlwaysSmall",
+    "CalibratedThreshold",
+    "EntropyThreshold",
+    "Margin",
+    "MaxConsecutive",
+    "Policy",
+    "RandomRate",
+    "SkipLayoutTokens",
+    "TargetRate",
+    "TokenBudget",
+]
