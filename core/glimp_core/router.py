@@ -77,7 +77,7 @@ class GlimpRouter:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
-        parallel_tool_calls: bool = True,
+        parallel_tool_calls: bool | None = None,
         response_format: Mapping[str, Any] | None = None,
         sampling: SamplingParams | None = None,
         policy: Policy | None = None,

@@ -75,7 +75,7 @@ class Request:
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
-    parallel_tool_calls: bool = True
+    parallel_tool_calls: bool | None = None
     response_format: Mapping[str, Any] | None = None
     sampling: SamplingParams = SamplingParams()
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
