@@ -1,7 +1,7 @@
-"""What the README and docs/ print is true: Python blocks run, commands run, `make` verbs exist, the algorithm is the code.
+"""What README and docs/ show is true: Python blocks and commands run, `make` has the verbs, the algorithm is the code.
 
-Blocks of one page share their names and run in order. Models from the hub are replaced by the bundled pair. A `text` block
-right after a Python block is what that block prints. A block after `<!-- not run: why -->` is only read.
+Blocks of one page share their names and run in order. Models from the hub are replaced by the bundled pair. A `text`
+block right after a Python block is what that block prints. A block after `<!-- not run: why -->` is only read.
 """
 
 import ast
