@@ -113,7 +113,7 @@ class Completion:
             large_seconds=self.usage.large.seconds,
             large_alone_seconds=_large_alone(self.usage),
             thinking_end=self.finish.thinking_end,
-            notes=self.start.notes,
+            notes=self.start.notes + self.finish.notes,
         )
 
     def document(self) -> dict[str, Any]:
@@ -149,6 +149,7 @@ def _usage(start: Start, steps: tuple[Step, ...], routed: tuple[Routed, ...]) ->
         used["small"] += event.glimpse.usage
     for step in steps:
         used[step.engine] += step.usage
+        used["small"] += step.drafting
     reasoning = sum(step.tokens for step in steps if step.phase == "thinking")
     answer = sum(step.tokens for step in steps if step.phase != "thinking")
     return Usage(start.prompt_tokens, reasoning, answer, used["small"], used["large"])

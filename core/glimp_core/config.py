@@ -18,6 +18,7 @@ class RouterConfig:
       for a pair that does not; "inline" routes the visible reply; "off" switches thinking off.
     - `answer_by`: who writes what follows the thinking.
     - `entropy`: the quantity a glimpse measures; `intervene_on_tie` makes H = tau an intervention.
+    - `speculate`: whether the small model drafts what the large one writes; None: for a pair that does not think.
     - `max_step_tokens`, `max_reasoning_tokens`, `max_answer_tokens`: the budgets, in tokens.
 
     Raises `ConfigError` on values that cannot work.
@@ -27,6 +28,7 @@ class RouterConfig:
     answer_by: AnswerBy = "large"
     entropy: Entropy = "full"
     intervene_on_tie: bool = False
+    speculate: bool | None = None
     max_step_tokens: int = 512
     max_reasoning_tokens: int = 8192
     max_answer_tokens: int = 2048

@@ -34,7 +34,7 @@ class Context:
     """A request and its growing chain; used by one thread at a time and closed when the request is over.
 
     `notes` is the engines' private memory of the request (rendered prompt, cache lease), one entry an
-    engine. `cancelled` may be set from any thread and stops the engines within a token.
+    engine; `remarks` is what the user should read of it in the summary. `cancelled` may be set from any thread and stops the engines within a token.
     """
 
     def __init__(self, request: Request, reasoning: Reasoning = "auto", cancelled: threading.Event | None = None):
@@ -43,6 +43,7 @@ class Context:
         self.cancelled = cancelled or threading.Event()
         self.chain: list[Span | ThinkingClosed] = []
         self.notes: dict[object, Any] = {}
+        self.remarks: list[str] = []
         self._on_close: list[Callable[[], None]] = []
 
     @property
@@ -53,6 +54,11 @@ class Context:
     def append(self, link: Span | ThinkingClosed) -> None:
         """Make the chain one link longer."""
         self.chain.append(link)
+
+    def remark(self, text: str) -> None:
+        """Add a remark for the summary, once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     def on_close(self, release: Callable[[], None]) -> None:
         """Have `release` called when the request is over, however it ends."""

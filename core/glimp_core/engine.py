@@ -51,3 +51,12 @@ class Glimpser(Engine, Protocol):
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
         """Measure the first token that would follow the context; the context stays as it is."""
         ...
+
+
+@runtime_checkable
+class Draftable(Engine, Protocol):
+    """An engine that another one can draft for: speculative decoding, which leaves its words as they are."""
+
+    def drafted_by(self, draft: Engine) -> Engine | None:
+        """Return an engine that writes this one's words with the other's drafts, None where that cannot be."""
+        ...

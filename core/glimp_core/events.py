@@ -43,11 +43,12 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A request is done. `thinking_end` says what ended the routed steps, where there were any."""
+    """A request is done. `thinking_end` says what ended the routed steps; `notes` are remarks on the way."""
 
     finish_reason: FinishReason
     thinking_end: ThinkingEnd | None
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 Event: TypeAlias = Start | Routed | Delta | ToolCallDelta | Step | Finish

@@ -12,10 +12,10 @@ from glimp_core.chain import Chain
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Reasoning
-from glimp_core.engine import Engine, Glimpser
+from glimp_core.engine import Draftable, Engine, Glimpser
 from glimp_core.errors import ConfigError
 from glimp_core.events import Event, Finish, Start
-from glimp_core.plan import settle
+from glimp_core.plan import Plan, settle
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.types import Message, Request, SamplingParams
 
@@ -134,9 +134,17 @@ class GlimpRouter:
             started = perf_counter()
             chain = Chain(context, plan, config, request.sampling)
             yield Start(plan.mode, large.tokens, plan.notes)
-            with closing(route(chain, self.small, self.large, policy)) as events:  # type: ignore[type-var]
+            with closing(route(chain, self.small, self._large_for(plan, config), policy)) as events:  # type: ignore[type-var]
                 yield from events
-            yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started)
+            yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, tuple(context.remarks))
+
+    def _large_for(self, plan: Plan, config: RouterConfig) -> Engine:
+        """Return the large model, with the small one drafting for it where that is wanted and possible."""
+        wanted = plan.mode == "large_only" if config.speculate is None else config.speculate
+        drafted = self.large.drafted_by(self.small) if wanted and isinstance(self.large, Draftable) else None
+        if config.speculate and drafted is None:
+            raise ConfigError("speculate=True needs two different local models: leave it out for this pair")
+        return drafted or self.large
 
     def _checked(self, policy: Policy) -> Policy:
         """Refuse a threshold on another entropy than the one this router measures."""

@@ -206,7 +206,7 @@ class ToolCallDelta:
 class Chunk:
     """A piece of text with the ids that spell it, and what the call has used so far.
 
-    The last chunk of a call says what `end`ed it. Ids of control tokens come with no text, and so do
+    `drafting` is what a drafting model has used for it. The last chunk of a call says what `end`ed it. Ids of control tokens come with no text, and so do
     those of a tool call, whose pieces are in `tool_call`.
     """
 
@@ -215,6 +215,7 @@ class Chunk:
     usage: ModelUsage = ModelUsage()
     end: StepEnd | None = None
     tool_call: ToolCallDelta | None = None
+    drafting: ModelUsage = ModelUsage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,8 @@ class Step:
     end: StepEnd
     entropy: float | None = None
     usage: ModelUsage = ModelUsage()
+    drafting: ModelUsage = ModelUsage()
+    """What the small model used to draft for this step."""
 
 
 History: TypeAlias = Sequence[Step]

@@ -45,7 +45,7 @@ def write_step(
         raise EngineError(f"engine {engine.name!r} broke off without saying why: its last chunk has no end")
     step = Step(
         index=params.index, phase=params.phase, engine=writer, text=draft.text, tokens=draft.tokens,
-        seconds=clock.seconds, end=draft.end, entropy=entropy, usage=draft.usage,
+        seconds=clock.seconds, end=draft.end, entropy=entropy, usage=draft.usage, drafting=draft.drafting,
     )  # fmt: skip
     chain.append(step, draft.written, tuple(draft.token_ids), engine.vocabulary)
     if chain.complete and (rest := chain.stop.flush()):
@@ -73,14 +73,14 @@ class Draft:
         self.text = ""
         self.token_ids: list[int] = []
         self.tokens = 0
-        self.usage = ModelUsage()
+        self.usage = self.drafting = ModelUsage()
         self.end: StepEnd | None = None
 
     def add(self, chunk: Chunk) -> str:
         """Take a chunk and return the text to show."""
         self.written += chunk.text
         self.tokens += len(chunk.token_ids)
-        self.usage = chunk.usage
+        self.usage, self.drafting = chunk.usage, chunk.drafting
         if chunk.end not in ("close", "eos"):  # those come with the one control id that ended the call
             self.token_ids += chunk.token_ids
         shown = self._chain.show(chunk.text)

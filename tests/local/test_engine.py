@@ -100,7 +100,7 @@ def test_segmented_equals_one_shot_of_generate(writer: str) -> None:
     thinking = [i for e in events if isinstance(e, Delta) and e.phase == "thinking" for i in e.token_ids]
     engine = getattr(router, writer)
     with Context(Request(({"role": "user", "content": QUESTION},))) as context:
-        prompt = engine._conversation(context).prompt.token_ids
+        prompt = engine.conversation(context).prompt.token_ids
     with torch.inference_mode():
         whole = engine._model.generate(
             torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
@@ -208,9 +208,9 @@ def test_different_tokenizers(policy: Any) -> None:
             context = contexts[0]
             for engine in (router.small, router.large):
                 assert isinstance(engine, LocalEngine)
-                conversation = engine._conversation(context)
+                conversation = engine.conversation(context)
                 chain = conversation.token_ids()[len(conversation.prompt.token_ids) :]
-                written = engine._vocabulary.decode(chain).decode()
+                written = engine.table.decode(chain).decode()
                 assert written.startswith(context.text)
 
 

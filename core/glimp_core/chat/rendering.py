@@ -1,5 +1,6 @@
 """From a request to the ids of a prompt, by the model's own template, and to the ids of the chain after it."""
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ class Renderer:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._name = name
+        self._lock = threading.Lock()  # rendering sets flags on the tokenizer, which all threads share
 
     def prompt(self, context: Context) -> RenderedPrompt:
         """Render a request up to where the model goes on. Raises `ConfigError` where the template refuses it."""
@@ -61,15 +63,16 @@ class Renderer:
     def _apply(self, context: Context, options: dict[str, Any]) -> list[int]:
         request = context.request
         try:
-            ids = self._tokenizer.apply_chat_template(
-                [dict(message) for message in request.messages],
-                tools=[dict(tool) for tool in request.tools] or None,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=False,
-                sanitize_control_tokens=True,
-                **options,
-            )
+            with self._lock:
+                ids = self._tokenizer.apply_chat_template(
+                    [dict(message) for message in request.messages],
+                    tools=[dict(tool) for tool in request.tools] or None,
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=False,
+                    sanitize_control_tokens=True,
+                    **options,
+                )
         except Exception as error:
             roles = ", ".join(str(message["role"]) for message in request.messages)
             raise ConfigError(f"the chat template of {self._name!r} refuses the roles [{roles}]: {error}") from error

@@ -2,5 +2,6 @@
 
 from glimp_core.local.engine import LocalEngine
 from glimp_core.local.registry import engine_from
+from glimp_core.local.speculative import SpeculativeEngine
 
-__all__ = ["LocalEngine", "engine_from"]
+__all__ = ["LocalEngine", "SpeculativeEngine", "engine_from"]

@@ -11,11 +11,11 @@ class Conversation:
 
     def __init__(self, context: Context, renderer: Renderer):
         self.prompt: RenderedPrompt = renderer.prompt(context)
-        self.cached_tokens: int | None = None
         self._context = context
         self._renderer = renderer
         self._token_ids = list(self.prompt.token_ids)
         self._links = 0
+        self._read = False
         self._text = ""
         self._session: KVSession | None = None
 
@@ -26,6 +26,11 @@ class Conversation:
             self._text = link.text if isinstance(link, Span) else self._text
         self._links = len(self._context.chain)
         return list(self._token_ids)
+
+    def newly_cached(self, shared: int) -> int:
+        """Return how many tokens of the prompt the cache held when it was first looked at, 0 after that."""
+        first, self._read = not self._read, True
+        return min(shared, len(self.prompt.token_ids)) if first else 0
 
     def session(self, pool: SessionPool) -> KVSession:
         """Return the session of this request, leased from the pool until the context closes."""

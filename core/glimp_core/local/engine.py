@@ -10,6 +10,7 @@ import torch
 from glimp_core.chat.rendering import Renderer
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context
+from glimp_core.engine import Engine
 from glimp_core.errors import ContextOverflowError
 from glimp_core.local.cache import RollbackKind, rollback_kind
 from glimp_core.local.conversation import Conversation
@@ -69,11 +70,11 @@ class LocalEngine:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, in which nothing is taken for a control token; needs the tokenizer only."""
-        return self._vocabulary.encode(text)
+        return self.table.encode(text)
 
     def prepare(self, context: Context) -> Prompt:
         """Render the request with the model's template; needs the tokenizer only."""
-        prompt = self._conversation(context).prompt
+        prompt = self.conversation(context).prompt
         return Prompt(len(prompt.token_ids), self.window, prompt.thinking)
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
@@ -92,7 +93,7 @@ class LocalEngine:
 
     def chain(self, context: Context) -> tuple[KVSession, list[int]]:
         """Return the session that serves a request, and the ids of its prompt and chain so far."""
-        conversation = self._conversation(context)
+        conversation = self.conversation(context)
         token_ids = conversation.token_ids()
         if len(token_ids) >= self.window:
             raise ContextOverflowError(
@@ -100,6 +101,12 @@ class LocalEngine:
                 "lower max_reasoning_tokens or shorten the prompt"
             )
         return conversation.session(self._pool), token_ids
+
+    def drafted_by(self, draft: Engine) -> Engine | None:
+        """Return an engine that writes this one's words with another's drafts, None where that cannot be."""
+        from glimp_core.local.speculative import SpeculativeEngine
+
+        return SpeculativeEngine(self, draft) if isinstance(draft, LocalEngine) and draft is not self else None
 
     def sampler(self, params: GenerationParams) -> Sampler:
         """Return the drawer of one call's tokens."""
@@ -128,14 +135,13 @@ class LocalEngine:
 
     def _synced(self, context: Context, meter: Meter) -> Generator[Forward, None, tuple[KVSession, int]]:
         """Bring the session up to the chain, after steps that the other model wrote; returns the room left, too."""
-        conversation = self._conversation(context)
         session, token_ids = self.chain(context)
-        cached = yield from meter.forwards(session.sync(token_ids))
-        if conversation.cached_tokens is None:
-            conversation.cached_tokens = meter.cached_tokens = min(cached, len(conversation.prompt.token_ids))
+        shared = yield from meter.forwards(session.sync(token_ids))
+        meter.cached_tokens += self.conversation(context).newly_cached(shared)
         return session, self.window - len(token_ids)
 
-    def _conversation(self, context: Context) -> Conversation:
+    def conversation(self, context: Context) -> Conversation:
+        """Return what this engine knows of a request."""
         if self not in context.notes:
             context.notes[self] = Conversation(context, self._renderer)
         conversation: Conversation = context.notes[self]

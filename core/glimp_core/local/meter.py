@@ -18,7 +18,13 @@ class Meter:
         self.cached_tokens = 0
         self._glimpses = glimpses
         self._forwards = self._prefill_tokens = self._decode_tokens = 0
+        self._drafted_tokens = self._accepted_tokens = 0
         self._prefill_seconds = self._decode_seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time in forwards and with their logits."""
+        return self._prefill_seconds + self._decode_seconds
 
     def forwards(self, needed: Generator[Forward, None, T]) -> Generator[Forward, None, T]:
         """Pass forwards on to whoever runs them, and count them."""
@@ -43,6 +49,11 @@ class Meter:
             self._prefill_tokens += len(forward.token_ids)
             self._prefill_seconds += forward.seconds
 
+    def verified(self, drafted: int, accepted: int) -> None:
+        """Count drafted tokens, and those of them that stood."""
+        self._drafted_tokens += drafted
+        self._accepted_tokens += accepted
+
     @contextmanager
     def decoding(self) -> Iterator[None]:
         """Count the time of what is done with logits; on a GPU that is where a forward is waited for."""
@@ -58,6 +69,8 @@ class Meter:
             cached_tokens=self.cached_tokens,
             prefill_tokens=self._prefill_tokens,
             decode_tokens=self._decode_tokens,
+            drafted_tokens=self._drafted_tokens,
+            accepted_tokens=self._accepted_tokens,
             prefill_seconds=self._prefill_seconds,
             decode_seconds=self._decode_seconds,
         )

@@ -62,8 +62,22 @@ class Sampler:
         if self.law.temperature == 0:
             return int(logits.argmax())
         probabilities, ids = self.distribution(logits)
-        drawn = int(torch.multinomial(probabilities, 1, generator=self._generator))
+        drawn = self.draw_from(probabilities)
         return drawn if ids is None else int(ids[drawn])
+
+    def draw_from(self, probabilities: torch.Tensor) -> int:
+        """Draw one index from probabilities that need not sum to one."""
+        return int(torch.multinomial(probabilities, 1, generator=self._generator))
+
+    def uniform(self) -> float:
+        """Draw a number between 0 and 1."""
+        return float(torch.rand((), generator=self._generator, device=self._generator.device))
+
+    def law_over(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return what a token is drawn from, as probabilities of the whole vocabulary [vocabulary]."""
+        probabilities, ids = self.distribution(logits)
+        probabilities = probabilities / probabilities.sum()
+        return probabilities if ids is None else torch.zeros_like(logits).scatter_(0, ids, probabilities)
 
     def distribution(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the probabilities of the tokens that may be drawn, and their ids (None: all, in order)."""

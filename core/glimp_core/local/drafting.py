@@ -1,0 +1,123 @@
+"""The small model's part of speculation: it proposes tokens, in the large model's ids."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.local.meter import Meter
+from glimp_core.local.sampling import Sampler
+from glimp_core.local.session import Forward, KVSession
+
+MAX_DRAFT = 8
+SURE = 0.4
+"""Drafting goes on while the drafting model gives its token at least this probability."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """Proposed tokens in the target's ids, and the law each was drawn from [vocabulary] (none when greedy)."""
+
+    token_ids: list[int] = field(default_factory=list[int])
+    laws: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
+
+
+class Bridge:
+    """Maps ids between two vocabularies by the bytes they mean; the identity for one and the same vocabulary."""
+
+    def __init__(self, draft: Vocabulary, target: Vocabulary):
+        self.target = target
+        self._draft = draft
+        self._same = draft.key == target.key
+        if not self._same:
+            meant = {piece: i for i, piece in enumerate(target.pieces) if piece}
+            self._to_target = [meant.get(piece, -1) if piece else -1 for piece in draft.pieces]
+            self._to_draft = {i: n for n, i in reversed([*enumerate(self._to_target)]) if i >= 0}
+            self._index = torch.tensor(self._to_target)
+
+    def to_target(self, token_id: int) -> int | None:
+        """Return the target's id of the same bytes, None where it has none."""
+        if self._same:
+            return token_id
+        mapped = self._to_target[token_id]
+        return None if mapped < 0 else mapped
+
+    def to_draft(self, token_ids: Sequence[int]) -> list[int] | None:
+        """Return ids that spell the same text for the drafting model, None while a character is not whole."""
+        if self._same:
+            return list(token_ids)
+        if all(i in self._to_draft for i in token_ids):
+            return [self._to_draft[i] for i in token_ids]
+        try:
+            return self._draft.encode(self.target.decode(token_ids).decode())
+        except UnicodeDecodeError:
+            return None
+
+    def law(self, law: torch.Tensor) -> torch.Tensor:
+        """Return a law over the drafting model's ids as one over the target's, what has no equal left out."""
+        if self._same:
+            return law[: len(self.target.pieces)]
+        index = self._index[: len(law)].to(law.device)
+        mapped = law.new_zeros(len(self.target.pieces)).index_add_(0, index.clamp(min=0), law * (index >= 0))
+        return mapped / mapped.sum().clamp(min=1e-30)
+
+
+class Drafter:
+    """Follows one chain in the drafting model's ids and proposes what may come next."""
+
+    def __init__(
+        self, session: KVSession, token_ids: Sequence[int], bridge: Bridge, sampler: Sampler, stop_ids: frozenset[int]
+    ):
+        self.meter = Meter()
+        self._session = session
+        self._token_ids = list(token_ids)
+        self._pending: list[int] = []
+        self._bridge = bridge
+        self._sampler = sampler
+        self._stop_ids = stop_ids
+
+    def propose(self, limit: int, stepwise: bool) -> Generator[Forward, None, Draft]:
+        """Draft up to `limit` tokens: while it is sure, and not past the end of a step or a reply."""
+        draft = Draft()
+        if limit < 1 or self._pending:
+            return draft
+        yield from self.meter.forwards(self._session.sync(self._token_ids))
+        while (drawn := self._draw()) is not None:
+            token_id, own_id, probability, law = drawn
+            if probability < SURE and draft.token_ids:
+                break
+            draft.token_ids.append(token_id)
+            draft.laws.append(law)
+            piece = self._bridge.target.pieces[token_id]
+            over = piece is None or token_id in self._stop_ids or (stepwise and b"\n\n" in piece)
+            if over or len(draft.token_ids) >= limit or probability < SURE:
+                break
+            forward = Forward(self._session, [own_id])
+            yield forward
+            self.meter.add(forward)
+        return draft
+
+    def follow(self, token_ids: Sequence[int]) -> None:
+        """Take the tokens that the target kept; the session drops what it drafted beyond them."""
+        self._pending += token_ids
+        if (own := self._bridge.to_draft(self._pending)) is not None:
+            self._token_ids += own
+            self._pending.clear()
+
+    def _draw(self) -> tuple[int, int, float, torch.Tensor] | None:
+        """Draw a token: its id for the target and here, its probability, and the law; None if the target lacks it."""
+        assert self._session.logits is not None
+        with self.meter.decoding():
+            logits = self._session.logits[-1]
+            if self._sampler.law.temperature == 0:
+                own_id = int(logits.argmax())
+                probability = float((logits[own_id] - logits.logsumexp(-1)).exp())
+                token_id = self._bridge.to_target(own_id)
+                return None if token_id is None else (token_id, own_id, probability, logits)
+            law = self._bridge.law(self._sampler.law_over(logits))
+            if float(law.sum()) < 0.5:
+                return None
+            token_id = self._sampler.draw_from(law)
+            own = self._bridge.to_draft([token_id])
+            return None if not own or len(own) != 1 else (token_id, own[0], float(law[token_id]), law)

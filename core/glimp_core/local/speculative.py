@@ -1,0 +1,155 @@
+"""SpeculativeEngine: an Engine made of two. It writes what the target would write, in fewer of its forwards."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+from glimp_core.context import Context
+from glimp_core.local.drafting import MAX_DRAFT, Bridge, Drafter
+from glimp_core.local.engine import LocalEngine
+from glimp_core.local.meter import Meter
+from glimp_core.local.owner import Job
+from glimp_core.local.page import Page
+from glimp_core.local.session import Forward
+from glimp_core.local.verification import verify
+from glimp_core.types import Chunk, GenerationParams, Prompt
+
+
+class SpeculativeEngine:
+    """The target's words, drafted by another model: identical when greedy in float32, of the same law when sampled.
+
+    The drafting model proposes while it is sure; one forward of the target reads what is new and verifies.
+    Goes on without drafts, and says so in the summary, where a cache cannot be rolled back or drafting loses time.
+    """
+
+    def __init__(self, target: LocalEngine, draft: LocalEngine):
+        self.target = target
+        self.draft = draft
+        self._pace = Pace()
+
+    def __repr__(self) -> str:
+        return f"SpeculativeEngine(target={self.target.name!r}, draft={self.draft.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.target.name
+
+    @property
+    def vocabulary(self) -> str:
+        """The target's vocabulary."""
+        return self.target.vocabulary
+
+    @property
+    def window(self) -> int:
+        """The smaller window of the two."""
+        return min(self.target.window, self.draft.window)
+
+    def load(self) -> None:
+        """Load both models."""
+        self.target.load()
+        self.draft.load()
+
+    def prepare(self, context: Context) -> Prompt:
+        """Render the request for the target."""
+        return self.target.prepare(context)
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        """Continue the context as the target would."""
+        self.load()
+        if reason := self._unfit():
+            context.remark(reason)
+            yield from self.target.generate(context, params)
+        else:
+            yield from self.target.run(context, lambda job: self._write(job, context, params))
+
+    def _unfit(self) -> str | None:
+        for engine in (self.target, self.draft):
+            if engine.rollback != "crop":
+                return f"not drafted: the cache of {engine.name!r} cannot take rejected tokens back"
+        if self.target.device != self.draft.device:
+            return f"not drafted: the models are on {self.target.device} and {self.draft.device}, not on one device"
+        return None
+
+    def _write(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
+        session, token_ids = self.target.chain(context)
+        drafting, drafting_ids = self.draft.chain(context)
+        sampler, page = self.target.sampler(params), self.target.page(params, self.window - len(token_ids))
+        bridge = Bridge(self.draft.table, self.target.table)
+        drafter = Drafter(drafting, drafting_ids, bridge, sampler, self.target.stop_ids)
+        meter, pace = Meter(), self._pace
+        steady = params.sampling.seed is not None  # what a seed draws must not hang on how fast the machine is
+        while not page.end:
+            limit = min(MAX_DRAFT, page.left - 1) if steady or pace.pays(context) else 0
+            before = meter.seconds + drafter.meter.seconds
+            draft = yield from drafter.propose(limit, params.stepwise)
+            wanted = token_ids + draft.token_ids
+            shared = yield from meter.forwards(session.sync(wanted, keep=len(draft.token_ids) + 1))
+            meter.cached_tokens += self.target.conversation(context).newly_cached(shared)
+            assert session.logits is not None
+            with meter.decoding():
+                kept, accepted = verify(draft.token_ids, draft.laws, session.logits[:, : page.readable], sampler)
+            meter.verified(len(draft.token_ids), accepted)
+            kept = self._put(job, page, kept, meter, drafter)
+            token_ids += kept
+            drafter.follow(kept)
+            pace.note(len(draft.token_ids), len(kept), meter.seconds + drafter.meter.seconds - before)
+
+    def _put(self, job: Job, page: Page, kept: list[int], meter: Meter, drafter: Drafter) -> list[int]:
+        """Write verified tokens; returns those up to the end of the page."""
+        for number, token_id in enumerate(kept, 1):
+            for chunk in page.push(token_id):
+                job.put(replace(chunk, usage=meter.usage(), drafting=drafter.meter.usage()))
+            if page.end:
+                return kept[:number]
+        return kept
+
+
+class Pace:
+    """Whether drafting pays here: seconds a token in rounds with drafts, against rounds without.
+
+    A few rounds without drafts come first, to compare with; a loss is looked at again after a while.
+    """
+
+    PLAIN, TRIAL, PAUSE = 3, 16, 200
+
+    def __init__(self) -> None:
+        self._plain = _Mean()
+        self._drafted = _Mean()
+        self._paused = 0
+
+    def pays(self, context: Context) -> bool:
+        """Say whether the next round should be drafted."""
+        if self._plain.rounds < self.PLAIN:
+            return False
+        if self._paused:
+            self._paused -= 1
+            return False
+        if self._drafted.rounds < self.TRIAL or self._drafted.value <= self._plain.value:
+            return True
+        context.remark(
+            f"not drafted for a while: {1000 * self._drafted.value:.1f} ms a token with drafts, "
+            f"{1000 * self._plain.value:.1f} ms without"
+        )
+        self._drafted, self._paused = _Mean(), self.PAUSE
+        return False
+
+    def note(self, drafted: int, written: int, seconds: float) -> None:
+        """Take the measure of one round."""
+        (self._drafted if drafted else self._plain).add(seconds, written)
+
+
+class _Mean:
+    """Seconds a token, recent rounds counting more."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self._seconds = self._tokens = 0.0
+
+    @property
+    def value(self) -> float:
+        return self._seconds / self._tokens
+
+    def add(self, seconds: float, tokens: int) -> None:
+        self.rounds += 1
+        self._seconds = 0.95 * self._seconds + seconds
+        self._tokens = 0.95 * self._tokens + tokens
