@@ -30,7 +30,9 @@ from glimp_core.policy import (
     TargetRate,
     TokenBudget,
 )
+from glimp_core.profile import Profile, load_profile
 from glimp_core.router import GlimpRouter
+from glimp_core.tap import Asked, Tap
 from glimp_core.types import (
     Decision,
     Glimpse,
@@ -48,6 +50,7 @@ __version__ = version("glimp")
 __all__ = [
     "AlwaysLarge",
     "AlwaysSmall",
+    "Asked",
     "Cancelled",
     "Completion",
     "ConfigError",
@@ -71,6 +74,7 @@ __all__ = [
     "ModelLoadError",
     "ModelUsage",
     "Policy",
+    "Profile",
     "RandomRate",
     "RemoteEngineError",
     "Request",
@@ -81,10 +85,12 @@ __all__ = [
     "Start",
     "Step",
     "Summary",
+    "Tap",
     "TargetRate",
     "TokenBudget",
     "ToolCall",
     "ToolCallDelta",
     "UnsupportedSchemaError",
     "Usage",
+    "load_profile",
 ]

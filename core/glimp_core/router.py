@@ -1,6 +1,7 @@
 """GlimpRouter: a pair of models that answers as one."""
 
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -17,14 +18,17 @@ from glimp_core.errors import ConfigError
 from glimp_core.events import Event, Finish, Start
 from glimp_core.plan import Plan, settle
 from glimp_core.policy import EntropyThreshold, Policy
+from glimp_core.profile import model_identity
+from glimp_core.tap import Asked, Tap
 from glimp_core.types import Message, Request, SamplingParams
 
 
 class GlimpRouter:
     """Answers chat requests with a small and a large model, deciding step by step who writes.
 
-    May be called from any number of threads. Raises `ConfigError` for an engine that cannot serve its
-    role, or a policy that measures another entropy than `config` names.
+    May be called from any number of threads. The events of each request pass through the `taps` (a `TraceFile`, a
+    `SpanTap`), first to last. Raises `ConfigError` for an engine that cannot serve its role, or a policy that measures
+    another entropy than `config` names, or was calibrated on another pair.
     """
 
     def __init__(
@@ -34,14 +38,16 @@ class GlimpRouter:
         policy: Policy | None = None,
         config: RouterConfig | None = None,
         sampling: SamplingParams | None = None,
+        taps: Sequence[Tap] = (),
     ):
         self.config = config or RouterConfig()
-        self.policy = self._checked(policy or EntropyThreshold.of(1.0, self.config))
         self.sampling = sampling or SamplingParams()
         self.small = small
         self.large = large
+        self.taps = list(taps)
         if not isinstance(small, Glimpser):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"{small!r} cannot be the small model: it has no glimpse() of the next token")
+        self.policy = self._checked(policy or EntropyThreshold.of(1.0, self.config))
 
     def __repr__(self) -> str:
         return f"GlimpRouter(small={self.small.name!r}, large={self.large.name!r}, policy={self.policy!r})"
@@ -54,6 +60,7 @@ class GlimpRouter:
         policy: Policy | None = None,
         config: RouterConfig | None = None,
         sampling: SamplingParams | None = None,
+        taps: Sequence[Tap] = (),
         **options: Any,
     ) -> "GlimpRouter":
         """Make a router of two models, named or loaded; weights load at the first request.
@@ -65,7 +72,7 @@ class GlimpRouter:
         """
         from glimp_core.local import engine_from  # the composition root: the one place that reaches for torch
 
-        return cls(engine_from(small, **options), engine_from(large, **options), policy, config, sampling)
+        return cls(engine_from(small, **options), engine_from(large, **options), policy, config, sampling, taps)
 
     def generate(self, messages: Sequence[Message] | str, **options: Any) -> Completion:
         """Answer once; takes what `stream` takes and folds its events."""
@@ -102,7 +109,11 @@ class GlimpRouter:
         )
         chosen = self._checked(policy) if policy else self.policy
         config = replace(self.config, reasoning=reasoning) if reasoning else self.config
-        return self._run(request, chosen, config, cancelled or threading.Event())
+        events = self._run(request, chosen, config, cancelled or threading.Event())
+        asked = Asked(uuid.uuid4().hex, self.small.name, self.large.name, chosen, config, request)
+        for tap in self.taps:
+            events = tap(asked, events)
+        return events
 
     def count_tokens(self, messages: Sequence[Message] | str, tools: Sequence[Mapping[str, Any]] | None = None) -> int:
         """Return the size of a prompt in the large model's tokens, template and tools included."""
@@ -147,11 +158,17 @@ class GlimpRouter:
         return drafted or self.large
 
     def _checked(self, policy: Policy) -> Policy:
-        """Refuse a threshold on another entropy than the one this router measures."""
+        """Refuse a threshold on another entropy than the one this router measures, or one of another pair."""
         definition = getattr(policy, "entropy", self.config.entropy)
         if definition != self.config.entropy:
             raise ConfigError(
-                f"the policy's threshold is for entropy {definition!r} but the router measures "
-                f"{self.config.entropy!r}: use EntropyThreshold.of(threshold, config)"
+                f"the policy is meant for entropy {definition!r} but the router measures {self.config.entropy!r}: "
+                f"make it with entropy={self.config.entropy!r}, or pass RouterConfig(entropy={definition!r})"
+            )
+        pair = (model_identity(self.small.name), model_identity(self.large.name))
+        if (calibrated := getattr(policy, "pair", pair)) != pair:
+            raise ConfigError(
+                f"the policy was calibrated on {' + '.join(calibrated)} but the router's pair is {' + '.join(pair)}: "
+                "run `glimp calibrate` on this pair"
             )
         return policy

@@ -94,7 +94,7 @@ class Settings:
             max_tokens=self.max_tokens, stop=tuple(self.stop or ()), seed=self.seed,
         )  # fmt: skip
         options = {"dtype": self.dtype, "device": self.device}
-        given = {name: value for name, value in options.items() if value is not None}
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         return GlimpRouter.from_pretrained(*self.pair, policy, config, sampling, **given)
 
     def conversation(self) -> list[Message]:

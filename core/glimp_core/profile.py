@@ -1,0 +1,117 @@
+"""A calibration as a small JSON file: the threshold that was measured, on which pair, from what."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, get_args
+
+from glimp_core.errors import ConfigError
+from glimp_core.policy import CalibratedThreshold, Policy
+from glimp_core.types import Entropy
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What one threshold would give, estimated from the glimpses of the calibration; None where it is unknown."""
+
+    threshold: float
+    rate: float
+    large_token_share: float
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A threshold in nats with its 95 % `interval`, and where it comes from.
+
+    `target` is what was asked for ("rate", "share" or "seconds") at `target_value`. The `measured_*` values are of
+    a routed run at this threshold over `checked` prompts that were not used to find it; `n` prompts gave `steps`
+    glimpses. `pair` holds the identities of the small and the large model.
+    """
+
+    threshold: float
+    interval: tuple[float, float]
+    target: str
+    target_value: float
+    measured_rate: float
+    measured_share: float
+    measured_seconds: float
+    entropy: Entropy
+    on_tie: bool
+    pair: tuple[str, str]
+    n: int
+    checked: int
+    steps: int
+    date: str
+    curve: tuple[CurvePoint, ...] = ()
+    schema: int = SCHEMA
+
+    @property
+    def target_rate(self) -> float | None:
+        """The intervention rate that was asked for, None where it was something else."""
+        return self.target_value if self.target == "rate" else None
+
+    def policy(self) -> CalibratedThreshold:
+        """Return the policy, which a router of another pair or another entropy refuses."""
+        return CalibratedThreshold(self.threshold, self.entropy, self.on_tie, self.pair)
+
+    def document(self) -> dict[str, Any]:
+        """Return the profile as it is written down."""
+        return {**asdict(self), "target_rate": self.target_rate}
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the profile. Raises `ConfigError` where that cannot be done."""
+        try:
+            Path(path).write_text(json.dumps(self.document(), indent=1) + "\n")
+        except OSError as error:
+            raise ConfigError(f"the profile cannot be written to {str(path)!r}: {error.strerror}") from error
+
+
+def read_profile(path: str | PathLike[str]) -> Profile:
+    """Return a saved profile. Raises `ConfigError` for a file that is none, or of a newer schema."""
+    try:
+        document = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"the profile {str(path)!r} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{str(path)!r} is no profile of `glimp calibrate`: it is not JSON") from error
+    return _checked(path, document)
+
+
+def load_profile(path: str | PathLike[str]) -> Policy:
+    """Return the policy of a profile that `glimp calibrate` wrote.
+
+    A router refuses it (`ConfigError`) for another pair of models, or another definition of entropy, than it was
+    measured on. Raises `ConfigError` for a file that is no profile.
+    """
+    return read_profile(path).policy()
+
+
+def model_identity(name: str) -> str:
+    """Return what a model is known by in a profile: its name, a folder or file by its full path."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
+
+
+def _checked(path: str | PathLike[str], document: Any) -> Profile:
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        schema = document.get("schema") if isinstance(document, dict) else None
+        raise ConfigError(
+            f"{str(path)!r} is no profile that this version of Glimp reads (schema {schema!r}, not {SCHEMA}): "
+            "make one with `glimp calibrate`"
+        )
+    try:
+        values = {field.name: document[field.name] for field in fields(Profile)}
+        curve = tuple(CurvePoint(**point) for point in values["curve"])
+        low, high = values["interval"]
+        small, large = values["pair"]
+        profile = Profile(**{**values, "curve": curve, "interval": (low, high), "pair": (small, large)})
+        profile.policy()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{str(path)!r} is no whole profile of `glimp calibrate`: {error!r}") from error
+    if profile.entropy not in get_args(Entropy):
+        raise ConfigError(f"{str(path)!r} is a profile for entropy {profile.entropy!r}, which is unknown")
+    return profile
