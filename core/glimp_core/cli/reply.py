@@ -25,6 +25,8 @@ def start(settings: Settings) -> GlimpRouter:
     """Make the router, with a spinner while torch is imported."""
     if not sys.stderr.isatty() or all(name in bundled.NAMES or Path(name).exists() for name in settings.pair):
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # those bars are for downloads
+    if not settings.debug:
+        os.environ["HF_HUB_VERBOSITY"] = os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # ours says what went wrong
     with _waiting("starting PyTorch"):
         return settings.router()
 

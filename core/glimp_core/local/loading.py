@@ -95,7 +95,8 @@ def load_model(source: ModelSource) -> Any:
     else:
         options["use_safetensors"] = True
     model = _attempt(source, lambda: AutoModelForCausalLM.from_pretrained(where, **options)).eval()
-    return model if "device_map" in options else model.to(source.options.get("device") or default_device())
+    device = source.options.get("device") or default_device()
+    return model if "device_map" in options else _attempt(source, lambda: model.to(device))
 
 
 def default_device() -> str:
