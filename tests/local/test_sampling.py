@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 from glimp_core import SamplingParams
 from glimp_core.entropy import entropy as plain_entropy
 from glimp_core.entropy import top_entropy
-from glimp_core.local.sampling import Law, Sampler, entropy, top_two
+from glimp_core.local.sampling import Law, Sampler, entropy, likeliest, top_two
 
 
 def sampler(temperature: float = 1.0, top_p: float = 1.0, top_k: int = 0, seed: int = 0) -> Sampler:
@@ -67,7 +67,8 @@ def test_entropies_agree_with_the_plain_ones() -> None:
     logits = torch.randn(500) * 3
     log_probabilities = torch.log_softmax(logits.double(), -1).tolist()
     assert entropy(logits) == pytest.approx(plain_entropy(log_probabilities), abs=1e-4)
-    assert entropy(logits, "top20") == pytest.approx(top_entropy(sorted(log_probabilities)[-20:]), abs=1e-4)
+    top = [log_probability for _, log_probability in likeliest(logits, 20)]
+    assert top_entropy(top) == pytest.approx(top_entropy(sorted(log_probabilities)[-20:]), abs=1e-4)
 
 
 def test_entropy_of_a_certain_token_is_zero() -> None:

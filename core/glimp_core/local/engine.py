@@ -11,6 +11,7 @@ from glimp_core.chat.rendering import Renderer
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.engine import Engine
+from glimp_core.entropy import paper_code_entropy
 from glimp_core.errors import ContextOverflowError
 from glimp_core.local.cache import RollbackKind, rollback_kind
 from glimp_core.local.conversation import Conversation
@@ -19,7 +20,7 @@ from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job, Owner
 from glimp_core.local.page import Page
 from glimp_core.local.pool import SessionPool
-from glimp_core.local.sampling import Law, Sampler, entropy, top_two
+from glimp_core.local.sampling import Law, Sampler, entropy, likeliest, top_two
 from glimp_core.local.session import Forward, KVSession
 from glimp_core.local.writer import write
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
@@ -108,6 +109,11 @@ class LocalEngine:
 
         return SpeculativeEngine(self, draft) if isinstance(draft, LocalEngine) and draft is not self else None
 
+    def forget(self) -> None:
+        """Drop what finished requests left in the cache: the next request starts cold, and memory is freed."""
+        if "_pool" in self.__dict__:
+            self._pool.clear()
+
     def sampler(self, params: GenerationParams) -> Sampler:
         """Return the drawer of one call's tokens."""
         law = Law.of(params.sampling, self._model.generation_config)
@@ -124,9 +130,17 @@ class LocalEngine:
         with meter.decoding():
             logits = session.logits[-1]
             token_id, probability, margin = top_two(logits)
-            measured = entropy(logits, definition)
+            measured = entropy(logits) if definition == "full" else self._paper_code_entropy(logits)
         text = (self.table.pieces[token_id] or b"").decode(errors="replace")
         job.put(Glimpse(measured, definition, text, probability, margin, meter.usage()))
+
+    def _paper_code_entropy(self, logits: torch.Tensor) -> float:
+        return paper_code_entropy((self._spelled(token_id), lp) for token_id, lp in likeliest(logits, 20))
+
+    def _spelled(self, token_id: int) -> str:
+        """The text of one id; control tokens and padding, which have none, are told apart by their number."""
+        piece = self.table.pieces[token_id] if token_id < len(self.table.pieces) else None
+        return f"<{token_id}>" if piece is None else piece.decode(errors="replace")
 
     def _generate(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
         meter = Meter()

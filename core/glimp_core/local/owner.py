@@ -9,10 +9,14 @@ from typing import Any
 import torch
 
 from glimp_core.errors import Cancelled
+from glimp_core.local.packing import run_together
 from glimp_core.local.session import Forward
 
 IDLE_SECONDS = 5.0
 """A thread without work ends after this time; the next job starts another."""
+
+MAX_BATCH = 32
+"""So many jobs share the device; more wait for their turn, first come first served."""
 
 _END = object()
 
@@ -87,23 +91,32 @@ class Owner:
     def _serve(self) -> None:
         active: list[Job] = []
         while not self._stopping:
-            active += self._arrivals(wait=not active)
+            active += self._arrivals(MAX_BATCH - len(active), wait=not active)
             if not active and self._retired():
                 return
-            active = [job for job in active if self._advance(job)]
+            active = self._turn(active)
         for job in active:
             job.end(Cancelled("the process is ending"))
 
-    def _arrivals(self, wait: bool) -> list[Job]:
-        """Take what waits; with nothing else to do, wait for it."""
+    def _turn(self, active: list[Job]) -> list[Job]:
+        """Run the next forward of every job, those of one model together; returns the jobs that go on."""
+        needed = [(job, forward) for job in active if (forward := _next(job)) is not None]
+        by_model: dict[int, list[tuple[Job, Forward]]] = {}
+        for job, forward in needed:
+            by_model.setdefault(id(forward.session.model), []).append((job, forward))
+        return [job for group in by_model.values() for job in _run(group)]
+
+    def _arrivals(self, most: int, wait: bool) -> list[Job]:
+        """Take what waits, first come first served; with nothing else to do, wait for it."""
         jobs: list[Job | None] = []
         try:
             if wait:
                 jobs.append(self._waiting.get(timeout=IDLE_SECONDS))
-            while True:
+            while len(jobs) < most:
                 jobs.append(self._waiting.get_nowait())
         except Empty:
-            return [job for job in jobs if job]
+            pass
+        return [job for job in jobs if job]
 
     def _retired(self) -> bool:
         with self._lock:
@@ -112,18 +125,29 @@ class Owner:
             self._thread = None
             return True
 
-    def _advance(self, job: Job) -> bool:
-        """Run one forward of a job; False when it is over."""
-        try:
-            job.check()
-            next(job.work).run()
-        except StopIteration:
-            job.end()
-        except BaseException as error:  # the caller gets it, and the thread goes on with the next job
-            job.end(error)
-        else:
-            return True
-        return False
+
+def _next(job: Job) -> Forward | None:
+    """Return the forward that a job needs next; None when it is over."""
+    try:
+        job.check()
+        return next(job.work)
+    except StopIteration:
+        job.end()
+    except BaseException as error:  # the caller gets it, and the thread goes on with the other jobs
+        job.end(error)
+    return None
+
+
+def _run(group: list[tuple[Job, Forward]]) -> list[Job]:
+    """Run the forwards of one model; returns the jobs whose forward went well."""
+    try:
+        run_together([forward for _, forward in group])
+        return [job for job, _ in group]
+    except BaseException as error:
+        if len(group) == 1:
+            group[0][0].end(error)
+            return []
+    return [job for alone in group for job in _run([alone])]  # one of them fails: find out which
 
 
 _owners: dict[str, Owner] = {}

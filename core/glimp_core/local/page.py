@@ -22,6 +22,7 @@ class Page:
         self.end: StepEnd | None = None
         self.readable = len(vocabulary.pieces)
         """Ids from here on are padding of the model's output, which no tokenizer can read."""
+        self.measured = params.measured
         self._pieces = vocabulary.pieces
         self._stop_ids = stop_ids
         self._close_id = vocabulary.think.close_id if vocabulary.think and params.phase == "thinking" else None

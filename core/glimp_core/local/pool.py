@@ -31,6 +31,12 @@ class SessionPool:
     def give_back(self, session: KVSession) -> None:
         """Take a session that is no longer in use."""
         with self._lock:
+            session.logits = None  # they would save one forward of a chain that is asked for again, to the letter
             self._free.append(session)
             while sum(len(held.token_ids) for held in self._free) > self._max_cached_tokens:
                 self._free.pop(0)
+
+    def clear(self) -> None:
+        """Drop all sessions that wait."""
+        with self._lock:
+            self._free.clear()

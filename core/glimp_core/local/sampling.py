@@ -6,18 +6,27 @@ from typing import Any
 
 import torch
 
-from glimp_core.types import Entropy, SamplingParams
+from glimp_core.entropy import TokenMeasure
+from glimp_core.types import SamplingParams
 
 CANDIDATES = 64
 """Top-p looks at this many tokens first: sorting a whole vocabulary costs a third of a forward."""
 
 
-def entropy(logits: torch.Tensor, definition: Entropy = "full") -> float:
-    """Return the entropy in nats of float32 logits [vocabulary]: exact, or of the top 20 renormalised."""
-    if definition == "top20":
-        logits = logits.topk(min(20, logits.shape[-1])).values
-    log_probabilities = torch.log_softmax(logits, -1)
-    return float(torch.special.entr(log_probabilities.exp()).sum())
+def entropy(logits: torch.Tensor) -> float:
+    """Return the entropy in nats of float32 logits [vocabulary]."""
+    return float(torch.special.entr(logits.softmax(-1)).sum())
+
+
+def likeliest(logits: torch.Tensor, count: int) -> list[tuple[int, float]]:
+    """Return the ids and log-probabilities of the `count` likeliest tokens, likeliest first."""
+    values, ids = logits.topk(min(count, logits.shape[-1]))
+    return list(zip(ids.tolist(), (values - logits.logsumexp(-1)).tolist(), strict=True))
+
+
+def measured(logits: torch.Tensor, token_id: int) -> TokenMeasure:
+    """Return how sure the model was of a token that it wrote out of float32 logits [vocabulary]."""
+    return TokenMeasure(entropy(logits), float(logits.logsumexp(-1) - logits[token_id]))
 
 
 def top_two(logits: torch.Tensor) -> tuple[int, float, float]:

@@ -26,12 +26,13 @@ class Forward:
     token_ids: Sequence[int]
     keep: int = 1
     seconds: float = 0.0
+    done: bool = False
 
     def run(self) -> None:
         """Do it, and note how long it took."""
         started = perf_counter()
         self.session.feed(self.token_ids, self.keep)
-        self.seconds = perf_counter() - started
+        self.seconds, self.done = perf_counter() - started, True
 
 
 class KVSession:
@@ -42,7 +43,7 @@ class KVSession:
         self.cache = make_cache(model)
         self.token_ids: list[int] = []
         self.logits: torch.Tensor | None = None
-        self._rollback = rollback_kind(model)
+        self.rollback = rollback_kind(model)
         self._snapshots: list[Snapshot] = []
         parameters = inspect.signature(model.forward).parameters
         self._cache_name = "past_key_values" if "past_key_values" in parameters else "cache_params"
@@ -65,7 +66,7 @@ class KVSession:
             yield Forward(self, rest[:CHUNK])
             rest = rest[CHUNK:]
         yield Forward(self, rest, keep)
-        if self._rollback == "snapshot" and len(token_ids) - shared > 1:
+        if self.rollback == "snapshot" and len(token_ids) - shared > 1:
             self._snapshots = [*self._snapshots[1 - SNAPSHOTS :], Snapshot(self.cache, len(token_ids))]
         return shared
 
@@ -77,9 +78,13 @@ class KVSession:
         try:
             output = self.model(input_ids=torch.tensor([list(token_ids)], device=self.model.device), **options)
         except BaseException:
-            self._repair()
+            self.repair()
             raise
-        self.logits = output.logits[0, -keep:].float()
+        self.took(token_ids, output.logits[0, -keep:].float())
+
+    def took(self, token_ids: Sequence[int], logits: torch.Tensor) -> None:
+        """Note tokens that a forward has put into the cache, and its logits."""
+        self.logits = logits
         self.token_ids.extend(token_ids)
 
     def trim(self, length: int) -> None:
@@ -87,7 +92,7 @@ class KVSession:
         if length >= len(self.token_ids):
             return
         self.logits = None
-        if self._rollback == "crop":
+        if self.rollback == "crop":
             del self.token_ids[length:]
             self._even_out()
             return
@@ -98,10 +103,10 @@ class KVSession:
         else:
             self._reset()
 
-    def _repair(self) -> None:
-        """After a forward that broke off, early layers hold more than late ones."""
+    def repair(self) -> None:
+        """Even the layers out after a forward that broke off, when early ones hold more than late ones."""
         self.logits = None
-        if self._rollback == "crop":
+        if self.rollback == "crop":
             self._even_out()
         else:
             self._reset()

@@ -3,10 +3,11 @@
 from collections.abc import Generator
 from dataclasses import replace
 
+from glimp_core.entropy import TokenMeasure
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
 from glimp_core.local.page import Page
-from glimp_core.local.sampling import Sampler
+from glimp_core.local.sampling import Sampler, measured
 from glimp_core.local.session import Forward, KVSession
 
 
@@ -16,12 +17,17 @@ def write(job: Job, session: KVSession, sampler: Sampler, page: Page, meter: Met
     The last token is left for the next sync to feed: whoever looks at what follows needs that forward
     anyway, so a glimpse after this model's own step costs none.
     """
+    measure: TokenMeasure | None = None
     while True:
         assert session.logits is not None
         with meter.decoding():
-            token_id = sampler.draw(session.logits[-1, : page.readable])
+            logits = session.logits[-1, : page.readable]
+            token_id = sampler.draw(logits)
+            if page.measured:
+                measure = (measure or TokenMeasure()) + measured(logits, token_id)
         for chunk in page.push(token_id):
-            job.put(replace(chunk, usage=meter.usage()))
+            job.put(replace(chunk, usage=meter.usage(), measure=measure))
+            measure = None
         if page.end:
             break
         forward = Forward(session, [token_id])

@@ -1,0 +1,132 @@
+"""Batching: forwards that run together give what they give alone."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tiny
+from glimp_core import AlwaysLarge, Delta, GlimpRouter, RandomRate, RouterConfig, SamplingParams
+from glimp_core.local import packing
+from glimp_core.local.packing import causal_mask, run_together
+from glimp_core.local.session import Forward, KVSession
+
+FAMILIES = ["llama", "qwen3", "mistral", "gemma3"]
+MODELS: dict[str, Any] = {}
+CONFIG = RouterConfig(max_step_tokens=11, max_reasoning_tokens=40, max_answer_tokens=12)
+
+
+def model(family: str) -> Any:
+    return MODELS.setdefault(family, tiny.model(family)) if family not in MODELS else MODELS[family]
+
+
+@torch.inference_mode()
+def session(family: str, token_ids: list[int]) -> KVSession:
+    made = KVSession(model(family))
+    for forward in made.sync(token_ids):
+        forward.run()
+    return made
+
+
+@pytest.fixture
+def packed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many forwards have gone into packs."""
+    sizes: list[int] = []
+    feed = packing._feed
+    monkeypatch.setattr(packing, "_feed", lambda forwards: (sizes.append(len(forwards)), feed(forwards)))
+    return lambda: sum(sizes)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=10, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(1, 30), st.lists(st.integers(3, 250), min_size=1, max_size=9), st.integers(1, 3)),
+        min_size=2,
+        max_size=6,
+    )
+)
+@torch.inference_mode()
+def test_packed_equals_alone(family: str, rows: list[tuple[int, list[int], int]]) -> None:
+    """Sessions of any length, fed any number of tokens side by side, end as if each had been fed alone."""
+    prompts = [[3 + (7 * n + i) % 240 for i in range(length)] for n, (length, _, _) in enumerate(rows)]
+    together, alone = ([session(family, prompt) for prompt in prompts] for _ in range(2))
+    keeps = [min(keep, len(new)) for _, new, keep in rows]
+    run_together([Forward(s, new, keep) for s, (_, new, _), keep in zip(together, rows, keeps, strict=True)])
+    for packed_session, plain, (_, new, _), keep in zip(together, alone, rows, keeps, strict=True):
+        plain.feed(new, keep)
+        assert packed_session.token_ids == plain.token_ids
+        assert packed_session.logits is not None
+        assert plain.logits is not None
+        torch.testing.assert_close(packed_session.logits, plain.logits, atol=2e-3, rtol=2e-3)
+        plain.feed([5])
+        packed_session.feed([5])
+        torch.testing.assert_close(packed_session.logits, plain.logits, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("speculate", [False, True])
+def test_requests_at_once_equal_requests_alone(speculate: bool, packed: Callable[[], int]) -> None:
+    """Threads share forwards and get, token for token, what each gets by itself."""
+    config = RouterConfig(speculate=speculate, max_step_tokens=11, max_reasoning_tokens=40, max_answer_tokens=12)
+    router = tiny.router(RandomRate(0.5), config)
+    cases = [(f"Question {n}, please?", SamplingParams(temperature=0.7 * (n % 2), seed=n)) for n in range(8)]
+
+    def written(case: tuple[str, SamplingParams]) -> list[int]:
+        events = router.stream(case[0], sampling=case[1])
+        return [i for event in events if isinstance(event, Delta) for i in event.token_ids]
+
+    alone = [written(case) for case in cases]
+    assert packed() == 0
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(written, cases)) == alone
+    assert packed() > 50
+
+
+def test_recurrent_models_run_row_by_row(packed: Callable[[], int]) -> None:
+    """A model whose state would take the others' tokens in is never packed."""
+    router = GlimpRouter(tiny.engine("lfm2", seed=1), tiny.engine("qwen3-next", seed=2), RandomRate(0.5), CONFIG)
+    alone = [router.generate(f"Question {n}?").answer for n in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(lambda n: router.generate(f"Question {n}?").answer, range(3))) == alone
+    assert packed() == 0
+
+
+def test_a_broken_pack_is_run_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a pack fails, each of its requests is run alone, and only one that fails alone gets the error."""
+    router = tiny.router(AlwaysLarge(), CONFIG)
+    expected = [router.generate(f"Question {n}?").answer for n in range(4)]
+
+    def broken(forwards: Any) -> None:
+        raise RuntimeError("one of these is bad")
+
+    monkeypatch.setattr(packing, "_feed", broken)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda n: router.generate(f"Question {n}?").answer, range(4))) == expected
+
+
+def test_a_model_that_cannot_be_packed_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attention that does not take lists of keys is found out once, and nothing is lost."""
+    router = tiny.router(AlwaysLarge(), CONFIG)
+    expected = [router.generate(f"Question {n}?").answer for n in range(4)]
+    tries: list[int] = []
+    monkeypatch.setattr(packing, "_feed", lambda forwards: tries.append(1) or len(None))  # type: ignore[arg-type]
+    monkeypatch.setattr(packing, "_unpackable", set())
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda n: router.generate(f"Question {n}?").answer, range(4))) == expected
+    assert 1 <= len(tries) <= 2
+
+
+@given(st.integers(1, 6), st.integers(0, 12), st.none() | st.integers(1, 8))
+def test_causal_mask(new: int, before: int, window: int | None) -> None:
+    """A position sees itself and what came before, no farther than the window."""
+    held = before + new
+    mask = causal_mask(new, held, window, torch.device("cpu"))
+    for row in range(new):
+        for key in range(held):
+            position = before + row
+            seen = key <= position and (window is None or key > position - window)
+            assert (mask is None and seen) or (mask is not None and bool(mask[0, 0, row, key]) == seen)
