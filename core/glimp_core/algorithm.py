@@ -7,7 +7,7 @@ from glimp_core.engine import Engine, Glimpser
 from glimp_core.events import Event, Routed
 from glimp_core.policy import Policy
 from glimp_core.types import Writer
-from glimp_core.writing import Clock, write_step
+from glimp_core.writing import Clock, write
 
 
 def route(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Iterator[Event]:
@@ -22,6 +22,6 @@ def route(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Itera
         glimpse = clock.time(small.glimpse, chain.context, chain.config.entropy)
         decision = policy.decide(glimpse, chain.steps)
         yield Routed(len(chain.steps), glimpse, decision)
-        yield from write_step(chain, engines[decision.writer], decision.writer, clock, glimpse.entropy)
-    if not chain.complete:
-        yield from write_step(chain, engines[chain.answer_by], chain.answer_by, Clock())
+        yield from write(chain, engines, decision.writer, clock, glimpse.entropy)
+    while not chain.complete:
+        yield from write(chain, engines, chain.answer_by, Clock())

@@ -42,6 +42,12 @@ class Chain:
             return "tool_calls"
         return "length" if not self.steps or self.steps[-1].end in ("length", "break") else "stop"
 
+    def spares(self, writer: Writer, begun: bool) -> bool:
+        """Whether the reply may go on without `writer`, who failed; a call or JSON it has begun cannot change hands."""
+        request = self.context.request
+        bound = self.phase == "answer" and bool(request.tools or request.response_format)
+        return writer == "large" and self.config.on_large_failure == "small" and not (begun and bound)
+
     def params(self) -> GenerationParams:
         """Say how the next step is to be written."""
         left = self._left[self.phase]
@@ -79,7 +85,8 @@ class Chain:
 
     def _after_visible(self, step: Step) -> None:
         ending = self._ending(step)
-        self.complete = step.end in ("eos", "stop") or self._left[self.phase] <= 0 or not self.routed
+        over = not self.routed and step.end != "failure"
+        self.complete = step.end in ("eos", "stop") or self._left[self.phase] <= 0 or over
         if self.phase == "inline":
             self.thinking_end = ending
             if ending == "repetition" and not self.complete:  # the large model finishes what went in circles

@@ -8,6 +8,7 @@ from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.types import Entropy
 
 AnswerBy = Literal["large", "small", "routed"]
+OnLargeFailure = Literal["raise", "small"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class RouterConfig:
     - `answer_by`: who writes what follows the thinking.
     - `entropy`: the quantity a glimpse measures; `intervene_on_tie` makes H = tau an intervention.
     - `speculate`: whether the small model drafts what the large one writes; None: for a pair that does not think.
+    - `on_large_failure`: when the large model's engine fails, "raise" its error, or let the "small" one write the rest.
     - `max_step_tokens`, `max_reasoning_tokens`, `max_answer_tokens`: the budgets, in tokens.
 
     Raises `ConfigError` on values that cannot work.
@@ -29,12 +31,16 @@ class RouterConfig:
     entropy: Entropy = "full"
     intervene_on_tie: bool = False
     speculate: bool | None = None
+    on_large_failure: OnLargeFailure = "raise"
     max_step_tokens: int = 512
     max_reasoning_tokens: int = 8192
     max_answer_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        for name, choices in (("reasoning", Reasoning), ("answer_by", AnswerBy), ("entropy", Entropy)):
+        words = {
+            "reasoning": Reasoning, "answer_by": AnswerBy, "entropy": Entropy, "on_large_failure": OnLargeFailure,
+        }  # fmt: skip
+        for name, choices in words.items():
             if getattr(self, name) not in get_args(choices):
                 raise unknown_name(name, str(getattr(self, name)), get_args(choices))
         for name in ("max_step_tokens", "max_reasoning_tokens", "max_answer_tokens"):

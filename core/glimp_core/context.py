@@ -34,7 +34,8 @@ class Context:
     """A request and its growing chain; used by one thread at a time and closed when the request is over.
 
     `notes` is the engines' private memory of the request (rendered prompt, cache lease), one entry an
-    engine; `remarks` is what the user should read of it in the summary. `cancelled` may be set from any thread and stops the engines within a token.
+    engine; `remarks` is what the user should read of it in the summary. `cancelled` may be set from any
+    thread and stops the engines within a token.
     """
 
     def __init__(self, request: Request, reasoning: Reasoning = "auto", cancelled: threading.Event | None = None):
@@ -44,7 +45,10 @@ class Context:
         self.chain: list[Span | ThinkingClosed] = []
         self.notes: dict[object, Any] = {}
         self.remarks: list[str] = []
+        self.large_lost = False
+        """The large model failed, and the small one writes what is left of this request."""
         self._on_close: list[Callable[[], None]] = []
+        self._begun: list[tuple[object, Callable[[], None]]] = []
 
     @property
     def text(self) -> str:
@@ -60,6 +64,22 @@ class Context:
         if text not in self.remarks:
             self.remarks.append(text)
 
+    def begin(self, engine: object, withdraw: Callable[[], None]) -> None:
+        """Note that `engine` has begun to write the next step unasked; `withdraw` stops it."""
+        self._begun.append((engine, withdraw))
+
+    def hand_to(self, engine: object) -> None:
+        """Let `engine` write the next step: what others have begun is withdrawn."""
+        begun, self._begun = self._begun, []
+        for beginner, withdraw in begun:
+            if beginner is not engine:
+                withdraw()
+
+    def lose_large(self, error: Exception) -> None:
+        """Do without the large model for the rest of the request, and say so in the summary."""
+        self.large_lost = True
+        self.remark(f"the large model failed and the small one wrote the rest: {error}")
+
     def on_close(self, release: Callable[[], None]) -> None:
         """Have `release` called when the request is over, however it ends."""
         self._on_close.append(release)
@@ -70,6 +90,7 @@ class Context:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.hand_to(None)
         for release in reversed(self._on_close):
             release()
         self._on_close.clear()

@@ -22,9 +22,9 @@ ThinkingStyle = Literal["open", "closed", "none"]
 model has no such tag."""
 
 FinishReason = Literal["stop", "length", "tool_calls"]
-StepEnd = Literal["break", "close", "eos", "length", "stop"]
+StepEnd = Literal["break", "close", "eos", "length", "stop", "failure"]
 """What ended one engine call: a paragraph break, the closing think tag, an end-of-sequence token,
-the token limit, or a stop string."""
+the token limit, a stop string, or a failure after which the other model goes on."""
 
 ThinkingEnd = Literal["close", "eos", "budget", "repetition"]
 """What ended the routed steps: the models themselves (`close`, `eos`), the token budget, or a chain

@@ -1,6 +1,6 @@
 """One engine call seen from the chain: its chunks become deltas, and together one step."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from time import perf_counter
 from typing import ParamSpec, TypeVar
@@ -9,7 +9,7 @@ from glimp_core.chain import Chain
 from glimp_core.engine import Engine
 from glimp_core.errors import EngineError
 from glimp_core.events import Delta, Event
-from glimp_core.types import Chunk, ModelUsage, Step, StepEnd, Writer
+from glimp_core.types import Chunk, GenerationParams, ModelUsage, Step, StepEnd, Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,19 +30,36 @@ class Clock:
             self.seconds += perf_counter() - started
 
 
+def write(
+    chain: Chain, engines: Mapping[Writer, Engine], writer: Writer, clock: Clock, entropy: float | None = None
+) -> Iterator[Event]:
+    """Have one of the two models write one step; the small one where the large one is lost, or lost on the way."""
+    before = len(chain.steps)
+    if not chain.context.large_lost:
+        yield from write_step(chain, engines[writer], writer, clock, entropy)
+    if len(chain.steps) == before:
+        yield from write_step(chain, engines["small"], "small", clock, entropy)
+
+
 def write_step(
     chain: Chain, engine: Engine, writer: Writer, clock: Clock, entropy: float | None = None
 ) -> Iterator[Event]:
-    """Have one engine write one step and append it to the chain; yields its deltas, then the step."""
+    """Have one engine write one step and append it to the chain; yields its deltas, then the step.
+
+    What a large model wrote before it failed has been read and stays, as a step; of nothing there is no step.
+    """
     params, draft = chain.params(), Draft(chain)
-    for chunk in _until_stopped(engine.generate(chain.context, params), chain, clock):
-        if (text := draft.add(chunk)) or chunk.token_ids:
-            yield Delta(params.index, params.phase, writer, text, chunk.token_ids)
-        if chunk.tool_call:
-            chain.tool_calls |= chunk.tool_call.call is not None
-            yield chunk.tool_call
-    if draft.end is None:
-        raise EngineError(f"engine {engine.name!r} broke off without saying why: its last chunk has no end")
+    chain.context.hand_to(engine)
+    try:
+        yield from _deltas(chain, engine, writer, clock, params, draft)
+    except EngineError as error:
+        if not chain.spares(writer, begun=draft.tokens > 0):
+            raise
+        chain.context.lose_large(error)
+        if not draft.tokens:
+            return
+        draft.end = "failure"
+    assert draft.end
     step = Step(
         index=params.index, phase=params.phase, engine=writer, text=draft.text, tokens=draft.tokens,
         seconds=clock.seconds, end=draft.end, entropy=entropy, usage=draft.usage, drafting=draft.drafting,
@@ -52,6 +69,19 @@ def write_step(
         yield Delta(params.index, params.phase, writer, rest, ())
         step = chain.steps[-1] = replace(step, text=step.text + rest)
     yield step
+
+
+def _deltas(
+    chain: Chain, engine: Engine, writer: Writer, clock: Clock, params: GenerationParams, draft: "Draft"
+) -> Iterator[Event]:
+    for chunk in _until_stopped(engine.generate(chain.context, params), chain, clock):
+        if (text := draft.add(chunk)) or chunk.token_ids:
+            yield Delta(params.index, params.phase, writer, text, chunk.token_ids)
+        if chunk.tool_call:
+            chain.tool_calls |= chunk.tool_call.call is not None
+            yield chunk.tool_call
+    if draft.end is None:
+        raise EngineError(f"engine {engine.name!r} broke off without saying why: its last chunk has no end")
 
 
 def _until_stopped(chunks: Iterator[Chunk], chain: Chain, clock: Clock) -> Iterator[Chunk]:
