@@ -185,4 +185,4 @@ class Concurrency(Hooks):
             lambda: asyncio.run(llm.achat(QUESTION)),  # type: ignore[arg-type]
             lambda: asyncio.run(astream()),
         ):
-            assert "boom" in str(within(5, work))
+            assert "boom" in str(within(3, work))
