@@ -28,9 +28,8 @@ def reply(request: Request) -> Reply:
     """Call a tool where one is due, else answer in the format that is asked for."""
     said = [str(message["content"]) for message in request.messages if message["role"] == "user"]
     prompt = said[-1] if said else ""
-    answered = request.messages[-1]["role"] == "tool"
     demands = Demands.of(request)
-    if tools := due_tools(demands, prompt, answered):
+    if tools := due_tools(request, demands, prompt):
         round_ = sum(message["role"] == "tool" for message in request.messages)
         return [
             ToolCall(f"call_{round_}_{at}", tool.name, instance(tool.parameters, prompt))
@@ -41,11 +40,13 @@ def reply(request: Request) -> Reply:
     return f"You said: {prompt}"
 
 
-def due_tools(demands: Demands, prompt: str, answered: bool) -> list[Tool]:
-    """The tools to call: the one that must be, or those the user speaks of, until their results are there."""
+def due_tools(request: Request, demands: Demands, prompt: str) -> list[Tool]:
+    """The tools to call: those the user speaks of, until their results are there, or a new one if one must be."""
+    done = {call["function"]["name"] for message in request.messages for call in message.get("tool_calls", ())}
+    answered = request.messages[-1]["role"] == "tool"
     spoken_of = [] if answered else [tool for tool in demands.tools if named(tool.name, prompt)]
-    if demands.must_call:
-        spoken_of = spoken_of or list(demands.tools)
+    if demands.must_call and not spoken_of:
+        spoken_of = [tool for tool in demands.tools if tool.name not in done] or list(demands.tools)
     return spoken_of[:1] if demands.one_call else spoken_of
 
 
