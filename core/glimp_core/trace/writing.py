@@ -1,0 +1,122 @@
+"""From events to lines."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from glimp_core.errors import ConfigError
+from glimp_core.events import Event, Finish, Routed, Start
+from glimp_core.tap import Asked
+from glimp_core.trace.schema import SCHEMA, Broken, Called, Finished, Glimpsed, Head, Line, Written
+from glimp_core.types import InvalidToolCall, Step, ToolCall, ToolCallDelta
+
+
+@dataclass(frozen=True, slots=True)
+class TraceFile:
+    """A tap that appends every request to a file, a line an event, each in one write.
+
+    Any number of threads and processes may write to one file. With `redact=True` no word of the prompt or of the models
+    is written: no question, text, tool name, argument, reason or error message; figures stay. Raises `ConfigError` at
+    once where the file cannot be written.
+    """
+
+    path: str | PathLike[str]
+    redact: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            with Path(self.path).open("ab"):
+                pass
+        except OSError as error:
+            raise ConfigError(f"the trace cannot be written to {str(self.path)!r}: {error.strerror}") from error
+
+    def __call__(self, asked: Asked, events: Iterator[Event]) -> Iterator[Event]:
+        """Pass the events on, writing them down first."""
+        finished = False
+        try:
+            for event in events:
+                for line in lines(asked, event):
+                    self._append(redacted(line) if self.redact else line)
+                finished = isinstance(event, Finish)
+                yield event
+        except GeneratorExit:
+            if not finished:
+                self._append(Broken(run=asked.id, error="closed"))
+            raise
+        except BaseException as error:
+            broken = Broken(run=asked.id, error=type(error).__name__, message=str(error))
+            self._append(redacted(broken) if self.redact else broken)
+            raise
+        finally:
+            if close := getattr(events, "close", None):
+                close()
+
+    def _append(self, line: Line) -> None:
+        told = line.model_dump(mode="json", exclude_defaults=True)
+        written = json.dumps({"glimp": SCHEMA, "run": line.run, "kind": line.kind, **told}, ensure_ascii=False) + "\n"
+        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            # one write: the lines of other threads and processes come before it or after it
+            os.write(file, written.encode(errors="replace"))
+        finally:
+            os.close(file)
+
+
+def lines(asked: Asked, event: Event) -> Iterator[Line]:
+    """Return the lines that an event of a request makes: none or one."""
+    match event:
+        case Start():
+            yield _head(asked, event)
+        case Routed():
+            yield Glimpsed(run=asked.id, routed=event)
+        case Step():
+            yield Written(run=asked.id, step=event)
+        case ToolCallDelta(index=index, call=call) if call is not None:
+            yield Called(run=asked.id, index=index, call=call)
+        case Finish():
+            yield Finished(run=asked.id, finish=event)
+        case _:
+            pass  # deltas are in their step
+
+
+def redacted(line: Line) -> Line:
+    """Return a line without a word that a user or a model wrote."""
+    match line:
+        case Head():
+            return line.model_copy(update={"question": None})
+        case Glimpsed(routed=routed):
+            glimpse, decision = replace(routed.glimpse, text=""), replace(routed.decision, reason="")
+            return line.model_copy(update={"routed": replace(routed, glimpse=glimpse, decision=decision)})
+        case Written(step=step):
+            return line.model_copy(update={"step": replace(step, text="")})
+        case Called(call=call):
+            return line.model_copy(update={"call": _unnamed(call)})
+        case Broken():
+            return line.model_copy(update={"message": ""})
+        case _:
+            return line
+
+
+def _head(asked: Asked, start: Start) -> Head:
+    return Head(
+        run=asked.id,
+        time=datetime.now(timezone.utc),
+        small=asked.small,
+        large=asked.large,
+        policy=repr(asked.policy),
+        entropy=asked.config.entropy,
+        on_tie=asked.config.intervene_on_tie,
+        question=asked.question,
+        start=start,
+    )
+
+
+def _unnamed(call: ToolCall | InvalidToolCall) -> Any:
+    if isinstance(call, ToolCall):
+        return ToolCall(call.id, "", {})
+    return InvalidToolCall(call.id, "", "", "")
