@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
+from glimp_core.entropy import TokenMeasure
 from glimp_core.errors import ConfigError
 
 Message: TypeAlias = Mapping[str, Any]
@@ -166,6 +167,8 @@ class GenerationParams:
     sampling: SamplingParams = SamplingParams()
     index: int = 0
     """The number of this step in its request: part of the seed, so that every step has its own draws."""
+    measured: bool = False
+    """Have chunks say how sure the model was of their tokens; a local engine that writes alone can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +209,9 @@ class ToolCallDelta:
 class Chunk:
     """A piece of text with the ids that spell it, and what the call has used so far.
 
-    `drafting` is what a drafting model has used for it. The last chunk of a call says what `end`ed it. Ids of control tokens come with no text, and so do
-    those of a tool call, whose pieces are in `tool_call`.
+    `drafting` is what a drafting model has used for it, `measure` is there where it was asked for. The last chunk of
+    a call says what `end`ed it. Ids of control tokens come with no text, and so do those of a tool call, whose
+    pieces are in `tool_call`.
     """
 
     text: str
@@ -216,6 +220,7 @@ class Chunk:
     end: StepEnd | None = None
     tool_call: ToolCallDelta | None = None
     drafting: ModelUsage = ModelUsage()
+    measure: TokenMeasure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glimp_core.entropy import entropy, top_entropy
+from glimp_core.entropy import TokenMeasure, entropy, paper_code_entropy, top_entropy
 
 WEIGHTS = st.lists(st.floats(0.001, 100), min_size=1, max_size=40)
 
@@ -37,3 +37,24 @@ def test_impossible_tokens_add_nothing() -> None:
     """A probability of zero contributes zero, and certainty has no entropy."""
     assert entropy([0.0, -math.inf]) == 0.0 == top_entropy([-3.0, -math.inf])
     assert math.copysign(1, entropy([0.0])) == 1
+
+
+@given(WEIGHTS)
+def test_the_paper_codes_entropy_of_different_texts_is_that_of_the_top(weights: list[float]) -> None:
+    """Where no two ids share a text, keying by text changes nothing."""
+    top = sorted(logs(weights), reverse=True)
+    assert paper_code_entropy((str(at), lp) for at, lp in enumerate(top)) == pytest.approx(top_entropy(top))
+
+
+def test_the_paper_codes_entropy_knows_a_text_once() -> None:
+    """Of ids that share a text the last one, the least likely, stands for all of them."""
+    top = [(text, math.log(p)) for text, p in (("\ufffd", 0.4), ("a", 0.3), ("\ufffd", 0.1))]
+    assert paper_code_entropy(top) == pytest.approx(top_entropy([math.log(0.3), math.log(0.1)]))
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9)), max_size=9))
+def test_measures_add_up(pairs: list[tuple[float, float]]) -> None:
+    """The measure of many tokens is the sum of those of each."""
+    total = sum((TokenMeasure(*pair) for pair in pairs), TokenMeasure())
+    assert total.entropy == pytest.approx(math.fsum(entropy for entropy, _ in pairs))
+    assert total.surprise == pytest.approx(math.fsum(surprise for _, surprise in pairs))

@@ -1,0 +1,35 @@
+"""Experiments: question sets, methods to compare, and figures with error bars.
+
+    router = GlimpRouter.from_pretrained("glimp-tiny-small", "glimp-tiny-large")
+    methods = parse("small,large,glimp@0.3,random")
+    ledger = run(router, methods, question_set("tiny", n=200), Ledger())
+    print(table(summarise(ledger, methods)))
+
+Every method runs on the same two engines with the same sampling, one question at a time. Nothing here is needed to
+use Glimp.
+"""
+
+from glimp_core.bench.answering import answer
+from glimp_core.bench.bootstrap import Bootstrap
+from glimp_core.bench.machine import machine
+from glimp_core.bench.methods import KINDS, Method, parse
+from glimp_core.bench.questions import Question, question_set
+from glimp_core.bench.records import Ledger, Record
+from glimp_core.bench.report import summarise, table
+from glimp_core.bench.runner import run
+
+__all__ = [
+    "KINDS",
+    "Bootstrap",
+    "Ledger",
+    "Method",
+    "Question",
+    "Record",
+    "answer",
+    "machine",
+    "parse",
+    "question_set",
+    "run",
+    "summarise",
+    "table",
+]

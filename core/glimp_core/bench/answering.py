@@ -1,0 +1,117 @@
+"""One question, answered by one method and graded."""
+
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from time import perf_counter
+from typing import Any, Protocol, runtime_checkable
+
+from glimp_core.bench.loops import Happening, Trial
+from glimp_core.bench.methods import Method
+from glimp_core.bench.questions import Question
+from glimp_core.bench.records import Record
+from glimp_core.chain import Chain
+from glimp_core.completion import Completion
+from glimp_core.config import RouterConfig
+from glimp_core.context import Context
+from glimp_core.errors import ContextOverflowError
+from glimp_core.events import Finish, Start
+from glimp_core.plan import settle
+from glimp_core.router import GlimpRouter
+from glimp_core.types import Message, Request, Step, Writer
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """An engine that can drop what finished requests left in its cache."""
+
+    def forget(self) -> None:
+        """Start the next request cold."""
+        ...
+
+
+def answer(
+    router: GlimpRouter,
+    method: Method,
+    question: Question,
+    before: Sequence[Message] = (),
+    cancelled: threading.Event | None = None,
+) -> Record:
+    """Have the router's pair answer a question by a method, on cold caches, and grade the reply.
+
+    `before` are messages that come before every question. A chain that outgrows a window counts as wrong.
+    Raises what `GlimpRouter.stream` raises, apart from that.
+    """
+    for engine in (router.small, router.large):
+        if isinstance(engine, Forgetful):
+            engine.forget()
+    request = Request((*before, {"role": "user", "content": question.text}), sampling=router.sampling)
+    config = method.kind.configure(router.config)
+    context = Context(request, config.reasoning, cancelled)
+    started = perf_counter()
+    try:
+        return _record(method, question, list(_reply(router, method, question, context, config)))
+    except ContextOverflowError as error:
+        return _failed(method, question, str(error), perf_counter() - started)
+
+
+def _reply(
+    router: GlimpRouter, method: Method, question: Question, context: Context, config: RouterConfig
+) -> Iterator[Happening]:
+    """What GlimpRouter does around `route`, around the method's loop."""
+    with context:
+        small, large = router.small.prepare(context), router.large.prepare(context)
+        plan = settle(small, large, config, context.request.sampling.max_tokens)
+        started = perf_counter()
+        chain = Chain(context, plan, config, context.request.sampling)
+        yield Start(plan.mode, large.tokens, plan.notes)
+        seed = zlib.crc32(f"{context.request.sampling.seed or 0}/{question.id}".encode())
+        yield from method.loop(config, seed)(chain, router.small, router.large)
+        yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started)
+
+
+def _record(method: Method, question: Question, happenings: Iterable[Happening]) -> Record:
+    trials = [each for each in happenings if isinstance(each, Trial)]
+    done = Completion.fold(each for each in happenings if not isinstance(each, Trial))
+    small = sum((trial.discarded for trial in trials), done.usage.small)
+    large = sum((trial.judging for trial in trials), done.usage.large)
+    return Record(
+        method=method.name,
+        value=method.value,
+        question=question.id,
+        correct=question.grade(done.answer),
+        expected=question.expected,
+        answer=done.answer,
+        reasoning=done.reasoning,
+        finish_reason=done.finish_reason,
+        thinking_end=done.finish.thinking_end,
+        seconds=round(done.finish.seconds, 6),
+        small_seconds=round(small.seconds, 6),
+        large_seconds=round(large.seconds, 6),
+        small_tokens=_tokens(done.steps, "small"),
+        large_tokens=_tokens(done.steps, "large"),
+        discarded_tokens=sum(trial.tokens for trial in trials if not trial.kept),
+        decisions=(*_glimpses(done), *_trials(trials)),
+    )
+
+
+def _tokens(steps: Iterable[Step], writer: Writer) -> int:
+    return sum(step.tokens for step in steps if step.engine == writer)
+
+
+def _glimpses(done: Completion) -> Iterator[dict[str, Any]]:
+    for routed in done.routed:
+        entropy, margin = round(routed.glimpse.entropy, 6), round(routed.glimpse.margin, 6)
+        yield {"intervene": routed.decision.intervene, "entropy": entropy, "margin": margin}
+
+
+def _trials(trials: Iterable[Trial]) -> Iterator[dict[str, Any]]:
+    for trial in trials:
+        yield {"intervene": not trial.kept, "measure": round(trial.measure, 6), "tokens": trial.tokens}
+
+
+def _failed(method: Method, question: Question, error: str, seconds: float) -> Record:
+    return Record(
+        method.name, method.value, question.id, False, question.expected, "", "", "length", None, round(seconds, 6),
+        0.0, 0.0, 0, 0, 0, (), error,
+    )  # fmt: skip

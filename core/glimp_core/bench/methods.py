@@ -1,0 +1,142 @@
+"""The methods that can be compared, by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, TypeAlias
+
+from glimp_core.algorithm import route
+from glimp_core.bench.engines import Rerendered
+from glimp_core.bench.judges import mean_entropy, perplexity, score
+from glimp_core.bench.loops import Loop, alone, try_first, whole_request
+from glimp_core.config import RouterConfig
+from glimp_core.errors import ConfigError, unknown_name
+from glimp_core.policy import EntropyThreshold, Margin, Policy, RandomRate
+
+Value = Literal["none", "threshold", "rate", "score", "own"]
+"""Where a method's number comes from when it is not given: there is none, the run's threshold, the intervention rate
+that `glimp` had, SpecReason's score, or it must be given."""
+
+SPEC_REASON_SCORE = 7.0
+
+Build: TypeAlias = Callable[[float, RouterConfig, int], Loop]
+"""Makes a loop of a method's value, the configuration, and a seed that belongs to the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way to share a chain of thought, what its number is, and how it differs from the run's configuration."""
+
+    says: str
+    value: Value
+    build: Build
+    configure: Callable[[RouterConfig], RouterConfig] = lambda config: config
+
+
+def _routed(policy: Callable[[float, RouterConfig, int], Policy]) -> Build:
+    return lambda value, config, seed: partial(route, policy=policy(value, config, seed))
+
+
+def _threshold(value: float, config: RouterConfig, seed: int = 0) -> Policy:
+    return EntropyThreshold.of(value, config)
+
+
+def _top20(config: RouterConfig) -> RouterConfig:
+    return replace(config, entropy="top20")
+
+
+def _paper_code(config: RouterConfig) -> RouterConfig:
+    code = RouterConfig.paper_code()
+    return replace(config, entropy=code.entropy, intervene_on_tie=code.intervene_on_tie)
+
+
+def _as_paper_code(value: float, config: RouterConfig, seed: int) -> Loop:
+    policy = _threshold(value, config)
+    return lambda chain, small, large: route(chain, Rerendered(small), Rerendered(large), policy)
+
+
+KINDS: Mapping[str, Kind] = {
+    "small": Kind("the small model alone", "none", lambda *_: lambda chain, small, large: alone(chain, small, "small")),
+    "large": Kind("the large model alone", "none", lambda *_: lambda chain, small, large: alone(chain, large, "large")),
+    "glimp": Kind("H_init over a threshold", "threshold", _routed(_threshold)),
+    "glimp-top20": Kind("H_init of the top 20 over a threshold", "threshold", _routed(_threshold), _top20),
+    "random": Kind("a random share of the steps", "rate", _routed(lambda v, config, seed: RandomRate(v, seed))),
+    "margin": Kind("a lead of the likeliest first token under a margin", "own", _routed(lambda v, *_: Margin(v))),
+    "h-step": Kind(
+        "write, then measure the step's mean entropy", "own",
+        lambda v, *_: partial(try_first, judge=mean_entropy(v), measured=True),
+    ),
+    "ppl-step": Kind(
+        "write, then measure the step's perplexity", "own",
+        lambda v, *_: partial(try_first, judge=perplexity(v), measured=True),
+    ),
+    "verify": Kind(
+        "write, then have the large model score the step from 0 to 9", "score",
+        lambda v, *_: lambda chain, small, large: try_first(chain, small, large, score(large, v), measured=False),
+    ),
+    "request": Kind(
+        "one glimpse for the whole request", "threshold",
+        lambda v, config, _: partial(whole_request, policy=_threshold(v, config)),
+    ),
+    "paper-schedule": Kind("the calls of the authors' code", "threshold", _as_paper_code, _paper_code),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method with its number: a threshold, a rate or a score. `label` is how it was asked for."""
+
+    name: str
+    value: float | None = None
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name not in KINDS:
+            raise unknown_name("method", self.name, KINDS)
+        if self.value is not None and self.kind.value == "none":
+            raise ConfigError(f"{self.name}@{self.value:g} cannot work: {self.kind.says} takes no number")
+        if not self.label:
+            object.__setattr__(self, "label", self.name if self.value is None else f"{self.name}@{self.value:g}")
+
+    @property
+    def kind(self) -> Kind:
+        """What the method does."""
+        return KINDS[self.name]
+
+    def settled(self, threshold: float | None, rate: float | None = None) -> "Method":
+        """Return the method with its number filled in. Raises `ConfigError` where there is none to take."""
+        if self.value is not None or self.kind.value == "none":
+            return self
+        found = {"threshold": threshold, "rate": rate, "score": SPEC_REASON_SCORE, "own": None}[self.kind.value]
+        if found is None:
+            wanted = "add glimp, whose rate it takes, or " if self.kind.value == "rate" else ""
+            raise ConfigError(f"method {self.name} ({self.kind.says}) lacks its number: {wanted}say {self.name}@NUMBER")
+        return replace(self, value=found)
+
+    def loop(self, config: RouterConfig, seed: int) -> Loop:
+        """Make the loop that writes one reply."""
+        return self.kind.build(self.value or 0.0, config, seed)
+
+
+def parse(text: str) -> list[Method]:
+    """Read methods as in "small,large,glimp@0.1/0.3,random": names, where needed with one or more numbers.
+
+    Raises `ConfigError` for an unknown name, a number that is none, and a method that is named twice.
+    """
+    methods = [method for part in text.split(",") if part.strip() for method in _parse_one(part.strip())]
+    labels = [method.label for method in methods]
+    if not methods or len(set(labels)) < len(labels):
+        raise ConfigError(f"methods {text!r} cannot work: name at least one, and each only once")
+    return methods
+
+
+def _parse_one(text: str) -> list[Method]:
+    name, at, numbers = text.partition("@")
+    if not at:
+        return [Method(name)]
+    try:
+        return [Method(name, float(number)) for number in numbers.split("/")]
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{text!r} is no method: {numbers!r} is not a number") from error

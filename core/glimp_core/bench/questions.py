@@ -1,0 +1,125 @@
+"""Sets of questions that can be graded."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from glimp_core.bench.grading import final_answer, optional, same_text, same_value
+from glimp_core.bundled.problems import HELD_OUT, grade, make_problem
+from glimp_core.errors import ConfigError
+
+SETS = "tiny, champ, reasoning-gym:TASK[:KEY=VALUE,...] or the path of a JSON Lines file"
+SEED_STRIDE = 1_000_000
+"""Generators number their questions from the seed on, so seeds that follow each other would share questions."""
+
+STEP_BY_STEP = "\n\nReason step by step, with a blank line between the steps."
+BOXED = STEP_BY_STEP + " Put the final answer in \\boxed{}."
+TAGGED = STEP_BY_STEP + " Give the final answer between <answer> and </answer>."
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question as it is put to the models, and what tells whether a reply to it is right."""
+
+    id: str
+    text: str
+    expected: str
+    grade: Callable[[str], bool]
+
+
+def question_set(name: str, n: int, seed: int = 0, instruction: str | None = None) -> list[Question]:
+    """Return the first `n` questions of a set, the same ones for the same seed, all there are where it has fewer.
+
+    `instruction` takes the place of the set's own words after each question. Raises `ConfigError` for an unknown
+    set, a file that cannot be read, or a package that is not installed.
+    """
+    if n < 1 or seed < 0:
+        raise ConfigError(f"n={n}, seed={seed} cannot work: there must be 1 question or more and a seed of 0 or more")
+    kind, _, rest = name.partition(":")
+    if name == "tiny":
+        return tiny(n, seed)
+    if name == "champ":
+        return champ(n, seed, BOXED if instruction is None else instruction)
+    if kind == "reasoning-gym" and rest:
+        return reasoning_gym(rest, n, seed, TAGGED if instruction is None else instruction)
+    if Path(name).expanduser().is_file():
+        return from_file(Path(name).expanduser(), n, BOXED if instruction is None else instruction)
+    raise ConfigError(f"no question set {name!r} and no file of that name: choose {SETS}")
+
+
+def tiny(n: int, seed: int = 0) -> list[Question]:
+    """Return held-out problems of the family that the bundled pair was trained on."""
+    problems = [make_problem(HELD_OUT + seed * SEED_STRIDE + at) for at in range(n)]
+    return [Question(str(p.seed), p.question, p.answer, partial(grade, p)) for p in problems]
+
+
+def reasoning_gym(task: str, n: int, seed: int = 0, instruction: str = TAGGED) -> list[Question]:
+    """Return generated questions of a `reasoning-gym` task, as in "chain_sum" or "chain_sum:max_terms=3"."""
+    name, _, settings = task.partition(":")
+    gym = optional("reasoning_gym", "reasoning-gym")
+    first = seed * SEED_STRIDE
+    try:
+        made: Any = gym.create_dataset(name, size=n, seed=first, **_settings(settings))
+    except (ValueError, TypeError, AssertionError) as error:
+        raise ConfigError(f"reasoning-gym cannot make {task!r}: {error}") from error
+
+    def right(entry: dict[str, Any], reply: str) -> bool:
+        return float(made.score_answer(final_answer(reply), entry)) >= 1
+
+    entries: list[dict[str, Any]] = [made[at] for at in range(n)]
+    return [
+        Question(f"{task}/{first + at}", entry["question"] + instruction, str(entry["answer"]), partial(right, entry))
+        for at, entry in enumerate(entries)
+    ]
+
+
+def champ(n: int, seed: int = 0, instruction: str = BOXED) -> list[Question]:
+    """Return competition problems of the package `champ-dataset` (270 in all), shuffled by the seed."""
+    optional("math_verify", "math-verify")
+    package = optional("champ_dataset", "champ-dataset")
+    path = Path(str(package.__file__)).parent / "dataset_files" / "v0.json"
+    problems: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["problems"]
+    chosen = random.Random(seed).sample(sorted(problems), min(n, len(problems)))
+    return [
+        Question(name, problems[name]["_text"] + instruction, answer, partial(same_value, answer))
+        for name in chosen
+        for answer in [str(problems[name]["_answer"])]
+    ]
+
+
+def from_file(path: Path, n: int, instruction: str = BOXED) -> list[Question]:
+    """Return the questions of a JSON Lines file: objects with `question` and `answer`, and where they apply `id`
+    and `grade`, which is "value" (by math-verify) or "text" (the same words)."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [_line(path, number, line, instruction) for number, line in enumerate(lines[:n], 1)]
+
+
+def _line(path: Path, number: int, line: str, instruction: str) -> Question:
+    try:
+        entry = json.loads(line)
+        text, expected = str(entry["question"]), str(entry["answer"])
+        how = entry.get("grade", "value")
+        check = {"value": same_value, "text": same_text}[how]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path}, line {number}: {error!r}; a line is an object with `question`, `answer`, "
+            'and if need be `id` and `grade` ("value" or "text")'
+        ) from error
+    if how == "value":
+        optional("math_verify", "math-verify")
+    return Question(str(entry.get("id", number)), text + instruction, expected, partial(check, expected))
+
+
+def _settings(text: str) -> dict[str, Any]:
+    settings = {}
+    for pair in filter(None, text.split(",")):
+        key, _, value = pair.partition("=")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value
+    return settings

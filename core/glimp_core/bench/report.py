@@ -1,0 +1,144 @@
+"""From records to figures: one row a method, differences between methods, all with 95 % intervals."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from glimp_core.bench.bootstrap import Bootstrap, Draw, Statistic, mean, ratio
+from glimp_core.bench.methods import Method
+from glimp_core.bench.questions import Question
+from glimp_core.bench.records import Ledger, Record
+
+DIGITS = 4
+
+
+def summarise(
+    ledger: Ledger, methods: Sequence[Method], questions: Sequence[Question], seed: int = 0
+) -> dict[str, Any]:
+    """Return the figures of a run as one JSON-able document: the `methods`, and `comparisons` of the first
+    `glimp` with every other method; with `small` and `large` among them, the `gap_closed` by each method.
+
+    Intervals are 95 % of a bootstrap over questions, the same resamples for all methods. Every method must have
+    answered every question.
+    """
+    resamples = Bootstrap(len(questions), seed)
+    columns = [Column(method, [_found(ledger, method, q) for q in questions], resamples) for method in methods]
+    glimp = next((column for column in columns if column.method.name == "glimp"), None)
+    return {
+        "methods": [column.figures(_baselines(columns)) for column in columns],
+        "comparisons": [glimp.against(other) for other in columns if other is not glimp] if glimp else [],
+        "n": len(questions),
+        "seed": seed,
+    }
+
+
+def table(document: dict[str, Any]) -> Table:
+    """Return a document's methods as a table for the terminal."""
+    rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in (
+        "method",
+        "right",
+        "95 %",
+        "steps by large",
+        "tokens by large",
+        "s",
+        "s in models",
+        "tokens",
+        "thrown away",
+    ):
+        rows.add_column(name, justify="left" if name == "method" else "right")
+    for row in document["methods"]:
+        low, high = row["interval"]
+        rows.add_row(
+            _label(row), f"{row['accuracy']:.1%}", f"{low:.1%} to {high:.1%}", f"{row['intervention_rate']:.1%}",
+            f"{row['large_token_share']:.1%}", f"{row['seconds_per_question']:.3f}",
+            f"{row['forward_seconds_per_question']:.3f}", f"{row['tokens_per_question']:.0f}",
+            f"{row['discarded_tokens_per_question']:.0f}",
+        )  # fmt: skip
+    return rows
+
+
+class Column:
+    """One method's records, one a question, in the order of the questions."""
+
+    def __init__(self, method: Method, records: Sequence[Record], resamples: Bootstrap):
+        self.method = method
+        self.correct = [float(record.correct) for record in records]
+        self.seconds = [record.seconds for record in records]
+        self.records = records
+        self._resamples = resamples
+
+    def figures(self, baselines: "tuple[Column, Column] | None") -> dict[str, Any]:
+        """Return this method's row."""
+        records = self.records
+        large, tokens = [float(r.large_tokens) for r in records], [float(r.tokens) for r in records]
+        rate = ratio([float(r.interventions) for r in records], [float(len(r.decisions)) for r in records])
+        accuracy, interval = self._measured(mean(self.correct))
+        seconds, seconds_interval = self._measured(mean(self.seconds))
+        return {
+            "method": self.method.label,
+            "value": self.method.value,
+            "accuracy": accuracy,
+            "interval": interval,
+            "intervention_rate": self._value(rate),
+            "large_token_share": self._value(ratio(large, tokens)),
+            "seconds_per_question": seconds,
+            "seconds_interval": seconds_interval,
+            "forward_seconds_per_question": self._value(mean([r.small_seconds + r.large_seconds for r in records])),
+            "tokens_per_question": self._value(mean(tokens)),
+            "discarded_tokens_per_question": self._value(mean([float(r.discarded_tokens) for r in records])),
+            "failed": sum(record.error is not None for record in records),
+            **(self._gap_closed(*baselines) if baselines else {}),
+        }
+
+    def against(self, other: "Column") -> dict[str, Any]:
+        """Return how this method's accuracy and time differ from another's, question by question."""
+        gains = [mine - theirs for mine, theirs in zip(self.correct, other.correct, strict=True)]
+        difference, interval = self._measured(mean(gains))
+        seconds, seconds_interval = self._measured(ratio(self.seconds, other.seconds))
+        return {
+            "method": self.method.label,
+            "against": other.method.label,
+            "accuracy_difference": difference,
+            "interval": interval,
+            "seconds_ratio": seconds,
+            "seconds_ratio_interval": seconds_interval,
+        }
+
+    def _gap_closed(self, small: "Column", large: "Column") -> dict[str, Any]:
+        mine, low, high = mean(self.correct), mean(small.correct), mean(large.correct)
+
+        def closed(draw: Draw) -> float:
+            gap = high(draw) - low(draw)
+            return (mine(draw) - low(draw)) / gap if gap > 0 else math.nan
+
+        value, interval = self._measured(closed)
+        return {"gap_closed": value, "gap_closed_interval": interval}
+
+    def _value(self, statistic: Statistic) -> float:
+        value = statistic(self._resamples.everything)
+        return 0.0 if math.isnan(value) else round(value, DIGITS)
+
+    def _measured(self, statistic: Statistic) -> tuple[float | None, list[float] | None]:
+        value, interval = statistic(self._resamples.everything), self._resamples.interval(statistic)
+        if math.isnan(value):
+            return None, None
+        return round(value, DIGITS), [round(end, DIGITS) for end in interval]
+
+
+def _baselines(columns: Sequence[Column]) -> tuple[Column, Column] | None:
+    named = {column.method.name: column for column in columns}
+    return (named["small"], named["large"]) if "small" in named and "large" in named else None
+
+
+def _found(ledger: Ledger, method: Method, question: Question) -> Record:
+    record = ledger.get(method, question.id)
+    assert record, f"{method.label} has not answered {question.id}"
+    return record
+
+
+def _label(row: dict[str, Any]) -> str:
+    shown = "@" in row["method"] or row["value"] is None
+    return str(row["method"]) if shown else f"{row['method']} ({row['value']:g})"

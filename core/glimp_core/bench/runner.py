@@ -1,0 +1,90 @@
+"""A run: every method on every question, what is there already left out."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from glimp_core.bench.answering import answer
+from glimp_core.bench.methods import Method
+from glimp_core.bench.questions import Question
+from glimp_core.bench.records import Ledger, Record
+from glimp_core.router import GlimpRouter
+from glimp_core.types import Message
+
+Show = Callable[[Method, Record], None]
+RATE_DIGITS = 3
+"""A rate is kept to a tenth of a percent, so that it is the same number in a file of results."""
+
+
+def run(
+    router: GlimpRouter,
+    methods: Sequence[Method],
+    questions: Sequence[Question],
+    ledger: Ledger,
+    before: Sequence[Message] = (),
+    show: Show | None = None,
+    cancelled: threading.Event | None = None,
+) -> list[Method]:
+    """Answer all questions by all methods; returns the methods with their numbers filled in, in the order asked for.
+
+    The threshold is that of the router's policy. `random` without a rate comes last, at the rate that the first `glimp`
+    had on the same questions. `before` are messages that come before every question. Raises what `answer` raises,
+    and, before any question, `ConfigError` for a method that lacks its number.
+    """
+    running = _Running(router, questions, ledger, before, show, cancelled)
+    threshold: float | None = getattr(router.policy, "threshold", None)
+    glimp = next((method for method in methods if method.name == "glimp"), None)
+    for method in methods:
+        method.settled(threshold, rate=0.0 if glimp else None)
+    settled: dict[str, Method] = {}
+    for method in sorted(methods, key=_waits):
+        rate = running.rate(settled[glimp.label]) if glimp and _waits(method) else None
+        settled[method.label] = method.settled(threshold, rate)
+        running.answer_all(settled[method.label])
+    return [settled[method.label] for method in methods]
+
+
+def _waits(method: Method) -> bool:
+    """Whether a method takes its number from what another one did."""
+    return method.kind.value == "rate" and method.value is None
+
+
+@dataclass(slots=True)
+class _Running:
+    """What stays the same in a run, and whether the models are warm."""
+
+    router: GlimpRouter
+    questions: Sequence[Question]
+    ledger: Ledger
+    before: Sequence[Message]
+    show: Show | None
+    cancelled: threading.Event | None
+    _warm: bool = field(default=False, init=False)
+
+    def answer_all(self, method: Method) -> None:
+        """Answer the questions that have no record yet."""
+        for question in self.questions:
+            record = self.ledger.get(method, question.id)
+            if record is None:
+                self._warm_up()
+                record = self._answer(method, question)
+                self.ledger.add(record)
+            if self.show:
+                self.show(method, record)
+
+    def rate(self, method: Method) -> float:
+        """Return the share of routed steps that the large model wrote on these questions."""
+        records = [self.ledger.get(method, question.id) for question in self.questions]
+        routed = sum(len(record.decisions) for record in records if record)
+        return round(sum(record.interventions for record in records if record) / max(1, routed), RATE_DIGITS)
+
+    def _answer(self, method: Method, question: Question) -> Record:
+        return answer(self.router, method, question, self.before, self.cancelled)
+
+    def _warm_up(self) -> None:
+        """Load both models and let each answer once, so that no method pays for being the first."""
+        if not self._warm:
+            self.router.load()
+            for name in ("small", "large"):
+                self._answer(Method(name), self.questions[0])
+            self._warm = True
