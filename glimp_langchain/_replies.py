@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.utils.json import parse_partial_json
 
 from glimp_core import Completion, Delta, Event, Finish, InvalidToolCall, Routed, Step, ToolCallDelta, Usage
@@ -31,6 +32,16 @@ def message_of(completion: Completion, model_name: str) -> AIMessage:
         ],
         usage_metadata=_usage(completion.usage),
         response_metadata=_metadata(completion, model_name),
+    )
+
+
+def result_of(completion: Completion, model_name: str) -> ChatResult:
+    """Return a whole reply as what `_generate` gives, with the token counts that `generate` adds up."""
+    usage = completion.usage
+    tokens = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+    return ChatResult(
+        generations=[ChatGeneration(message=message_of(completion, model_name))],
+        llm_output={"token_usage": {**tokens, "total_tokens": sum(tokens.values())}, "model_name": model_name},
     )
 
 

@@ -140,8 +140,10 @@ class GlimpSettings(BaseChatModel):
     def _router(self) -> GlimpRouter:
         if self.router is not None and self._config() == self.router.config:
             return self.router
-        sampling = self.router.sampling if self.router else None
-        return self._pair.router(self._policy(), self._config(), sampling)
+        router = self._pair.router(self._policy(), self._config())
+        if self.router is not None:
+            router.sampling, router.taps = self.router.sampling, self.router.taps
+        return router
 
     def _config(self) -> RouterConfig:
         config = self.config or (self.router.config if self.router else RouterConfig())

@@ -9,7 +9,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
@@ -18,14 +18,115 @@ from glimp_core.aio import stream_in_thread
 from glimp_langchain._calls import Call
 from glimp_langchain._errors import langchain_errors
 from glimp_langchain._messages import core_messages
-from glimp_langchain._replies import PROVIDER, ReplyStream, message_of
+from glimp_langchain._replies import PROVIDER, ReplyStream, result_of
 from glimp_langchain._settings import GlimpSettings
 from glimp_langchain._structured import Method, structured
 from glimp_langchain._tools import tool_specs
 
 
 class ChatGlimp(GlimpSettings):
-    """TODO"""
+    """A small and a large local model that share one chain of thought, as one chat model.
+
+    Setup:
+        `pip install "glimp[langchain]"`. The models are open ones; no key and no server are needed. Weights load at the
+        first call, once in a process: whoever names the same models shares them (`glimp_core.pair.release()` lets go).
+
+    Key init args, completion params:
+        temperature, top_p, top_k, seed: how tokens are drawn; unset, as the models' own generation_config says.
+        max_tokens: bounds the answer. `max_reasoning_tokens` bounds the thinking, which never takes the answer's room.
+        stop: strings that end the answer, joined by those of a call; they are not looked for in the thinking.
+        reasoning: "auto" (also True), "inline" (routes the visible reply) or "off" (also False).
+        threshold: the entropy in nats above which the large model writes a step (default 1.0); or a whole `policy`.
+        chat_template_kwargs: what the models' templates take, for example `{"preserve_thinking": True}`.
+        timeout: seconds a call may take. max_retries is accepted and means nothing: here nothing is lost on the way.
+
+    Key init args, client params:
+        small, large: a Hugging Face id, a folder, a `.gguf` file, a loaded `(model, tokenizer)` or an engine; or a
+            `router` made of them; or both as `model="small+large"`.
+        dtype, device, device_map, quantization_config, attn_implementation, revision: how they load.
+        config: the `RouterConfig` of the pair. api_key (hf_token): for private models; else HF_TOKEN.
+
+    All but the client params may also be given in a call, and `model=` too: the large model of that call.
+
+    Instantiate:
+        ```python
+        from glimp_langchain import ChatGlimp
+
+        llm = ChatGlimp(small="Qwen/Qwen3-0.6B", large="Qwen/Qwen3-8B", threshold=1.0, temperature=0.6)
+        ```
+
+    Invoke:
+        ```python
+        message = llm.invoke([("system", "Answer in French."), ("human", "Good morning!")])
+        message.content
+        ```
+
+    Stream:
+        ```python
+        for chunk in llm.stream("What is 17 times 23?"):
+            print(chunk.content, end="")
+        ```
+
+    Async, where a cancelled task stops the models within a token:
+        ```python
+        await llm.ainvoke("What is 17 times 23?")
+        [chunk.content async for chunk in llm.astream("What is 17 times 23?")]
+        await llm.abatch(["What is 2 + 2?", "What is 3 + 3?"])
+        ```
+
+    Tool calling, held to the tools' schemas by a grammar:
+        ```python
+        def get_weather(city: str) -> str:
+            '''Say what the weather is like in a city.'''
+            return "sunny"
+
+        llm.bind_tools([get_weather]).invoke("What is the weather like in Paris?").tool_calls
+        llm.bind_tools([get_weather], tool_choice="any").invoke("Hello").tool_calls
+        ```
+
+    Structured output:
+        ```python
+        from pydantic import BaseModel
+
+        class Joke(BaseModel):
+            setup: str
+            punchline: str
+
+        llm.with_structured_output(Joke).invoke("Tell me a joke about cats")
+        ```
+
+    JSON mode:
+        ```python
+        json_llm = llm.bind(response_format={"type": "json_object"})
+        json_llm.invoke("Three random numbers, as a JSON object").content
+        ```
+
+    Token usage, thinking included and counted apart:
+        ```python
+        llm.invoke("Hello").usage_metadata
+        ```
+
+    Logprobs:
+        Not reported token by token; the entropy that decided on each step is (see Routing).
+
+    Response metadata:
+        ```python
+        llm.invoke("Hello").response_metadata["finish_reason"]
+        ```
+
+    Reasoning:
+        ```python
+        message = llm.invoke("What is 17 times 23?")
+        message.additional_kwargs["reasoning_content"]  # also the first of message.content_blocks
+        llm.invoke("What is 17 times 23?", reasoning=False)
+        ```
+
+    Routing, live on the first chunk of each step and whole on the message:
+        ```python
+        message.additional_kwargs["glimp"]["steps"]  # [{"step": 0, "model": "small", "entropy": 0.1, ...}, ...]
+        message.response_metadata["glimp"]  # {"steps": 4, "interventions": 1, "switches": 2, "large_tokens": 7, ...}
+        ```
+    """
 
     def bind_tools(
         self,
@@ -86,7 +187,7 @@ class ChatGlimp(GlimpSettings):
     ) -> ChatResult:
         call = Call.of(self, messages, stop, kwargs)
         with closing(call.events(threading.Event())) as events:
-            return _result(Completion.fold(events), call)
+            return result_of(Completion.fold(events), call.model.model_name)
 
     async def _agenerate(
         self,
@@ -97,7 +198,7 @@ class ChatGlimp(GlimpSettings):
     ) -> ChatResult:
         call = Call.of(self, messages, stop, kwargs)
         async with aclosing(stream_in_thread(call.events)) as events:
-            return _result(Completion.fold([event async for event in events]), call)
+            return result_of(Completion.fold([event async for event in events]), call.model.model_name)
 
     def _stream(
         self,
@@ -144,12 +245,3 @@ class ChatGlimp(GlimpSettings):
         counts = [output["token_usage"] for output in outputs]
         names = {name: sum(count[name] for count in counts) for name in (counts[0] if counts else ())}
         return {"token_usage": names, "model_name": self.model_name}
-
-
-def _result(completion: Completion, call: Call) -> ChatResult:
-    usage, name = completion.usage, call.model.model_name
-    tokens = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
-    return ChatResult(
-        generations=[ChatGeneration(message=message_of(completion, name))],
-        llm_output={"token_usage": {**tokens, "total_tokens": sum(tokens.values())}, "model_name": name},
-    )

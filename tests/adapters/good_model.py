@@ -5,13 +5,16 @@ It copies what it needs from the last thing the user said: the first number for 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from glimp_core import GlimpRouter, Request, RouterConfig, ToolCall
 from glimp_core.chat.demands import Demands
 from glimp_core.chat.tools import Tool
+from glimp_core.context import Context
 from glimp_core.testing import Reply, ScriptedEngine
+from glimp_core.types import Chunk, GenerationParams
 
 STEPS = ("The user wants something.\n\n", "I know how to help.\n\n", "Done.</think>")
 ENTROPIES = (0.1, 2.0, 0.5)
@@ -80,3 +83,26 @@ def instance(schema: Mapping[str, Any], prompt: str, root: Mapping[str, Any] | N
             return None
         case _:
             return prompt or "something"
+
+
+PAUSE = 0.002
+
+
+class Endless(ScriptedEngine):
+    """Thinks without an end, a token every two milliseconds; counts tokens and the calls that are open."""
+
+    def __init__(self) -> None:
+        super().__init__(["so it goes on, " * 4000], reply)
+        self.written = 0
+        self.running = 0
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        """Write slowly."""
+        self.running += 1
+        try:
+            for chunk in super().generate(context, params):
+                self.written += 1
+                time.sleep(PAUSE)
+                yield chunk
+        finally:
+            self.running -= 1

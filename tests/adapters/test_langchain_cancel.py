@@ -13,33 +13,10 @@ from langchain_core import exceptions
 from langchain_core.runnables import Runnable, RunnableLambda
 
 import glimp_core
+from adapters.good_model import PAUSE, Endless
 from glimp_core import GlimpRouter
-from glimp_core.context import Context
 from glimp_core.testing import ScriptedEngine
-from glimp_core.types import Chunk, GenerationParams
 from glimp_langchain import ChatGlimp
-
-PAUSE = 0.002
-
-
-class Endless(ScriptedEngine):
-    """Thinks without an end, a token every two milliseconds; counts tokens and the calls that are open."""
-
-    def __init__(self) -> None:
-        super().__init__(steps=["so it goes on, " * 4000])
-        self.written = 0
-        self.running = 0
-
-    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
-        """Write slowly."""
-        self.running += 1
-        try:
-            for chunk in super().generate(context, params):
-                self.written += 1
-                time.sleep(PAUSE)
-                yield chunk
-        finally:
-            self.running -= 1
 
 
 @pytest.fixture
