@@ -22,7 +22,7 @@ from transformers import (
 from glimp_core import GlimpRouter
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.local import LocalEngine
-from glimp_core.local.loading import ModelSource
+from glimp_core.source import ModelSource
 
 TURNS = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
 OFF = "{% if enable_thinking is defined and not enable_thinking %}"

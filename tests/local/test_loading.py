@@ -8,7 +8,7 @@ from transformers import BertConfig, BertForMaskedLM
 import tiny
 from glimp_core import ConfigError, GlimpRouter, ModelLoadError
 from glimp_core.local import LocalEngine, engine_from
-from glimp_core.local.loading import ModelSource
+from glimp_core.source import ModelSource
 
 
 @pytest.fixture(scope="module")

@@ -1,31 +1,19 @@
 """One request inside one engine: its ids in this model's vocabulary, and the session that serves it."""
 
-from glimp_core.chat.rendering import RenderedPrompt, Renderer
-from glimp_core.context import Context, Span
+from glimp_core.chat.rendering import Renderer
+from glimp_core.chat.transcript import Transcript
+from glimp_core.context import Context
 from glimp_core.local.pool import SessionPool
 from glimp_core.local.session import KVSession
 
 
-class Conversation:
-    """Follows a context: prompt and chain are encoded once, link by link, and never again."""
+class Conversation(Transcript):
+    """A transcript with a lease on a session."""
 
     def __init__(self, context: Context, renderer: Renderer):
-        self.prompt: RenderedPrompt = renderer.prompt(context)
-        self._context = context
-        self._renderer = renderer
-        self._token_ids = list(self.prompt.token_ids)
-        self._links = 0
+        super().__init__(context, renderer)
         self._read = False
-        self._text = ""
         self._session: KVSession | None = None
-
-    def token_ids(self) -> list[int]:
-        """Return the ids of the prompt and of the chain so far; the caller may extend the list."""
-        for link in self._context.chain[self._links :]:
-            self._token_ids += self._renderer.link(link, self._text)
-            self._text = link.text if isinstance(link, Span) else self._text
-        self._links = len(self._context.chain)
-        return list(self._token_ids)
 
     def newly_cached(self, shared: int) -> int:
         """Return how many tokens of the prompt the cache held when it was first looked at, 0 after that."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from glimp_core.chat.page import Page
 from glimp_core.chat.rendering import Renderer
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context
@@ -15,14 +16,14 @@ from glimp_core.entropy import paper_code_entropy
 from glimp_core.errors import ContextOverflowError
 from glimp_core.local.cache import RollbackKind, rollback_kind
 from glimp_core.local.conversation import Conversation
-from glimp_core.local.loading import ModelSource, context_window, load_config, load_model, load_tokenizer, stop_ids
+from glimp_core.local.loading import context_window, load_config, load_model
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job, Owner
-from glimp_core.local.page import Page
 from glimp_core.local.pool import SessionPool
 from glimp_core.local.sampling import Law, Sampler, entropy, likeliest, top_two
 from glimp_core.local.session import Forward, KVSession
 from glimp_core.local.writer import write
+from glimp_core.source import ModelSource, load_tokenizer, stop_ids
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
 MAX_CACHED_TOKENS = 16_384
@@ -191,6 +192,11 @@ class LocalEngine:
     def rollback(self) -> RollbackKind:
         """How this model's cache gives tokens back."""
         return rollback_kind(self._model)
+
+    @property
+    def loaded(self) -> tuple[Any, Any]:
+        """The model and the tokenizer, as transformers knows them."""
+        return self._model, self._tokenizer
 
     @property
     def device(self) -> torch.device:

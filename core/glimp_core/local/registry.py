@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError
 from glimp_core.local.engine import LocalEngine
-from glimp_core.local.loading import ModelSource
+from glimp_core.source import ModelSource
 
 _engines: "WeakValueDictionary[tuple[Any, ...], LocalEngine]" = WeakValueDictionary()
 _lock = threading.Lock()

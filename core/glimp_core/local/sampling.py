@@ -1,12 +1,12 @@
 """From logits to a token, and to what a glimpse shows."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from glimp_core.entropy import TokenMeasure
+from glimp_core.source import sampling_defaults
 from glimp_core.types import SamplingParams
 
 CANDIDATES = 64
@@ -47,12 +47,8 @@ class Law:
     @classmethod
     def of(cls, params: SamplingParams, defaults: Any) -> "Law":
         """Take what the request leaves open from a model's generation_config."""
-        greedy = not getattr(defaults, "do_sample", False)
-        chosen = {
-            name: _first(getattr(params, name), None if greedy else getattr(defaults, name, None), neutral)
-            for name, neutral in (("temperature", 0.0 if greedy else 1.0), ("top_p", 1.0), ("top_k", 0))
-        }
-        return cls(float(chosen["temperature"]), float(chosen["top_p"]), int(chosen["top_k"]))
+        chosen = params.over(sampling_defaults(defaults))
+        return cls(chosen.temperature or 0.0, chosen.top_p or 1.0, chosen.top_k or 0)
 
 
 class Sampler:
@@ -113,7 +109,3 @@ class Sampler:
             if kept >= self.law.top_p or count == size:
                 return values, ids
             count = min(count * 16, size)
-
-
-def _first(*values: Any) -> Any:
-    return next(value for value in values if value is not None and not (isinstance(value, float) and math.isnan(value)))

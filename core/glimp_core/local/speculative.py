@@ -3,12 +3,12 @@
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 
+from glimp_core.chat.page import Page
 from glimp_core.context import Context
 from glimp_core.local.drafting import MAX_DRAFT, Bridge, Drafter
 from glimp_core.local.engine import LocalEngine
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
-from glimp_core.local.page import Page
 from glimp_core.local.session import Forward
 from glimp_core.local.verification import verify
 from glimp_core.types import Chunk, GenerationParams, Prompt

@@ -3,10 +3,10 @@
 from collections.abc import Generator
 from dataclasses import replace
 
+from glimp_core.chat.page import Page
 from glimp_core.entropy import TokenMeasure
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
-from glimp_core.local.page import Page
 from glimp_core.local.sampling import Sampler, measured
 from glimp_core.local.session import Forward, KVSession
 
