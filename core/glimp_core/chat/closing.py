@@ -1,0 +1,109 @@
+"""The shortest way to end a reply that a grammar binds, found by looking ahead byte by byte."""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import Any, TypeAlias
+
+from llguidance import LLMatcher
+
+from glimp_core.chat.outline import RAW, STRING, STRUCTURE, Outline
+
+MAX_STATES = 20_000
+"""How many states a search may look at before it gives up."""
+
+FREE = 100
+"""A state that allows more bytes than this is in the middle of free text."""
+
+Path: TypeAlias = tuple[int, ...]
+"""Bytes, and marks from 257 on."""
+
+_QUOTE = 0x22
+_FILLERS = b"a0 A-"
+
+
+def _bits(ids: Iterable[int]) -> int:
+    return sum(1 << i for i in ids)
+
+
+_SPACE, _CLOSE = _bits(b" \t\r\n"), _bits(b"]}")
+_AFTER_VALUE = _SPACE | _CLOSE | _bits(b",<") | 1 << 256
+
+
+def shortest_path(matcher: LLMatcher, outline: Outline, required: frozenset[bytes] = frozenset()) -> Path | None:
+    """Return the fewest bytes that end the reply whole; None where there is no end, or none was found.
+
+    `required` holds the names that any of the grammar's objects requires: an object that cannot be closed yet
+    lacks one of them, so that other names are tried only where that leads nowhere.
+    """
+    if required and (path := _search(matcher, outline, required)) is not None:
+        return path
+    return _search(matcher, outline, frozenset())
+
+
+def advanced(outline: Outline, path: Iterable[int]) -> Outline:
+    """Return the outline at the end of a path."""
+    for byte in path:
+        outline = outline.after(byte)
+    return outline
+
+
+def _search(matcher: LLMatcher, outline: Outline, names: frozenset[bytes]) -> Path | None:
+    """Dijkstra's search over the states of a byte-wise matcher.
+
+    States are told apart by what they allow next and by their outline; the length of what is being written
+    counts only while it cannot end yet.
+    """
+    order = count()
+    heap: list[Any] = [(0, next(order), matcher, outline, None)]
+    seen: set[Any] = set()
+    while heap and len(seen) < MAX_STATES:
+        cost, _, state, outline, link = heapq.heappop(heap)
+        if state.is_accepting():
+            return _unlinked(link)
+        moves: Iterable[Path] = (tuple(state.compute_ff_tokens()),)
+        if moves == ((),):
+            allowed = int.from_bytes(state.compute_bitmask(), "little")
+            if (key := _signature(allowed, outline)) in seen:
+                continue
+            seen.add(key)
+            moves = _moves(allowed, outline, names)
+        for move in moves:
+            after = state.deep_copy()
+            if after.try_consume_tokens(list(move)) == len(move):
+                heapq.heappush(heap, (cost + len(move), next(order), after, advanced(outline, move), (link, move)))
+    return None
+
+
+def _signature(allowed: int, outline: Outline) -> tuple[int, Outline]:
+    ends = allowed >> _QUOTE & 1 if outline.mode == STRING else allowed & _AFTER_VALUE
+    return allowed, outline._replace(length=0) if ends else outline
+
+
+def _moves(allowed: int, outline: Outline, names: frozenset[bytes]) -> Iterator[Path]:
+    """The bytes worth trying: all where few are allowed; in free text its end, or a filler."""
+    ends = outline.mode == STRING and allowed >> _QUOTE & 1
+    if outline.mode == RAW:
+        yield tuple(b"\n</parameter>\n")
+    if allowed.bit_count() > FREE:
+        yield (_QUOTE,) if ends else (next((byte for byte in _FILLERS if allowed >> byte & 1), _first(allowed)),)
+        return
+    if outline.mode == STRUCTURE and outline.stack:
+        allowed = allowed & _CLOSE or allowed & ~_SPACE or allowed
+    elif ends and outline.key is not None and names and outline.key not in names:
+        allowed &= ~(1 << _QUOTE)
+    while allowed:
+        yield (_first(allowed),)
+        allowed &= allowed - 1
+
+
+def _first(bits: int) -> int:
+    return (bits & -bits).bit_length() - 1
+
+
+def _unlinked(link: Any) -> Path:
+    moves: list[Path] = []
+    while link:
+        link, move = link
+        moves.append(move)
+    return tuple(byte for move in reversed(moves) for byte in move)

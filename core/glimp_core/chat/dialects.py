@@ -1,0 +1,137 @@
+"""How model families write tool calls: the marks that open one, and the grammar of one that is demanded."""
+# ruff: noqa: RUF001, RUF002 (DeepSeek's marks are written with full-width bars)
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from glimp_core.chat.lark import GAP, Choice, Grammar, Json, Many, Mark, Node, Optional
+from glimp_core.chat.lark import Sequence as Seq
+from glimp_core.chat.schema import prepared
+from glimp_core.chat.template import Template
+from glimp_core.chat.tools import Tool
+from glimp_core.chat.xml_grammar import raw_parameters, xml_function
+
+Writer = Callable[[Sequence[Tool], bool], Node]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One family's way to write calls.
+
+    `openings` are the marks that open a call in free text, and `write` the grammar of one call, or of several, of
+    some tools. `bare` says that a reply may be a call without any mark, `xml` that parameters are XML elements.
+    """
+
+    name: str
+    openings: tuple[str, ...]
+    write: Writer
+    bare: bool = False
+    xml: bool = False
+
+    def calls(self, tools: Sequence[Tool], many: bool) -> Node:
+        """Return the grammar of a demanded call of one of the tools, or of several."""
+        return self.write(tools, many)
+
+    def grammar(self, node: Node, tools: Sequence[Tool]) -> Grammar:
+        """Return a grammar in which calls may stand."""
+        return Grammar(node, raw_parameters(tools) if self.xml else None)
+
+
+def call_object(tools: Sequence[Tool], key: str = "arguments") -> Json:
+    """Return the grammar of `{"name": ..., key: {...}}` for one of the tools."""
+    schemas = {f"t{n}": prepared(tool.parameters, f"#/$defs/t{n}") for n, tool in enumerate(tools)}
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": tool.name}, key: {"$ref": f"#/$defs/t{n}"}},
+            "required": ["name", key],
+            "additionalProperties": False,
+        }
+        for n, tool in enumerate(tools)
+    ]
+    return _json({"anyOf": calls, "$defs": schemas})
+
+
+def tagged(tools: Sequence[Tool], many: bool) -> Node:
+    """`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`: Hermes, Qwen, and what we ask of other models."""
+    return _several(Seq((Mark("<tool_call>"), GAP, call_object(tools), GAP, Mark("</tool_call>"))), "\n", many)
+
+
+def xml(tools: Sequence[Tool], many: bool) -> Node:
+    """`<tool_call><function=name><parameter=key>value</parameter></function></tool_call>`: Qwen-coder, Qwen 3.5."""
+    functions = Choice(tuple(xml_function(tool) for tool in tools))
+    return _several(Seq((Mark("<tool_call>"), "\n", functions, "\n", Mark("</tool_call>"))), "\n", many)
+
+
+def llama(tools: Sequence[Tool], many: bool) -> Node:
+    """`{"name": ..., "parameters": {...}}` and nothing else, or behind `<|python_tag|>`: Llama 3."""
+    return Seq((Optional(Mark("<|python_tag|>")), _several(call_object(tools, "parameters"), "; ", many)))
+
+
+def mistral_list(tools: Sequence[Tool], many: bool) -> Node:
+    """`[TOOL_CALLS][{"name": ..., "arguments": {...}}]`: Mistral up to its tokenizer v7."""
+    return Seq((Mark("[TOOL_CALLS]"), GAP, "[", _several(call_object(tools), ", ", many), "]"))
+
+
+def mistral_named(tools: Sequence[Tool], many: bool) -> Node:
+    """`[TOOL_CALLS]name[ARGS]{...}`: Mistral from its tokenizer v11 on."""
+    named = Choice(tuple(Seq((tool.name, Mark("[ARGS]"), _arguments(tool))) for tool in tools))
+    return _several(Seq((Mark("[TOOL_CALLS]"), named)), "", many)
+
+
+def deepseek(tools: Sequence[Tool], many: bool, fenced: bool = True) -> Node:
+    """Calls between `<｜tool▁calls▁begin｜>` and `<｜tool▁calls▁end｜>`; `fenced` arguments: V3 and R1, plain: V3.1."""
+    begin, separator, end = Mark("<｜tool▁call▁begin｜>"), Mark("<｜tool▁sep｜>"), Mark("<｜tool▁call▁end｜>")
+
+    def call(tool: Tool) -> Node:
+        if fenced:
+            return Seq((begin, "function", separator, tool.name, "\n```json\n", _arguments(tool), "\n```", end))
+        return Seq((begin, tool.name, separator, _arguments(tool), end))
+
+    calls = _several(Choice(tuple(map(call, tools))), "\n" if fenced else "", many)
+    return Seq((Mark("<｜tool▁calls▁begin｜>"), calls, Mark("<｜tool▁calls▁end｜>")))
+
+
+GENERIC = Dialect("generic", ("<tool_call>",), tagged)
+"""For templates that show no tools: these are then explained in words, and asked for in Hermes' markup."""
+HERMES = Dialect("hermes", ("<tool_call>",), tagged)
+XML = Dialect("xml", ("<tool_call>", "<function="), xml, xml=True)
+LLAMA = Dialect("llama", ("<|python_tag|>",), llama, bare=True)
+MISTRAL_LIST = Dialect("mistral list", ("[TOOL_CALLS]",), mistral_list)
+MISTRAL_NAMED = Dialect("mistral named", ("[TOOL_CALLS]",), mistral_named)
+_DEEPSEEK = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
+DEEPSEEK = Dialect("deepseek", _DEEPSEEK, deepseek)
+DEEPSEEK_PLAIN = Dialect("deepseek plain", _DEEPSEEK, partial(deepseek, fenced=False))
+DIALECTS = (GENERIC, HERMES, XML, LLAMA, MISTRAL_LIST, MISTRAL_NAMED, DEEPSEEK, DEEPSEEK_PLAIN)
+
+
+def dialect_of(template: Template) -> Dialect:
+    """Choose the dialect by what a template itself writes; one that shows no tools gets the generic one."""
+    source = template.source
+    if not template.call_style:
+        return GENERIC
+    marks = (
+        ("<function=", XML),
+        ("<arg_key>", GENERIC),
+        ("<tool_call>", HERMES),
+        ("[ARGS]", MISTRAL_NAMED),
+        ("[TOOL_CALLS]", MISTRAL_LIST),
+        ("tool▁call▁begin", DEEPSEEK if "```json" in source else DEEPSEEK_PLAIN),
+        ("<|python_tag|>", LLAMA),
+    )
+    return next((dialect for mark, dialect in marks if mark in source), GENERIC)
+
+
+def _arguments(tool: Tool) -> Json:
+    return _json(prepared(tool.parameters))
+
+
+def _several(call: Node, between: Node, many: bool) -> Node:
+    return Many(call, between) if many else call
+
+
+def _json(schema: Mapping[str, Any]) -> Json:
+    return Json(json.dumps(schema, ensure_ascii=False))

@@ -1,0 +1,150 @@
+"""Small grammars as values, written out in the Lark dialect that llguidance reads."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeAlias
+
+SPACES = r"[ ]{1,2}|[ ]?\r?\n[ \t]{0,40}"
+"""The blank space that may stand between two parts of a JSON text: none, a few spaces, or a line's indentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A marker of a model's markup: its control token where the vocabulary has one, else its text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """A JSON value that follows a schema, given as JSON text."""
+
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upto:
+    """Text that follows a regular expression, up to and with the first `end`."""
+
+    pattern: str
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Text that follows a regular expression."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One part after another."""
+
+    parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the parts."""
+
+    parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """A part, or nothing."""
+
+    part: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A part, once or more, with `between` in between."""
+
+    part: "Node"
+    between: "Node"
+
+
+Node: TypeAlias = str | Mark | Json | Upto | Pattern | Sequence | Choice | Optional | Many
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What a reply must be. In XML, `raw` names the parameters that are written as they are: b"function parameter"."""
+
+    node: Node
+    raw: frozenset[bytes] | None = None
+
+    def required(self) -> frozenset[bytes]:
+        """Return the names, as JSON writes them, that any object of the grammar requires."""
+        return frozenset(json.dumps(name, ensure_ascii=False)[1:-1].encode() for name in _required(self.node))
+
+
+GAP = Optional(Pattern(r"[ ]|[ ]?\n{1,2}"))
+"""The blank space that models put around the parts of their markup."""
+
+
+def write_lark(node: Node, mark: Callable[[str], str]) -> str:
+    """Return a grammar in Lark; `mark` says how a marker is written."""
+    rules: list[str] = []
+    start = _write(node, mark, rules)
+    return f"start: {start}\n" + "\n".join(rules)
+
+
+def _write(node: Node, mark: Callable[[str], str], rules: list[str]) -> str:
+    """Write one node; what needs a name of its own goes to `rules`."""
+    match node:
+        case str():
+            return json.dumps(node, ensure_ascii=False) if node else ""
+        case Mark(text):
+            return mark(text)
+        case Json(schema):
+            return _named(rules, f"%json {_with_spaces(schema)}")
+        case Upto(pattern, end):
+            return _named(rules, f"/{_regex(pattern)}{_literal(end)}/", "[lazy]")
+        case Pattern(pattern):
+            return f"/{_regex(pattern)}/"
+        case Sequence(parts):
+            return " ".join(filter(None, (_write(part, mark, rules) for part in parts)))
+        case Choice(parts):
+            return _named(rules, " | ".join(_write(part, mark, rules) for part in parts))
+        case Optional(part):
+            return f"({_write(part, mark, rules)})?"
+        case Many(part, between):
+            name = _named(rules, _write(part, mark, rules))
+            return f"{name} ({_write(between, mark, rules)} {name})*"
+
+
+def _named(rules: list[str], body: str, options: str = "") -> str:
+    rules.append(f"r{len(rules)}{options}: {body}")
+    return f"r{len(rules) - 1}"
+
+
+def _required(node: Any) -> Iterator[str]:
+    if isinstance(node, Json):
+        yield from _required(json.loads(node.schema))
+    elif isinstance(node, dict):
+        yield from (name for name in node.get("required", ()) if isinstance(name, str))
+        for part in node.values():
+            yield from _required(part)
+    elif isinstance(node, (list, tuple)):
+        for part in node:
+            yield from _required(part)
+    elif is_dataclass(node):
+        for field in fields(node):
+            yield from _required(getattr(node, field.name))
+
+
+def _with_spaces(schema: str) -> str:
+    options = {"whitespace_pattern": SPACES, "json_allow_general_unicode_escapes": True}
+    return json.dumps({"x-guidance": options, **json.loads(schema)}, ensure_ascii=False)
+
+
+def _regex(pattern: str) -> str:
+    return pattern.replace("/", "\\/").replace("\n", "\\n")
+
+
+def _literal(text: str) -> str:
+    return _regex("".join(f"\\{c}" if c in ".^$*+?()[]{}|\\" else c for c in text))

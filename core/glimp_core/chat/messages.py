@@ -1,0 +1,203 @@
+"""Messages made ready for a chat template: every shape that callers send, in the one shape that templates take."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from glimp_core.chat.template import Template
+from glimp_core.chat.vocabulary import THINK_TAGS
+from glimp_core.errors import ConfigError, unknown_name
+from glimp_core.types import Message
+
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_THOUGHT_PARTS = ("thinking", "reasoning", "redacted_thinking")
+_IGNORED_PARTS = ("cache_point", "cachePoint", "tool_use", "tool_call", "tool_calls")
+
+
+def normalised(messages: Iterable[Message], template: Template, instructions: str = "") -> list[dict[str, Any]]:
+    """Return copies of messages as one template takes them; the caller's stay as they are.
+
+    Contents become text, consecutive messages of one role become one, `instructions` join the system message,
+    and calls and their results take the template's shape, or that of plain text where it has none. Raises
+    `ConfigError` for a role or a content that cannot be rendered.
+    """
+    plain = [_plain(message) for message in messages]
+    _name_results(plain)
+    if template.call_style is None:
+        plain = [_in_words(message) for message in plain]
+    if instructions:
+        plain.insert(0, {"role": "system", "content": instructions})
+    ready = _merged(_systems_placed(plain, template))
+    for message in ready:
+        _style_calls(message, template)
+    return ready
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    role = ROLES.get(message["role"])
+    if role is None:
+        raise unknown_name("role of a message", message["role"], ROLES)
+    content, thoughts = _text(message.get("content"), role)
+    plain: dict[str, Any] = {"role": role, "content": content}
+    if message.get("name") and role != "system":
+        plain["name"] = str(message["name"])
+    if role == "assistant":
+        _take_thoughts(plain, message.get("reasoning_content") or message.get("reasoning") or thoughts)
+        if message.get("tool_calls"):
+            plain["tool_calls"] = [_call(call, n) for n, call in enumerate(message["tool_calls"])]
+    if role == "tool":
+        plain["tool_call_id"] = str(message.get("tool_call_id") or "")
+        failed = message.get("status") == "error" or message.get("is_error")
+        if failed and not content.lower().startswith("error"):
+            plain["content"] = f"Error: {content}"
+    return plain
+
+
+def _text(content: Any, role: str) -> tuple[str, str]:
+    """Return a content's text and, of an assistant, the thinking among its parts."""
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    if isinstance(content, Mapping) and "type" in content:
+        content = [content]
+    if role == "tool" and not (isinstance(content, list) and all(map(_is_part, content))):
+        return json.dumps(content, ensure_ascii=False, default=str), ""
+    if not isinstance(content, Sequence):
+        raise ConfigError(f"the content of a message must be a text or a list of parts, got {content!r}")
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        kind = part.get("type", "text") if isinstance(part, Mapping) else "text"
+        if kind in _TEXT_PARTS:
+            texts.append(str(part.get("text") or "") if isinstance(part, Mapping) else str(part))
+        elif kind in _THOUGHT_PARTS:
+            thoughts.append(str(part.get("thinking") or part.get("reasoning") or ""))
+        elif kind not in _IGNORED_PARTS:
+            raise ConfigError(f"these models read text only: a {role} message has a part of type {kind!r}, take it out")
+    return "\n".join(texts), "\n".join(thoughts)
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, str) or (isinstance(part, Mapping) and "type" in part)
+
+
+def _take_thoughts(message: dict[str, Any], thoughts: Any) -> None:
+    """Keep earlier thinking apart from the answer; templates decide what they show of it."""
+    content = message["content"]
+    for opening, closing in THINK_TAGS:
+        if not thoughts and closing in content:
+            before, _, content = content.partition(closing)
+            thoughts, message["content"] = before.strip().removeprefix(opening).strip("\n"), content.lstrip("\n")
+    if thoughts:
+        message["reasoning_content"] = str(thoughts)
+
+
+def _call(call: Any, number: int) -> dict[str, Any]:
+    function = call.get("function", call) if isinstance(call, Mapping) else call
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise ConfigError(
+            "a tool call in a message must be {'id': ..., 'function': {'name': ..., 'arguments': ...}}, "
+            f"got {call!r}"
+        )
+    arguments: Any = next((function[key] for key in ("arguments", "args", "input") if key in function), {})
+    if isinstance(arguments, str):
+        arguments = _parsed(arguments)
+    call_id = str(call.get("id") or f"call_{number}")
+    return {"id": call_id, "type": "function", "function": {"name": function["name"], "arguments": arguments}}
+
+
+def _parsed(arguments: str) -> Any:
+    try:
+        return json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        return arguments  # a call that was invalid when it was made is shown as it was
+
+
+def _name_results(messages: list[dict[str, Any]]) -> None:
+    """Name each result after the call it answers; one without an id answers the next open call."""
+    open_calls: list[tuple[str, str]] = []
+    for message in messages:
+        open_calls += [(call["id"], call["function"]["name"]) for call in message.get("tool_calls", ())]
+        if message["role"] != "tool" or not open_calls:
+            continue
+        wanted = message["tool_call_id"]
+        call = next((call for call in open_calls if call[0] == wanted), None)
+        if call is None and not wanted:
+            call = open_calls[0]
+        if call:
+            open_calls.remove(call)
+            message["tool_call_id"] = call[0]
+            message.setdefault("name", call[1])
+
+
+def _in_words(message: dict[str, Any]) -> dict[str, Any]:
+    """Write calls and results as text, the way `generic` tools are explained."""
+    words = dict(message)
+    if message["role"] == "tool":
+        return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
+    if calls := words.pop("tool_calls", None):
+        written = (f"<tool_call>\n{json.dumps(call['function'], ensure_ascii=False)}\n</tool_call>" for call in calls)
+        words["content"] = "\n".join([*filter(None, [message["content"]]), *written])
+    return words
+
+
+def _systems_placed(messages: list[dict[str, Any]], template: Template) -> list[dict[str, Any]]:
+    """Put system messages where the template takes them: at the front, later on, or in the user's words."""
+    first = next((at for at, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    systems = "\n\n".join(filter(None, (message["content"] for message in messages[:first])))
+    late = "system" if template.takes_late_system else "user"
+    rest = [message if message["role"] != "system" else {**message, "role": late} for message in messages[first:]]
+    if not systems:
+        return rest
+    front = {"role": "system" if template.takes_system else "user", "content": systems}
+    return [front, *rest]
+
+
+def _merged(messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    merged: list[dict[str, Any]] = []
+    for message in messages:
+        if merged and message["role"] == merged[-1]["role"] != "tool":
+            merged[-1] = _both(merged[-1], message)
+        else:
+            merged.append(message)
+    return merged
+
+
+def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    both = {**one, **other}
+    for key in ("content", "reasoning_content"):
+        if texts := [message[key] for message in (one, other) if message.get(key)]:
+            both[key] = "\n\n".join(texts)
+    if calls := [*one.get("tool_calls", ()), *other.get("tool_calls", ())]:
+        both["tool_calls"] = calls
+    return both
+
+
+def _style_calls(message: dict[str, Any], template: Template) -> None:
+    style = template.call_style
+    if style is None:
+        return
+    shape = _short_id if template.short_ids else str
+    if "tool_call_id" in message:
+        message["tool_call_id"] = shape(message["tool_call_id"])
+    for call in message.get("tool_calls", ()):
+        call["id"] = shape(call["id"])
+        arguments = call["function"]["arguments"]
+        if style.arguments_as_text and not isinstance(arguments, str):
+            call["function"]["arguments"] = json.dumps(arguments, ensure_ascii=False)
+    if style.content_none and message.get("tool_calls") and not message["content"]:
+        message["content"] = None
+
+
+def _short_id(call_id: str) -> str:
+    """Map any id to nine letters and digits, the same one each time."""
+    return call_id if len(call_id) == 9 and call_id.isalnum() else hashlib.sha256(call_id.encode()).hexdigest()[:9]

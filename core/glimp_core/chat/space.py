@@ -1,0 +1,129 @@
+"""A vocabulary as llguidance sees it, twice: in the model's tokens, and byte by byte to look ahead in."""
+
+import json
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
+from glimp_core.chat.closing import Path, shortest_path
+from glimp_core.chat.lark import Grammar, write_lark
+from glimp_core.chat.outline import Outline
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.errors import UnsupportedSchemaError
+
+BYTES = 256
+"""Ids below are bytes, in the byte-wise view; then the end of a reply, then the marks."""
+
+CACHED = 256
+
+
+class TokenSpace:
+    """The tokens of one model. Added tokens are marks: they stand where a grammar names them, and nowhere else."""
+
+    def __init__(self, vocabulary: Vocabulary, added: dict[str, int], stop_ids: Iterable[int]):
+        self.vocabulary = vocabulary
+        self.stop_ids = sorted(i for i in stop_ids if i < len(vocabulary.pieces))
+        self._marks = {text: i for text, i in added.items() if i < len(vocabulary.pieces)}
+        self._byte_ids = {token_id: BYTES + 1 + n for n, token_id in enumerate(self._marks.values())}
+        self._token_ids = {byte_id: token_id for token_id, byte_id in self._byte_ids.items()}
+        self._compiled: dict[Grammar, Compiled] = {}
+        self._lock = threading.Lock()
+
+    def compiled(self, grammar: Grammar) -> "Compiled":
+        """Return a grammar ready for use; it is kept for the next request.
+
+        Raises `UnsupportedSchemaError` for what llguidance cannot enforce and for a grammar without an end.
+        """
+        with self._lock:
+            if grammar not in self._compiled:
+                while len(self._compiled) >= CACHED:
+                    self._compiled.pop(next(iter(self._compiled)))
+                self._compiled[grammar] = self._compile(grammar)
+            return self._compiled[grammar]
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        return len(self.vocabulary.pieces)
+
+    def as_bytes(self, token_id: int) -> list[int]:
+        """Return what a token is in the byte-wise view."""
+        if token_id in self._byte_ids:
+            return [self._byte_ids[token_id]]
+        return list(self.vocabulary.pieces[token_id] or b"")
+
+    def mark_bytes(self, text: str) -> list[int]:
+        """Return what a mark is in the byte-wise view."""
+        return self.as_bytes(self._marks[text]) if text in self._marks else list(text.encode())
+
+    def spell(self, path: Sequence[int]) -> list[int]:
+        """Return the tokens of a path of the byte-wise view."""
+        token_ids: list[int] = []
+        start = 0
+        for at, byte_id in enumerate([*path, BYTES + 1]):
+            if byte_id > BYTES:
+                token_ids += self.tokens.tokenize_bytes(bytes(path[start:at])) if at > start else []
+                token_ids += [self._token_ids[byte_id]] if at < len(path) else []
+                start = at + 1
+        return token_ids
+
+    @cached_property
+    def tokens(self) -> LLTokenizer:
+        """The model's own tokens; takes half a second to build for a large vocabulary."""
+        pieces = self.vocabulary.pieces
+        special = {i for i, piece in enumerate(pieces) if piece is None} | set(self._byte_ids) | set(self.stop_ids)
+        table = [b"<%d>" % i if i in special else piece or b"" for i, piece in enumerate(pieces)]
+        return LLTokenizer(TokenizerWrapper(_Table(table, special, self.vocabulary)), eos_token=self.stop_ids)
+
+    @cached_property
+    def bytes(self) -> LLTokenizer:
+        """One token a byte, and the marks."""
+        table = [bytes([i]) for i in range(BYTES)] + [b"<%d>" % i for i in range(1 + len(self._marks))]
+        return LLTokenizer(TokenizerWrapper(_Table(table, set(range(BYTES, len(table))), None)), eos_token=BYTES)
+
+    def _compile(self, grammar: Grammar) -> "Compiled":
+        in_bytes = {text: self._byte_ids[token_id] for text, token_id in self._marks.items()}
+        by_token = LLMatcher(self.tokens, write_lark(grammar.node, lambda text: self._written(text, self._marks)))
+        by_byte = LLMatcher(self.bytes, write_lark(grammar.node, lambda text: self._written(text, in_bytes)))
+        if error := by_token.get_error() or by_byte.get_error():
+            raise UnsupportedSchemaError(f"the schema cannot be enforced: {' '.join(error.split())[:300]}")
+        outline, names = Outline(raw=grammar.raw), grammar.required()
+        if (closing := shortest_path(by_byte, outline, names)) is None:
+            raise UnsupportedSchemaError("the schema cannot be enforced: no short value that follows it was found")
+        return Compiled(by_token, by_byte, outline, names, closing)
+
+    @staticmethod
+    def _written(text: str, ids: dict[str, int]) -> str:
+        return f"<[{ids[text]}]>" if text in ids else json.dumps(text, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Matchers of a grammar at its start, to be copied, and the shortest reply that it allows."""
+
+    by_token: LLMatcher
+    by_byte: LLMatcher
+    outline: Outline
+    required: frozenset[bytes]
+    closing: Path
+
+
+class _Table:
+    """What llguidance wants to know of a tokenizer."""
+
+    bos_token_id = None
+
+    def __init__(self, tokens: list[bytes], special: set[int], vocabulary: Vocabulary | None):
+        self.tokens = tokens
+        self.special_token_ids = sorted(special)
+        self.eos_token_id = self.special_token_ids[0]
+        self._vocabulary = vocabulary
+
+    def __call__(self, text: Any) -> list[int]:
+        if self._vocabulary is None:
+            return list(text)
+        return self._vocabulary.encode(text.decode("utf-8", errors="replace"))
