@@ -10,7 +10,8 @@ TOP = """
 CHANGELOG.md LICENSE Makefile README.md core docs examples glimp_langchain glimp_llamaindex pyproject.toml tests
 """.split()  # noqa: SIM905
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base_utils"}
-LONGEST = 250
+LONGEST = {True: 350, False: 250}
+"""The most lines of a test file, and of any other."""
 
 
 def tracked(root: Path, *patterns: str) -> list[str]:
@@ -28,9 +29,11 @@ def test_the_top_level_is_tidy(root: Path) -> None:
 
 
 def test_no_file_is_long(root: Path) -> None:
-    """A file of more than 250 lines asks to be two."""
-    files = [root / name for name in tracked(root, "*.py")]
-    assert {file.name: n for file in files if (n := len(file.read_text().splitlines())) > LONGEST} == {}
+    """A file of more than 250 lines asks to be two, a test file of more than 350."""
+    lengths = {
+        name: len((root / name).read_text().splitlines()) for name in tracked(root, "*.py") if (root / name).exists()
+    }
+    assert {name: n for name, n in lengths.items() if n > LONGEST[name.startswith("tests/")]} == {}
 
 
 def test_no_module_has_a_vague_name(root: Path) -> None:

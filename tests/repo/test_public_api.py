@@ -4,10 +4,11 @@ import glimp_core
 from glimp_core import testing
 
 PUBLIC = """
-AlwaysLarge AlwaysSmall Cancelled Completion ConfigError Context ContextOverflowError Decision Delta Engine EngineError
-EngineTimeoutError EntropyThreshold Event Finish GlimpError GlimpRouter Glimpse Glimpser InvalidToolCall ModelLoadError
-ModelUsage Policy RandomRate RemoteEngineError Request Routed RouterConfig SamplingParams Start Step Summary ToolCall
-ToolCallDelta UnsupportedSchemaError Usage
+AlwaysLarge AlwaysSmall Asked Cancelled Completion ConfigError Context ContextOverflowError Decision Delta Engine
+EngineError EngineTimeoutError EntropyThreshold Event Finish GlimpError GlimpRouter Glimpse Glimpser InvalidToolCall
+Margin MaxConsecutive ModelLoadError ModelUsage Policy Profile RandomRate RemoteEngineError Request Routed
+RouterConfig SamplingParams SkipLayoutTokens Start Step Summary Tap TargetRate TokenBudget ToolCall ToolCallDelta
+UnsupportedSchemaError Usage load_profile
 """.split()  # noqa: SIM905
 
 
