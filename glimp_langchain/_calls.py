@@ -28,6 +28,7 @@ FIELDS = (
     "reasoning",
     "max_reasoning_tokens",
     "chat_template_kwargs",
+    "logprobs",
     "timeout",
 )
 """Fields of the model that a call may change."""

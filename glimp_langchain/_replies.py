@@ -1,7 +1,7 @@
 """A reply as LangChain messages, both folds of the core's events: whole, or streamed one kind of content a chunk."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,8 +18,9 @@ FIRST_TOOL_INDEX = 1000
 """LangChain merges blocks of equal index whatever their type, and numbers reasoning and text from 0 itself."""
 
 
-def message_of(completion: Completion, model_name: str) -> AIMessage:
+def message_of(events: Sequence[Event], model_name: str) -> AIMessage:
     """Return a whole reply: the answer as content, the thinking as `reasoning_content`."""
+    completion = Completion.fold(events)
     steps = [_trace(step.index, step.phase, step.engine, step.entropy) for step in completion.steps]
     reasoning = {"reasoning_content": completion.reasoning} if completion.reasoning else {}
     return AIMessage(
@@ -31,17 +32,19 @@ def message_of(completion: Completion, model_name: str) -> AIMessage:
             for c in completion.invalid_tool_calls
         ],
         usage_metadata=_usage(completion.usage),
-        response_metadata=_metadata(completion, model_name),
+        response_metadata=_metadata(completion, events, model_name),
     )
 
 
-def result_of(completion: Completion, model_name: str) -> ChatResult:
+def result_of(events: Iterable[Event], model_name: str) -> ChatResult:
     """Return a whole reply as what `_generate` gives, with the token counts that `generate` adds up."""
-    usage = completion.usage
-    tokens = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+    message = message_of(list(events), model_name)
+    usage = message.usage_metadata
+    assert usage, "a reply is counted"
+    tokens = {"prompt_tokens": usage["input_tokens"], "completion_tokens": usage["output_tokens"]}
     return ChatResult(
-        generations=[ChatGeneration(message=message_of(completion, model_name))],
-        llm_output={"token_usage": {**tokens, "total_tokens": sum(tokens.values())}, "model_name": model_name},
+        generations=[ChatGeneration(message=message)],
+        llm_output={"token_usage": {**tokens, "total_tokens": usage["total_tokens"]}, "model_name": model_name},
     )
 
 
@@ -100,7 +103,7 @@ class ReplyStream:
         completion = Completion.fold(self._events)
         return _chunk(
             usage_metadata=_usage(completion.usage),
-            response_metadata=_metadata(completion, self._model_name),
+            response_metadata=_metadata(completion, self._events, self._model_name),
             chunk_position="last",
         )
 
@@ -125,8 +128,11 @@ def _usage(usage: Usage) -> UsageMetadata:
     )
 
 
-def _metadata(completion: Completion, model_name: str) -> dict[str, Any]:
+def _metadata(completion: Completion, events: Iterable[Event], model_name: str) -> dict[str, Any]:
+    measured = [event for event in events if isinstance(event, Delta) and event.measure and event.phase != "thinking"]
+    tokens = [{"token": delta.text, "logprob": -delta.measure.surprise} for delta in measured if delta.measure]
     return {
+        **({"logprobs": {"content": tokens}} if tokens else {}),
         "model_name": model_name,
         "model_provider": PROVIDER,
         "finish_reason": completion.finish_reason,

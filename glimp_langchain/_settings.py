@@ -55,6 +55,7 @@ class GlimpSettings(BaseChatModel):
     stop: list[str] | str | None = None
     seed: int | None = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    logprobs: bool = False
 
     timeout: float | None = None
     max_retries: int | None = None
@@ -118,6 +119,7 @@ class GlimpSettings(BaseChatModel):
             "config": asdict(self._config()),
             "sampling": asdict(sampling),
             "chat_template_kwargs": self.chat_template_kwargs,
+            "logprobs": self.logprobs,
         }
 
     @property
@@ -167,6 +169,7 @@ class GlimpSettings(BaseChatModel):
             "sampling": self._sampling(stop),
             "policy": self._policy(),
             "chat_template_kwargs": self.chat_template_kwargs,
+            "measured": self.logprobs,
         }
 
     def _sampling(self, stop: list[str] | None = None) -> SamplingParams:

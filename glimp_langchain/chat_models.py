@@ -13,7 +13,6 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
-from glimp_core import Completion
 from glimp_core.aio import stream_in_thread
 from glimp_langchain._calls import Call
 from glimp_langchain._errors import langchain_errors
@@ -106,8 +105,10 @@ class ChatGlimp(GlimpSettings):
         llm.invoke("Hello").usage_metadata
         ```
 
-    Logprobs:
-        Not reported token by token; the entropy that decided on each step is (see Routing).
+    Logprobs, of the answer's tokens, where a local model writes it alone:
+        ```python
+        llm.invoke("Hello", logprobs=True).response_metadata["logprobs"]["content"]
+        ```
 
     Response metadata:
         ```python
@@ -187,7 +188,7 @@ class ChatGlimp(GlimpSettings):
     ) -> ChatResult:
         call = Call.of(self, messages, stop, kwargs)
         with closing(call.events(threading.Event())) as events:
-            return result_of(Completion.fold(events), call.model.model_name)
+            return result_of(events, call.model.model_name)
 
     async def _agenerate(
         self,
@@ -198,7 +199,7 @@ class ChatGlimp(GlimpSettings):
     ) -> ChatResult:
         call = Call.of(self, messages, stop, kwargs)
         async with aclosing(stream_in_thread(call.events)) as events:
-            return result_of(Completion.fold([event async for event in events]), call.model.model_name)
+            return result_of([event async for event in events], call.model.model_name)
 
     def _stream(
         self,

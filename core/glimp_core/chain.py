@@ -52,7 +52,8 @@ class Chain:
         """Say how the next step is to be written."""
         left = self._left[self.phase]
         limit = min(left, self.config.max_step_tokens) if self.routed else left
-        return GenerationParams(self.phase, limit, self.routed, self.sampling, index=len(self.steps))
+        measured = self.context.request.measured
+        return GenerationParams(self.phase, limit, self.routed, self.sampling, len(self.steps), measured)
 
     def show(self, text: str) -> str:
         """Return what may be shown of the next written text.

@@ -5,6 +5,7 @@ every figure are folds of these."""
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from glimp_core.entropy import TokenMeasure
 from glimp_core.types import Decision, FinishReason, Glimpse, Phase, Step, ThinkingEnd, ToolCallDelta, Writer
 
 Mode = Literal["thinking", "inline", "large_only", "off"]
@@ -32,13 +33,17 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of text. Deltas joined are the reasoning and the answer, to the letter."""
+    """A piece of text. Deltas joined are the reasoning and the answer, to the letter.
+
+    `measure` is there where the request asked for it and the engine can tell.
+    """
 
     index: int
     phase: Phase
     engine: Writer
     text: str
     token_ids: tuple[int, ...]
+    measure: TokenMeasure | None = None
 
 
 @dataclass(frozen=True, slots=True)

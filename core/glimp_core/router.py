@@ -90,11 +90,13 @@ class GlimpRouter:
         policy: Policy | None = None,
         reasoning: Reasoning | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        measured: bool = False,
         cancelled: threading.Event | None = None,
     ) -> Iterator[Event]:
         """Answer step by step; closing the iterator, or setting `cancelled`, stops the models within a token.
 
-        What is given here wins over what the router was made with. The request is checked at once, the
+        What is given here wins over what the router was made with. `measured` has deltas say how sure the model was
+        of their tokens, where its engine can. The request is checked at once, the
         models start with the first event asked for. Raises `ConfigError`,
         `ContextOverflowError`, `ModelLoadError`, `EngineError`, `Cancelled`.
         """
@@ -106,6 +108,7 @@ class GlimpRouter:
             parallel_tool_calls=parallel_tool_calls,
             response_format=response_format,
             chat_template_kwargs=chat_template_kwargs or {},
+            measured=measured,
         )
         chosen = self._checked(policy) if policy else self.policy
         config = replace(self.config, reasoning=reasoning) if reasoning else self.config

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from glimp_core.context import Context, Span
+from glimp_core.entropy import TokenMeasure
 from glimp_core.errors import Cancelled
 from glimp_core.types import (
     Chunk,
@@ -86,7 +87,8 @@ class ScriptedEngine:
                 raise Cancelled("the request was cancelled")
             if self._error and at == self._error_at:
                 raise self._error
-            yield Chunk(character, (ord(character),), ModelUsage(forwards=at + 1, decode_tokens=at + 1))
+            usage = ModelUsage(forwards=at + 1, decode_tokens=at + 1)
+            yield Chunk(character, (ord(character),), usage, measure=TokenMeasure() if params.measured else None)
         usage = ModelUsage(forwards=written, decode_tokens=written)
         for index, call in enumerate(calls):
             yield from (replace(chunk, usage=usage) for chunk in _tool_call_chunks(index, call))

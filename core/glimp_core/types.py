@@ -80,6 +80,7 @@ class Request:
     response_format: Mapping[str, Any] | None = None
     sampling: SamplingParams = SamplingParams()
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    measured: bool = False
 
     def __post_init__(self) -> None:
         if not self.messages:

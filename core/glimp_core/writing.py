@@ -76,7 +76,7 @@ def _deltas(
 ) -> Iterator[Event]:
     for chunk in _until_stopped(engine.generate(chain.context, params), chain, clock):
         if (text := draft.add(chunk)) or chunk.token_ids:
-            yield Delta(params.index, params.phase, writer, text, chunk.token_ids)
+            yield Delta(params.index, params.phase, writer, text, chunk.token_ids, chunk.measure)
         if chunk.tool_call:
             chain.tool_calls |= chunk.tool_call.call is not None
             yield chunk.tool_call

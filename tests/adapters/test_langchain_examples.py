@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import tiny
 from adapters.good_model import Endless, good_router
 from glimp_core import GlimpRouter
 from glimp_langchain import ChatGlimp
@@ -104,3 +105,16 @@ def test_an_example_is_short_and_says_how_to_run_it(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) < 60
     assert f"python examples/{path.name} [SMALL LARGE" in text
+
+
+def test_the_rag_chain_answers_from_what_it_found(
+    llm: ChatGlimp, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Documents are embedded by a real model, the nearest two are in the prompt, and both questions are answered."""
+    tiny.model().save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    example("langchain_rag")(llm, str(tmp_path))
+    first, *_ = shown = capsys.readouterr().out.split("What does a student pay a month? -> ")[1:]
+    assert len(shown) == 1
+    notes = first.split("Question:")[0].splitlines()[1:]
+    assert len([note for note in notes if note]) == 2

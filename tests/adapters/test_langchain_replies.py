@@ -242,3 +242,13 @@ def test_generate_adds_tokens_up() -> None:
     result = llm.generate([[HumanMessage("Hello")], [HumanMessage("Goodbye")]])
     counts = [reply[0].message.usage_metadata["total_tokens"] for reply in result.generations]
     assert result.llm_output["token_usage"]["total_tokens"] == sum(counts)
+
+
+def test_logprobs_are_of_the_answer() -> None:
+    """With `logprobs` the answer's tokens come with their log-probability, whole and streamed alike; else not."""
+    llm = ChatGlimp(router=good_router(), logprobs=True)
+    content = llm.invoke("Hello").response_metadata["logprobs"]["content"]
+    assert "".join(token["token"] for token in content) == "You said: Hello"
+    assert {token["logprob"] for token in content} == {0.0}
+    assert merged(list(llm.stream("Hello"))).response_metadata["logprobs"]["content"] == content
+    assert "logprobs" not in llm.invoke("Hello", logprobs=False).response_metadata
