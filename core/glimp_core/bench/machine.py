@@ -25,16 +25,17 @@ def machine() -> dict[str, Any]:
 
 def commit() -> str | None:
     """Return the commit that this code is at, "+" where it was changed since; None outside a checkout."""
-    root = Path(__file__).resolve().parent
     try:
-        found = _said("git", "-C", str(root), "rev-parse", "--short=12", "HEAD")
-        changed = _said("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no", "--", str(root.parent))
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # a package in somebody's repository is not of it
+        found = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "..")
     except (OSError, subprocess.SubprocessError):
         return None
     return found + ("+" if changed else "")
 
 
-def _said(*command: str) -> str:
+def _git(*arguments: str) -> str:
+    command = ("git", "-C", str(Path(__file__).resolve().parent), *arguments)
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 

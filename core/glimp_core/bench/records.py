@@ -101,7 +101,8 @@ class Ledger:
             header, *entries = map(json.loads, lines)
             if header["glimp_bench"] != VERSION:
                 raise KeyError(f"format {header['glimp_bench']}")
-            self._records = {(r.method, r.value, r.question): r for r in (Record(**entry) for entry in entries)}
+            records = [Record(**{**entry, "decisions": tuple(entry["decisions"])}) for entry in entries]
+            self._records = {(record.method, record.value, record.question): record for record in records}
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} is no file of results ({error}): choose another --out") from error
         self._check(path, header["run"])

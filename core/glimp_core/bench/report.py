@@ -12,6 +12,7 @@ from glimp_core.bench.questions import Question
 from glimp_core.bench.records import Ledger, Record
 
 DIGITS = 4
+COLUMNS = ("method", "right", "95 %", "large steps", "large tokens", "s", "forward s", "tokens", "discarded")
 
 
 def summarise(
@@ -37,17 +38,7 @@ def summarise(
 def table(document: dict[str, Any]) -> Table:
     """Return a document's methods as a table for the terminal."""
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in (
-        "method",
-        "right",
-        "95 %",
-        "steps by large",
-        "tokens by large",
-        "s",
-        "s in models",
-        "tokens",
-        "thrown away",
-    ):
+    for name in COLUMNS:
         rows.add_column(name, justify="left" if name == "method" else "right")
     for row in document["methods"]:
         low, high = row["interval"]

@@ -45,7 +45,7 @@ def reply(router: GlimpRouter, messages: Sequence[Message], view: View) -> Compl
         with _waiting("loading the models"):
             begun = next(stream)
         show(begun)
-        with _interrupts_set(cancelled):
+        with interrupts_set(cancelled):
             with _waiting("reading"):
                 first = next(stream)
             show(first)
@@ -61,7 +61,7 @@ def _waiting(what: str) -> Any:
 
 
 @contextmanager
-def _interrupts_set(cancelled: threading.Event) -> Iterator[None]:
+def interrupts_set(cancelled: threading.Event) -> Iterator[None]:
     """Make Ctrl-C set `cancelled`, so that no engine is torn up half-way; pressed again, it interrupts at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,77 @@
+"""Scripted engines for experiments: one that is sure to a known degree, one that remembers what it was shown."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from glimp_core import Context, GlimpRouter, RouterConfig
+from glimp_core.bench import Question
+from glimp_core.context import Span
+from glimp_core.entropy import TokenMeasure
+from glimp_core.policy import EntropyThreshold
+from glimp_core.testing import ScriptedEngine
+from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, ModelUsage
+
+STEPS = ("Two and two.\n\n", "So it is four.\n\n", "Check it.\n\n", "Four.</think>")
+ENTROPIES = (0.1, 2.0, 0.5, 1.5)
+
+
+class Sure(ScriptedEngine):
+    """Has the entropy and surprise `measures[n]`, in nats, at every token of step n."""
+
+    def __init__(self, *measures: tuple[float, float], **options: Any):
+        super().__init__(**options)
+        self.measures = measures
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        index = min(sum(isinstance(link, Span) for link in context.chain), len(self.measures) - 1)
+        for chunk in super().generate(context, params):
+            measure = TokenMeasure(*(value * len(chunk.token_ids) for value in self.measures[index]))
+            yield replace(chunk, measure=measure if params.measured else None)
+
+
+class Watched(ScriptedEngine):
+    """Notes the chain of every call as the texts of its links."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.seen: list[tuple[str, tuple[str, ...]]] = []
+
+    def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
+        self._see("glimpse", context)
+        return super().glimpse(context, definition)
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        self._see("generate", context)
+        return super().generate(context, params)
+
+    def _see(self, call: str, context: Context) -> None:
+        self.seen.append((call, tuple(link.text if isinstance(link, Span) else "CLOSED" for link in context.chain)))
+
+
+class Judging(ScriptedEngine):
+    """Writes the script, and answers with `scores` in turn when it is asked to judge."""
+
+    def __init__(self, scores: Sequence[str], **options: Any):
+        super().__init__(**options)
+        self.scores = list(scores)
+        self.judged: list[tuple[str, str]] = []
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        if "Judge" not in str(context.request.messages[-1]["content"]):
+            yield from super().generate(context, params)
+            return
+        self.judged.append((str(context.request.messages[-2]["content"]), context.reasoning))
+        yield Chunk(self.scores.pop(0), (7,), ModelUsage(forwards=1, prefill_tokens=50), "length")
+
+
+def router(small: ScriptedEngine | None = None, large: ScriptedEngine | None = None, **config: Any) -> GlimpRouter:
+    """A pair of one script, routed at 1 nat."""
+    small = small or ScriptedEngine(STEPS, "4", ENTROPIES, name="small")
+    large = large or ScriptedEngine(STEPS, "4", name="large")
+    return GlimpRouter(small, large, EntropyThreshold(1.0), RouterConfig(**config))
+
+
+def question(id: str = "q", expected: str = "4") -> Question:
+    """A question to which a reply is right when it is the expected text."""
+    return Question(id, f"What is {id}?", expected, lambda reply: reply == expected)

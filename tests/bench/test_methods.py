@@ -1,0 +1,177 @@
+"""Methods by name, and what each of them does with a scripted pair."""
+
+import math
+
+import pytest
+
+from bench.scripts import ENTROPIES, STEPS, Judging, Sure, Watched, question, router
+from glimp_core import ConfigError, ContextOverflowError
+from glimp_core.bench import KINDS, Method, answer, parse
+from glimp_core.bench.records import Record
+from glimp_core.testing import ScriptedEngine
+
+LENGTHS = [len(step.removesuffix("</think>")) for step in STEPS]
+LENGTHS[-1] += 1  # the closing tag is a token
+
+
+def wrote(record: Record) -> list[bool]:
+    """Who wrote each routed step: True for the large model."""
+    return [decision["intervene"] for decision in record.decisions]
+
+
+def test_names_come_with_numbers() -> None:
+    """A list of methods is parted by commas, the numbers of one by slashes."""
+    labels = [method.label for method in parse("small, glimp@0.1/0.30,random")]
+    assert labels == ["small", "glimp@0.1", "glimp@0.3", "random"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("glipm", "did you mean 'glimp'"),
+        ("glimp@x", "'x' is not a number"),
+        ("small@1", "takes no number"),
+        ("small,small", "only once"),
+        (" ,", "at least one"),
+    ],
+)
+def test_a_list_that_cannot_be_meant_is_refused(text: str, message: str) -> None:
+    """Unknown names, wrong numbers and repetitions are errors that say so."""
+    with pytest.raises(ConfigError, match=message):
+        parse(text)
+
+
+def test_numbers_are_filled_in() -> None:
+    """glimp takes the run's threshold, random the rate of glimp, verify its own; a given number stays."""
+    assert Method("glimp").settled(0.3).value == 0.3
+    assert Method("glimp", 0.7).settled(0.3).value == 0.7
+    assert Method("random").settled(0.3, rate=0.25).value == 0.25
+    assert Method("verify").settled(0.3).value == 7
+    assert Method("large").settled(0.3).value is None
+    for name in ("random", "margin", "h-step"):
+        with pytest.raises(ConfigError, match=f"{name}@NUMBER"):
+            Method(name).settled(0.3)
+
+
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_alone_means_alone(name: str) -> None:
+    """One model writes everything, the answer included, and the other one is not called."""
+    pair = router()
+    record = answer(pair, Method(name), question())
+    called = {engine.name for engine in (pair.small, pair.large) if engine.history}  # type: ignore[attr-defined]
+    assert called == {name}
+    assert (record.correct, record.decisions) == (True, ())
+    assert (record.small_tokens, record.large_tokens)[name == "large"] == record.tokens == sum(LENGTHS) + len("4") + 1
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0, 3.0])
+def test_glimp_intervenes_over_the_threshold(threshold: float) -> None:
+    """The steps of the large model are those of a higher entropy; the answer is always its own."""
+    record = answer(router(), Method("glimp", threshold), question())
+    assert wrote(record) == [entropy > threshold for entropy in ENTROPIES]
+    large = sum(length for length, entropy in zip(LENGTHS, ENTROPIES, strict=True) if entropy > threshold)
+    assert record.large_tokens == large + len("4") + 1
+    assert [decision["entropy"] for decision in record.decisions] == list(ENTROPIES)
+
+
+def test_only_the_papers_code_intervenes_on_a_tie() -> None:
+    """Both measure the top 20; glimp-top20 intervenes over the threshold, the schedule of the code also on it."""
+    for name, intervenes in (("glimp-top20", False), ("paper-schedule", True)):
+        small = ScriptedEngine(STEPS, "4", entropies=(0.5,), name="small")
+        assert set(wrote(answer(router(small), Method(name, 0.5), question()))) == {intervenes}
+
+
+def test_random_keeps_its_rate_over_many_questions() -> None:
+    """Draws differ between questions, also at first steps that look alike."""
+    records = [answer(router(), Method("random", 0.3), question(str(at))) for at in range(150)]
+    for at in range(len(STEPS)):
+        share = sum(wrote(record)[at] for record in records) / len(records)
+        assert abs(share - 0.3) < 4 * math.sqrt(0.3 * 0.7 / len(records))
+
+
+def test_margin_intervenes_under_the_lead() -> None:
+    """Scripted glimpses have no lead at all, so every margin over 0 intervenes and one of 0 never does."""
+    assert wrote(answer(router(), Method("margin", 0.1), question())) == [True] * 4
+    assert wrote(answer(router(), Method("margin", 0.0), question())) == [False] * 4
+
+
+@pytest.mark.parametrize("method", [Method("h-step", 0.6), Method("ppl-step", math.exp(0.9))])
+def test_a_step_over_its_threshold_is_thrown_away(method: Method) -> None:
+    """Mean entropy or perplexity is taken over the step's own tokens; what is thrown away counts as discarded."""
+    measures = ((0.5, 0.2), (0.7, 0.8), (0.5, 1.0), (0.6, 0.9))
+    small = Sure(*measures, steps=STEPS, answer="4", name="small")
+    record = answer(router(small), method, question())
+    thrown = [m[0] > 0.6 if method.name == "h-step" else m[1] > 0.9 for m in measures]
+    assert wrote(record) == thrown
+    assert record.discarded_tokens == sum(n for n, gone in zip(LENGTHS, thrown, strict=True) if gone)
+    expected = [m[0] if method.name == "h-step" else math.exp(m[1]) for m in measures]
+    assert [decision["measure"] for decision in record.decisions] == pytest.approx(expected, abs=1e-6)
+
+
+def test_steps_that_are_kept_are_the_small_models_own() -> None:
+    """A kept draft becomes a step to the letter, and the reply is what the models wrote."""
+    small = Sure((0.0, 0.0), steps=STEPS, answer="4", name="small")
+    record = answer(router(small), Method("h-step", 1.0), question())
+    assert record.reasoning == "".join(STEPS).removesuffix("</think>")
+    assert (record.small_tokens, record.discarded_tokens) == (sum(LENGTHS), 0)
+
+
+def test_an_engine_that_does_not_measure_is_refused() -> None:
+    """H_step of an engine that tells nothing of its tokens is an error, not a zero."""
+    with pytest.raises(ConfigError, match="does not measure"):
+        answer(router(), Method("h-step", 1.0), question())
+
+
+def test_verify_keeps_what_scores_seven_or_more() -> None:
+    """The large model judges each step in one token; no digit is a rejection, and its reading counts as its own."""
+    large = Judging(["9", "6", "7", "x"], steps=STEPS, answer="4", name="large")
+    record = answer(router(large=large), Method("verify", 7.0), question())
+    assert wrote(record) == [False, True, False, True]
+    assert [decision["measure"] for decision in record.decisions] == [9, 6, 7, -1]
+    assert record.discarded_tokens == LENGTHS[1] + LENGTHS[3]
+    assert large.judged[1] == (STEPS[0] + STEPS[1], "off")
+
+
+@pytest.mark.parametrize(("threshold", "writer"), [(0.05, "large"), (0.1, "small")])
+def test_request_decides_once_and_for_all(threshold: float, writer: str) -> None:
+    """One glimpse, at the first token, and one model for the whole reply."""
+    record = answer(router(), Method("request", threshold), question())
+    assert wrote(record) == [writer == "large"]
+    assert (record.large_tokens if writer == "large" else record.small_tokens) == record.tokens
+
+
+def test_the_papers_schedule_renders_text_anew() -> None:
+    """Each glimpse and each step is a request of its own, whose chain is one text with steps parted by blank lines."""
+    small, large = (Watched(steps=["One.\n\n\n"] * 9, entropies=[0.0, 2.0], name=name) for name in ("s", "l"))
+    answer(router(small, large), Method("paper-schedule", 1.0), question())
+    assert small.seen[:3] == [("glimpse", ()), ("generate", ()), ("glimpse", ("One.\n\n",))]
+    assert large.seen[0] == ("generate", ("One.\n\n",))
+    assert large.seen[-1] == ("generate", ("One.\n\nOne.\n\n", "CLOSED"))
+
+
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"h-step", "ppl-step", "verify"}))
+def test_a_pair_that_does_not_think_is_left_to_the_large_model(name: str) -> None:
+    """Without think tags nothing is routed by default, so every method but `small` is the large model alone."""
+    engines = [ScriptedEngine(answer="4", thinking="none", name=role) for role in ("small", "large")]
+    record = answer(router(*engines), Method(name, None if name in ("small", "large") else 0.5), question())
+    assert record.correct
+    assert record.decisions == ()
+    assert (record.small_tokens == 0) == (name != "small")
+
+
+@pytest.mark.parametrize("name", ["small", "large", "glimp", "request"])
+def test_visible_steps_are_routed_inline(name: str) -> None:
+    """Inline, the same methods share the visible reply, which is then the answer as a whole."""
+    engines = [ScriptedEngine(("A.\n\n", "B."), entropies=(0.0, 2.0), thinking="none", name=n) for n in ("s", "l")]
+    record = answer(
+        router(*engines, reasoning="inline"), Method(name, None if name in ("small", "large") else 1.0), question()
+    )
+    assert record.answer == "A.\n\nB."
+    assert wrote(record) == {"glimp": [False, True, True], "request": [False]}.get(name, [])
+
+
+def test_a_chain_that_outgrows_the_window_is_a_wrong_answer() -> None:
+    """One overlong question does not end an experiment: it counts as wrong and says why."""
+    small = ScriptedEngine(STEPS, error=ContextOverflowError("the chain has 99 tokens"), error_at=3)
+    record = answer(router(small), Method("small"), question())
+    assert (record.correct, record.error) == (False, "the chain has 99 tokens")
