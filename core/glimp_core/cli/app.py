@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glimp_core.cli import chat, demo, exits, run
+from glimp_core.cli import bench, chat, demo, exits, run
 
 app = typer.Typer(
     name="glimp",
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 for command in (demo, run, chat):
     app.command(command.__name__.rpartition(".")[2])(command.command)
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> None:
