@@ -1,6 +1,6 @@
 """LlamaIndex messages as the core takes them: OpenAI-shaped dicts, text only, reasoning only where it still counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -39,11 +39,10 @@ def core_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     """
     users = [at for at, message in enumerate(messages) if message.role == MessageRole.USER]
     loop_start = users[-1] if users else -1
-    tool_names = _tool_names(messages)
-    return [_core_message(message, at > loop_start, tool_names) for at, message in enumerate(messages)]
+    return [_core_message(message, at > loop_start) for at, message in enumerate(messages)]
 
 
-def _core_message(message: ChatMessage, in_loop: bool, tool_names: Mapping[str, str]) -> dict[str, Any]:
+def _core_message(message: ChatMessage, in_loop: bool) -> dict[str, Any]:
     role = ROLES[MessageRole(message.role)]
     texts = [text for block in message.blocks if (text := _text_of(block, role)) is not None]
     core: dict[str, Any] = {"role": role, "content": "\n".join(texts)}
@@ -54,21 +53,14 @@ def _core_message(message: ChatMessage, in_loop: bool, tool_names: Mapping[str, 
         if in_loop and any(thoughts):
             core["reasoning_content"] = "\n".join(thoughts)
     if role == "tool":
-        call_id = message.additional_kwargs.get("tool_call_id")
-        name = tool_names.get(str(call_id)) or message.additional_kwargs.get("name")
-        core |= {key: value for key, value in (("tool_call_id", call_id), ("name", name)) if value}
+        extra = message.additional_kwargs  # agents send the id alone, the core finds the name
+        core |= {key: str(extra[key]) for key in ("tool_call_id", "name") if extra.get(key)}
     return core
 
 
 def _core_call(block: ToolCallBlock) -> dict[str, Any]:
     function = {"name": sanitised(block.tool_name), "arguments": arguments_of(block)}
     return {"id": block.tool_call_id or "", "type": "function", "function": function}
-
-
-def _tool_names(messages: Sequence[ChatMessage]) -> dict[str, str]:
-    """Names of called tools by call id: agents send results back with the id alone, some templates want the name."""
-    blocks = [block for message in messages for block in message.blocks if isinstance(block, ToolCallBlock)]
-    return {block.tool_call_id: sanitised(block.tool_name) for block in blocks if block.tool_call_id}
 
 
 def _text_of(block: ContentBlock, role: str) -> str | None:

@@ -232,7 +232,7 @@ class TestMessages:
     """Messages as the core gets them."""
 
     def test_tool_loop(self) -> None:
-        """In a tool loop reasoning goes back, calls have their arguments, results their tool's name."""
+        """In a tool loop reasoning goes back; calls have their arguments, results the id of their call."""
         call = ToolCallBlock(tool_call_id="call00000", tool_name="Gen[int]", tool_kwargs='{"a": 2}')
         thought = ThinkingBlock(content="Hm.")
         turn = ChatMessage(role="assistant", blocks=[thought, TextBlock(text=""), call])
@@ -248,7 +248,7 @@ class TestMessages:
                 ],
                 "reasoning_content": "Hm.",
             },
-            {"role": "tool", "content": "4", "tool_call_id": "call00000", "name": "Gen_int_"},
+            {"role": "tool", "content": "4", "tool_call_id": "call00000"},
         )
         llm.chat([*QUESTION, turn, result, *QUESTION])
         assert "reasoning_content" not in script.last.messages[1]
