@@ -1,4 +1,7 @@
-"""GlimpRouter, Algorithm 1 (Zeng et al., arXiv 2601.05110): glimpse at each step's first token, then delegate or intervene."""
+"""GlimpRouter, Algorithm 1 (Zeng et al., arXiv 2601.05110).
+
+Glimpse at each step's first token, then delegate or intervene.
+"""
 
 from collections.abc import Iterator
 

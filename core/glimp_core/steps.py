@@ -10,10 +10,10 @@ BREAK = b"\n\n"
 
 
 class StepBoundary:
-    """Finds the end of one step; O(1) a token. Make a new one for each step.
+    r"""Finds the end of one step; O(1) a token. Make a new one for each step.
 
     >>> boundary = StepBoundary()
-    >>> [boundary.push(piece) for piece in (b"\\n\\n", b"Add 2", b".\\n", b"\\n")]
+    >>> [boundary.push(piece) for piece in (b"\n\n", b"Add 2", b".\n", b"\n")]
     [False, False, False, True]
     """
 
