@@ -25,7 +25,7 @@ check: $(READY) ## lint, formatting, types and layers
 	$(BIN)/lint-imports
 
 bench: $(READY) ## small alone, large alone and the pair, on held-out problems
-	@$(BIN)/python examples/benchmarks/tiny_pair.py $(ARGS)
+	@$(BIN)/glimp bench $(ARGS)
 
 train-tiny: $(READY) ## train the bundled pair anew (hours)
 	$(BIN)/python examples/tiny_pair/train.py $(ARGS)
