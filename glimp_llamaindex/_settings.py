@@ -57,6 +57,7 @@ class PairLLM(FunctionCallingLLM):
     routing_events: bool = Field(default=False, description="Dispatch a GlimpStepEvent for every finished step.")
 
     _given: GlimpRouter | None = PrivateAttr(default=None)
+    _made: GlimpRouter | None = PrivateAttr(default=None)
 
     def __init__(self, small: Any = None, large: Any = None, *, router: GlimpRouter | None = None, **fields: Any):
         for name in fields:
@@ -92,13 +93,18 @@ class PairLLM(FunctionCallingLLM):
 
     @property
     def router(self) -> GlimpRouter:
-        """The router behind this LLM; its weights load at the first request."""
-        given, config = self._given, self.router_config()
-        if given is None:
-            return self.pair.router(config=config)
-        if config == given.config:
+        """The router behind this LLM, made at the first use; its weights load at the first request."""
+        given, made, config = self._given, self._made, self.router_config()
+        if given is not None and config == given.config:
             return given
-        return GlimpRouter(given.small, given.large, given.policy, config, given.sampling)
+        if made is not None and config == made.config:
+            return made
+        if given is None:
+            router = self.pair.router(config=config)
+        else:
+            router = GlimpRouter(given.small, given.large, given.policy, config, given.sampling, given.taps)
+        self._made = router
+        return router
 
     @property
     def tokenizer(self) -> Callable[[str], list[int]]:
@@ -166,7 +172,7 @@ class PairLLM(FunctionCallingLLM):
     def __getstate__(self) -> dict[str, Any]:
         references = self._references()
         stand_in = self.model_copy(update={name: references[name] for name in ("small", "large")})
-        stand_in._given = None
+        stand_in._given = stand_in._made = None
         state: dict[str, Any] = super(PairLLM, stand_in).__getstate__()
         state["__dict__"]["router"] = references["router"]
         return state

@@ -75,3 +75,25 @@ class GlimpHooks(Hooks):
     def weights(self, llm: LLM) -> Any:
         assert isinstance(llm, GlimpLLM)
         return llm.router
+
+
+class Asked:
+    """An answer that remembers what was asked."""
+
+    def __init__(self, answer: Any = "It is 4."):
+        self.answer = answer
+        self.requests: list[Request] = []
+
+    def __call__(self, request: Request) -> Any:
+        self.requests.append(request)
+        return self.answer
+
+    @property
+    def last(self) -> Request:
+        return self.requests[-1]
+
+
+def asked(answer: Any = "It is 4.", thinking: str = "One.\n\nTwo.", **options: Any) -> tuple[GlimpLLM, Asked]:
+    """A GlimpLLM and what it asks its models."""
+    script = Asked(answer)
+    return GlimpLLM(router=pair(answer=script, thinking=thinking, window=100_000), **options), script
