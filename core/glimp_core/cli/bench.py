@@ -18,6 +18,7 @@ from glimp_core.bench import KINDS, Ledger, Method, Record, parse, question_set,
 from glimp_core.bench.machine import commit, machine
 from glimp_core.bench.questions import SETS
 from glimp_core.bench.runner import Show
+from glimp_core.cli import speed
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.exits import say
 from glimp_core.cli.reply import interrupts_set, start
@@ -103,3 +104,6 @@ def _report(settings: Settings, document: dict[str, Any]) -> None:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table(document))
         return
     typer.echo(json.dumps(document))
+
+
+app.command("speed")(speed.command)

@@ -1,0 +1,59 @@
+"""What Glimp is compared with: transformers' generate(), called once or once a step, and the authors' schedule."""
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import torch
+
+from glimp_core.completion import Completion
+from glimp_core.context import Context
+from glimp_core.local.engine import LocalEngine
+from glimp_core.local.session import KVSession
+
+
+def generate_seconds(engine: LocalEngine, token_ids: Sequence[int], new: int) -> float:
+    """Return the time of one greedy generate() call that writes `new` tokens."""
+    model, _ = engine.loaded
+    ids = torch.tensor([token_ids], device=model.device)
+    mask = torch.ones_like(ids)
+    started = perf_counter()
+    model.generate(ids, attention_mask=mask, max_new_tokens=new, min_new_tokens=new, do_sample=False)
+    return perf_counter() - started
+
+
+def generate_per_step_seconds(small: LocalEngine, large: LocalEngine, prompt: Sequence[int], done: Completion) -> float:
+    """Return the time of the same steps by one generate() call each, all ids read anew: a glimpse, then the step."""
+    token_ids, seconds = list(prompt), 0.0
+    for step in done.steps:
+        if step.entropy is not None:
+            seconds += generate_seconds(small, token_ids, 1)
+        seconds += generate_seconds(small if step.engine == "small" else large, token_ids, step.tokens)
+        token_ids += [token_ids[-1]] * step.tokens  # only the number of tokens matters to the time
+    return seconds
+
+
+class OfficialSchedule(LocalEngine):
+    """An engine that works as the authors' loop does on a server with kept caches.
+
+    Every call is a request of its own: prompt and chain are rendered and encoded from text again, and the logits
+    of the glimpse are not there any more when the step is written, so its last token is read once more.
+    """
+
+    @classmethod
+    def like(cls, engine: LocalEngine) -> "OfficialSchedule":
+        """Return one on the same weights."""
+        engine.load()
+        made = cls(engine.source)
+        made.__dict__["_model"], made.__dict__["_tokenizer"] = engine.loaded
+        return made
+
+    def chain(self, context: Context) -> tuple[KVSession, list[int]]:
+        """Render and encode everything anew, and forget the last logits."""
+        fresh = Context(context.request, context.reasoning)
+        fresh.chain = context.chain
+        session = self.conversation(context).session(self._pool)
+        session.logits = None
+        known = self.conversation(context).token_ids()
+        self._renderer.prompt(fresh)
+        self.table.encode(context.text)
+        return session, known

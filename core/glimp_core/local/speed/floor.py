@@ -1,0 +1,55 @@
+"""The floor: the bare time of exactly the forwards that a run needed, with nothing around them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from glimp_core.local.cache import make_cache
+from glimp_core.local.session import KVSession
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One forward of a run: the model, the ids it read, and where in the context they stood."""
+
+    model: Any
+    token_ids: tuple[int, ...]
+    start: int
+    keep: int
+
+
+@contextmanager
+def recorded() -> Iterator[list[Recorded]]:
+    """Collect the forwards of all sessions while the block runs."""
+    schedule: list[Recorded] = []
+    feed = KVSession.feed
+
+    def noting(self: KVSession, token_ids: Sequence[int], keep: int = 1) -> None:
+        schedule.append(Recorded(self.model, tuple(token_ids), len(self.token_ids), keep))
+        feed(self, token_ids, keep)
+
+    KVSession.feed = noting  # type: ignore[method-assign]
+    try:
+        yield schedule
+    finally:
+        KVSession.feed = feed  # type: ignore[method-assign]
+
+
+@torch.inference_mode()
+def floor_seconds(schedule: Sequence[Recorded]) -> float:
+    """Run the forwards of a schedule again, bare, and return the time spent inside them."""
+    caches: dict[int, Any] = {}
+    seconds = 0.0
+    for forward in schedule:
+        cache = caches.setdefault(id(forward.model), make_cache(forward.model))
+        if (extra := cache.get_seq_length() - forward.start) > 0:
+            cache.crop(-extra)
+        ids = torch.tensor([forward.token_ids], device=forward.model.device)
+        started = perf_counter()
+        forward.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=forward.keep)
+        seconds += perf_counter() - started
+    return seconds

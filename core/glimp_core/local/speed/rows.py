@@ -1,0 +1,207 @@
+"""The rows of `glimp bench speed`: what is promised of the engine's speed, measured here and now.
+
+Each row is a ratio of two things timed in turn in one process; the median of a few rounds stands.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
+
+from glimp_core.completion import Completion
+from glimp_core.config import RouterConfig
+from glimp_core.events import Delta, Routed
+from glimp_core.local.speed.baselines import OfficialSchedule, generate_per_step_seconds, generate_seconds
+from glimp_core.local.speed.floor import floor_seconds, recorded
+from glimp_core.local.speed.measuring import GREEDY, Bench, Row, padded, prompt_ids
+from glimp_core.local.speed.memory import peak_beyond
+from glimp_core.local.speed.pairs import costlier, longer
+from glimp_core.policy import AlwaysLarge, Policy, RandomRate
+from glimp_core.router import GlimpRouter
+
+SHARED = RandomRate(0.5, seed=1)
+"""Both models write about half of the steps: what is measured must hold under switches."""
+
+
+def measure(bench: Bench, only: str | None = None) -> Iterator[Row]:
+    """Yield every row that this machine can measure, as soon as it is; `only` those whose name holds a text."""
+    bench.small.load()
+    bench.large.load()
+    for name, row in ROWS.items():
+        if only is None or only in name:
+            made = row(bench, name)
+            if made is not None:
+                yield made
+
+
+def _seconds(done: Completion) -> float:
+    return done.finish.seconds
+
+
+def _engine_over_floor(bench: Bench, name: str) -> Row:
+    policy = SHARED
+    with recorded() as schedule:
+        done = bench.run(policy)
+    value = bench.ratio(lambda: _seconds(bench.run(policy)), lambda: floor_seconds(schedule))
+    each = 1000 * floor_seconds(schedule) / len(schedule)
+    note = f"{done.usage.completion_tokens} tokens, forwards of {each:.1f} ms (the promise is for 10 ms or more)"
+    return Row(name, value, 1.03, False, note)
+
+
+def _over_official_schedule(bench: Bench, name: str) -> Row:
+    policy = SHARED
+    small, large = OfficialSchedule.like(bench.small), OfficialSchedule.like(bench.large)
+
+    def official() -> float:
+        small.forget()
+        large.forget()
+        return _seconds(bench.router(policy, small=small, large=large).generate(bench.question, sampling=GREEDY))
+
+    done = bench.run(policy)
+    tokens = done.usage.completion_tokens / len(done.steps)
+    value = bench.ratio(official, lambda: _seconds(bench.run(policy)))
+    return Row(name, value, 1.1, True, f"{tokens:.0f} tokens a step")
+
+
+def _over_generate_per_step(bench: Bench, name: str) -> Row:
+    policy = SHARED
+    question = padded(bench.large, bench.question, 700)
+    done = bench.run(policy, question)
+    prompt = prompt_ids(bench.large, question)
+    value = bench.ratio(
+        lambda: generate_per_step_seconds(bench.small, bench.large, prompt, done),
+        lambda: _seconds(bench.run(policy, question)),
+    )
+    return Row(name, value, 2.0, True, f"prompt of {len(prompt)} tokens")
+
+
+def _realised_over_ideal(bench: Bench, name: str) -> Row:
+    policy = SHARED
+    done, alone = bench.run(policy), bench.run(AlwaysLarge())
+    share = done.summary().large_token_share
+    cost = _pace(alone.usage.large) / _pace(done.usage.small)
+
+    def per_token(policy: Policy) -> float:
+        run = bench.run(policy)
+        return _seconds(run) / run.usage.completion_tokens
+
+    realised = bench.ratio(lambda: per_token(AlwaysLarge()), lambda: per_token(policy))
+    ideal = 1 / (share + (1 - share) / cost)
+    note = f"{realised:.2f}x of {ideal:.2f}x; the large model wrote {share:.0%} and costs {cost:.1f}x"
+    return Row(name, realised / ideal, 0.9, True, note)
+
+
+def _speculation(bench: Bench, name: str) -> Row:
+    policy = SHARED
+    large = costlier(bench.small, 3)
+
+    def seconds(speculate: bool) -> float:
+        bench.small.forget()
+        large.forget()
+        router = bench.router(policy, large=large, speculate=speculate)
+        return _seconds(router.generate(bench.question, sampling=GREEDY))
+
+    value = bench.ratio(lambda: seconds(False), lambda: seconds(True))
+    return Row(
+        "routed run / routed run with speculation", value, 1.2, True, "a large model that costs 3x, and mostly agrees"
+    )
+
+
+def _throughput(bench: Bench, name: str) -> Row:
+    router = bench.router(AlwaysLarge(), reasoning="off", max_answer_tokens=64, speculate=False)
+    router.load()
+    questions = [f"{bench.question} ({n})" for n in range(8)]
+    tokens: list[int] = []
+
+    def ask(question: str) -> int:
+        return router.generate(question, sampling=GREEDY).usage.completion_tokens
+
+    def rate(workers: int) -> float:
+        started = perf_counter()
+        with ThreadPoolExecutor(workers) as threads:
+            tokens[:] = threads.map(ask, questions)
+        return sum(tokens) / (perf_counter() - started)
+
+    value = bench.ratio(lambda: rate(8), lambda: rate(1))
+    return Row(name, value, 3.0, True, f"{sum(tokens)} tokens")
+
+
+def _over_generate(bench: Bench, name: str) -> Row:
+    router = bench.router(AlwaysLarge(), reasoning="off", speculate=False, max_answer_tokens=128)
+    prompt = prompt_ids(bench.large, bench.question, "off")
+    new = router.generate(bench.question, sampling=GREEDY).usage.completion_tokens
+
+    def own() -> float:
+        bench.large.forget()
+        return _seconds(router.generate(bench.question, sampling=GREEDY))
+
+    value = bench.ratio(lambda: generate_seconds(bench.large, prompt, new), own)
+    return Row(name, value, 1.05, True, f"{new} tokens")
+
+
+def _second_turn(bench: Bench, name: str) -> Row:
+    history = [{"role": "user", "content": padded(bench.large, bench.question, 1000)}]
+    router = bench.router(AlwaysLarge(), reasoning="off", speculate=False, max_answer_tokens=4)
+    first = router.generate(history, sampling=GREEDY)
+    turn = [*history, {"role": "assistant", "content": first.answer}, {"role": "user", "content": "And then?"}]
+
+    def first_token(cold: bool) -> float:
+        bench.large.forget()
+        if not cold:
+            router.generate(history, sampling=GREEDY)
+        started = perf_counter()
+        events = router.stream(turn, sampling=GREEDY)
+        next(event for event in events if isinstance(event, Delta | Routed))
+        seconds = perf_counter() - started
+        events.close()  # type: ignore[attr-defined]
+        return seconds
+
+    value = bench.ratio(lambda: first_token(cold=True), lambda: first_token(cold=False))
+    return Row(name, value, 5.0, True, "history of 1,000 tokens")
+
+
+def _overhead_growth(bench: Bench, name: str) -> Row:
+    engine = longer(bench.small, 8192)
+    router = GlimpRouter(engine, engine, AlwaysLarge(), RouterConfig(reasoning="off", max_answer_tokens=48))
+
+    def overhead(tokens: int) -> float:
+        engine.forget()
+        with recorded() as schedule:
+            done = router.generate(padded(engine, bench.question, tokens), sampling=GREEDY)
+        decode = [forward for forward in schedule if len(forward.token_ids) == 1]
+        return max(1e-6, done.finish.seconds - floor_seconds(schedule)) / max(1, len(decode))
+
+    value = bench.ratio(lambda: overhead(3900), lambda: overhead(250))
+    return Row(name, value, 1.2, False, "random weights, the small model's shape")
+
+
+def _pace(usage: Any) -> float:
+    return float(usage.decode_seconds / max(1, usage.decode_tokens))
+
+
+def _peak_memory(bench: Bench, name: str) -> Row | None:
+    value = peak_beyond(lambda: bench.run(SHARED), [bench.small, bench.large])
+    return None if value is None else Row(name, value, 0.10, False)
+
+
+def _import(bench: Bench, name: str) -> Row:
+    script = "import sys, glimp_core; print(len({'torch', 'transformers'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    return Row(name, float(said), 0, False)
+
+
+ROWS: dict[str, Callable[[Bench, str], Row | None]] = {
+    "routed run / floor": _engine_over_floor,
+    "authors' schedule with kept caches / routed run": _over_official_schedule,
+    "generate() per step without caches / routed run": _over_generate_per_step,
+    "realised / ideal speed-up": _realised_over_ideal,
+    "routed run / routed run with speculation": _speculation,
+    "throughput of 8 at once / one at a time": _throughput,
+    "generate() / our decode, one model": _over_generate,
+    "first token of a second turn, cold / warm": _second_turn,
+    "overhead a token at 4k context / at 256": _overhead_growth,
+    "peak memory beyond weights and KV / weights": _peak_memory,
+    "heavy modules that `import glimp_core` loads": _import,
+}
