@@ -132,8 +132,15 @@ class PairLLM(FunctionCallingLLM):
     def to_payload(self) -> dict[str, Any]:
         """Return what observability may see of this LLM; there are no secrets in it."""
         pair = self.pair
-        described = {"model": pair.name, "small": pair.identity["small"], "large": pair.identity["large"]}
-        return {**super().to_payload(), **described, "temperature": self.temperature, "threshold": self.threshold}
+        return {
+            "class_name": self.class_name(),
+            **self.metadata.model_dump(),
+            "model": pair.name,
+            "small": pair.identity["small"],
+            "large": pair.identity["large"],
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+        }
 
     def load(self) -> None:
         """Load the weights of both models now, rather than at the first request."""
