@@ -142,6 +142,18 @@ class Completion:
             "summary": asdict(self.summary()),
         }  # fmt: skip
 
+    def __rich__(self) -> Any:
+        """Return what rich prints: the steps, one a line, and the figures."""
+        from glimp_core.views import terminal  # rich is loaded by who looks
+
+        return terminal.reply(self)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from glimp_core.views import page
+
+        return page.cell(self)
+
 
 def _usage(start: Start, steps: tuple[Step, ...], routed: tuple[Routed, ...]) -> Usage:
     used: dict[Writer, ModelUsage] = {"small": ModelUsage(), "large": ModelUsage()}

@@ -97,7 +97,8 @@ def _decide(done: Completion, policy: Policy) -> tuple[list[Decision], list[Step
     for routed in done.routed:
         decision = policy.decide(routed.glimpse, steps[: routed.index])
         decisions.append(decision)
-        if routed.index < len(steps):
+        changed = decision.intervene != routed.decision.intervene
+        if changed and routed.index < len(steps):  # the last glimpse of a request that broke off has no step
             steps[routed.index] = replace(steps[routed.index], engine=decision.writer)
     return decisions, steps
 

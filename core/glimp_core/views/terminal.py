@@ -1,0 +1,135 @@
+"""Replies and traces in the terminal, as rich renderables."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from glimp_core.completion import Completion
+from glimp_core.trace import Overview, Replay, Run
+from glimp_core.types import Writer
+from glimp_core.views.columns import Column, picture, seconds
+
+COLOURS: dict[Writer, str] = {"small": "color(33)", "large": "color(166)"}
+"""Blue and orange: told apart by everyone, readable on dark and on light."""
+
+BARS = "▁▂▃▄▅▆▇█"
+ESTIMATE = (
+    "An estimate is exact up to the first changed decision, and keeps the recorded steps after it; "
+    "its bounds hold for any chain of as many steps."
+)
+
+
+def reply(done: Completion) -> RenderableType:
+    """Return a reply as its steps, one a line, and its figures under them."""
+    drawn = picture(done)
+    table = _table("", "step", "writer", "H", "", "tokens", "time", "text", right=(1, 3, 5, 6))
+    for column in drawn.columns:
+        table.add_row(*_row(column))
+    return Group(table, Text(figures(done), style="dim"))
+
+
+def run(recorded: Run) -> RenderableType:
+    """Return one request of a trace: what was asked of whom, its steps, and how it ended."""
+    head = recorded.head
+    asked = Text(_inert(head.question or "(text not recorded)"), style="bold")
+    rules = Text(f"{head.time:%Y-%m-%d %H:%M:%S}  {head.small} + {head.large}\n{head.policy}", style="dim")
+    parts: list[RenderableType] = [asked, rules, "", reply(recorded.completion)]
+    if not recorded.finished:
+        parts.append(Text(broken(recorded), style="bold red"))
+    return Group(*parts)
+
+
+def overview(runs: Sequence[Run]) -> RenderableType:
+    """Return many requests: the histogram of their entropies, their rates, and a line for each, slowest first."""
+    told = Overview.of(runs)
+    table = _table("", "question", "steps", "rate", "large", "time", right=(0, 2, 3, 4, 5))
+    order = sorted(enumerate(runs, 1), key=lambda item: -item[1].completion.finish.seconds)
+    for number, recorded in order:
+        done = recorded.completion
+        figures, steps = done.summary(), str(len(done.steps)) + ("" if recorded.finished else " (broken off)")
+        table.add_row(
+            str(number), Text(_inert(recorded.head.question or ""), no_wrap=True, overflow="ellipsis"), steps,
+            f"{figures.intervention_rate:.0%}", f"{figures.large_token_share:.0%}", seconds(figures.seconds),
+        )  # fmt: skip
+    return Group(*_histogram(told), Text(sums(told)), "", table)
+
+
+def replays(told: Sequence[tuple[str, Replay]]) -> RenderableType:
+    """Return what policies would have decided on the same glimpses, by name."""
+    table = _table("threshold", "rate", "between", "large tokens", "time", "", right=(0, 1, 2, 3, 4))
+    for name, replay in told:
+        between = "" if replay.exact else f"{replay.lowest_rate:.0%} and {replay.highest_rate:.0%}"
+        time = "" if replay.seconds is None else seconds(replay.seconds)
+        note = "exact" if replay.exact else "estimate"
+        shares = f"{replay.intervention_rate:.0%}", between, f"{replay.large_token_share:.0%}"
+        table.add_row(name, *shares, time, Text(note, style="dim"))
+    return Group(table, Text(ESTIMATE, style="dim"))
+
+
+def figures(done: Completion) -> str:
+    """Return the sums of a reply in two lines."""
+    told = done.summary()
+    line = f"{told.steps} steps, {done.usage.completion_tokens} tokens, {seconds(told.seconds)}"
+    shares = f"{told.intervention_rate:.0%} of routed steps, {told.large_token_share:.0%} of tokens"
+    line += f"; large model: {shares}"
+    if told.large_alone_seconds is not None:
+        line += f"\nthe large model alone: {seconds(told.large_alone_seconds)} (estimate)"
+    return "\n".join([line, *told.notes])
+
+
+def sums(told: Overview) -> str:
+    """Return the sums of many requests in two lines."""
+    lost = f", {told.requests - told.finished} broken off" if told.finished < told.requests else ""
+    rate = f"{told.intervention_rate:.1%} of {told.routed_steps} routed steps"
+    share = f"{told.large_token_share:.1%} of {told.tokens} tokens"
+    times = f"median {seconds(told.median_seconds)}, slowest {seconds(told.slowest_seconds)}"
+    return f"{told.requests} requests{lost}; large model: {rate}, {share}\n{seconds(told.seconds)} in all, {times}"
+
+
+def broken(recorded: Run) -> str:
+    """Say how a request broke off."""
+    if recorded.broken is None:
+        return "broken off: the trace ends here"
+    how = "the reader left" if recorded.broken.error == "closed" else recorded.broken.error
+    return f"broken off: {how}" + (f": {_inert(recorded.broken.message)}" if recorded.broken.message else "")
+
+
+def _row(column: Column) -> Sequence[RenderableType]:
+    step, colour = column.step, COLOURS[column.step.engine]
+    entropy, bar = ("", "") if column.routed is None else (f"{column.routed.glimpse.entropy:.2f}", _bar(column))
+    text = Text(_inert(" ".join(step.text.split())), style=colour, no_wrap=True, overflow="ellipsis")
+    name = step.engine if step.phase != "answer" else f"{step.engine} (answer)"
+    tokens, time = str(step.tokens), seconds(step.seconds)
+    return (Text("▏", colour), str(step.index), Text(name, colour), entropy, Text(bar, colour), tokens, time, text)
+
+
+def _bar(column: Column) -> str:
+    height = column.height or 0.0
+    return BARS[min(int(height / 100 * len(BARS)), len(BARS) - 1)]
+
+
+def _histogram(told: Overview) -> list[RenderableType]:
+    if not told.histogram:
+        return []
+    most = max(bin.delegated + bin.intervened for bin in told.histogram)
+    line = Text("H  ")
+    for bin in told.histogram:
+        count = bin.delegated + bin.intervened
+        colour = COLOURS["large" if bin.intervened > bin.delegated else "small"]
+        line.append(BARS[(count * (len(BARS) - 1) + most - 1) // most] if count else " ", colour)
+    return [line, Text(f"   0{told.histogram[-1].high:>{len(told.histogram) - 1}.2f} nats\n", style="dim")]
+
+
+def _table(*names: str, right: Sequence[int]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for number, name in enumerate(names):
+        last = number == len(names) - 1
+        table.add_column(name, justify="right" if number in right else "left", no_wrap=True, ratio=1 if last else None)
+    return table
+
+
+def _inert(text: str) -> str:
+    """Return text whose control characters cannot talk to the terminal."""
+    return "".join(" " if character in "\n\t" else character if character.isprintable() else "�" for character in text)
