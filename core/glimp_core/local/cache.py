@@ -52,6 +52,13 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         if self.is_initialized:
             self._show(max(0, self.length + tokens_to_remove))
 
+    def copy(self, length: int) -> "GrowLayer":
+        """Return a layer of its own that holds the first `length` tokens."""
+        made = GrowLayer()
+        if self.is_initialized:
+            made.update(self.keys[:, :, :length], self.values[:, :, :length])
+        return made
+
     def reset(self) -> None:
         """Hold nothing, and keep no memory."""
         self.length, self.is_initialized = 0, False

@@ -1,9 +1,12 @@
-"""Sessions that wait for the next request: whoever comes takes the one that already holds most of its prompt."""
+"""Sessions of finished and running requests: whoever comes next starts from the one that knows most of its prompt."""
 
 import threading
 from collections.abc import Callable, Sequence
 
 from glimp_core.local.session import KVSession, common_prefix
+
+WORTH_COPYING = 16
+"""A shared prefix of fewer tokens is read as quickly as it is copied."""
 
 
 class SessionPool:
@@ -13,25 +16,33 @@ class SessionPool:
         self._make = make
         self._max_cached_tokens = max_cached_tokens
         self._free: list[KVSession] = []
+        self._leased: list[KVSession] = []
         self._lock = threading.Lock()
 
     def take(self, token_ids: Sequence[int]) -> KVSession:
-        """Return the free session that shares the longest prefix, or a new one.
+        """Return a session that knows as much of `token_ids` as any; called by the owner of the model's device.
 
-        A session of which less than half would be kept stays for the conversation that it belongs to.
+        A waiting session goes on where most of it is wanted. One that is in use, or of which less than half is
+        wanted, keeps what it has: the shared prefix (a system prompt, a document) is copied out of it.
         """
         with self._lock:
-            shared = {session: common_prefix(session.token_ids, token_ids) for session in self._free}
-            best = max(self._free, key=shared.__getitem__, default=None)
-            if best is None or 2 * shared[best] < max(1, len(best.token_ids)):
-                return self._make()
-            self._free.remove(best)
+            held = [*self._free, *self._leased]
+            shared = {session: common_prefix(session.token_ids, token_ids) for session in held}
+            best = max(held, key=shared.__getitem__, default=None)
+            if best in self._free and 2 * shared[best] >= max(1, len(best.token_ids)):
+                self._free.remove(best)
+            elif best is not None and shared[best] >= WORTH_COPYING:
+                best = best.fork(shared[best])
+            else:
+                best = self._make()
+            self._leased.append(best)
             return best
 
     def give_back(self, session: KVSession) -> None:
         """Take a session that is no longer in use."""
         with self._lock:
             session.logits = None  # they would save one forward of a chain that is asked for again, to the letter
+            self._leased = [leased for leased in self._leased if leased is not session]
             self._free.append(session)
             while sum(len(held.token_ids) for held in self._free) > self._max_cached_tokens:
                 self._free.pop(0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
 from glimp_core.local.cache import Snapshot, make_cache, rollback_kind
 
@@ -86,6 +87,15 @@ class KVSession:
         """Note tokens that a forward has put into the cache, and its logits."""
         self.logits = logits
         self.token_ids.extend(token_ids)
+
+    def fork(self, length: int) -> "KVSession":
+        """Return another session that holds the first `length` tokens; an empty one where a cache cannot be cut."""
+        made = KVSession(self.model)
+        if self.rollback == "crop":
+            layers: list[Any] = self.cache.layers
+            made.cache = Cache(layers=[layer.copy(length) for layer in layers])
+            made.token_ids = self.token_ids[:length]
+        return made
 
     def trim(self, length: int) -> None:
         """Forget all after the first `length` tokens; a cache that cannot be cut may forget more."""
