@@ -42,18 +42,22 @@ class Chain:
             return "tool_calls"
         return "length" if not self.steps or self.steps[-1].end in ("length", "break") else "stop"
 
+    @property
+    def _bound(self) -> bool:
+        """Whether what is written now may hold calls or JSON, which cannot be written step by step."""
+        return self.phase != "thinking" and self.context.request.bound
+
     def spares(self, writer: Writer, begun: bool) -> bool:
         """Whether the reply may go on without `writer`, who failed; a call or JSON it has begun cannot change hands."""
-        request = self.context.request
-        bound = self.phase == "answer" and bool(request.tools or request.response_format)
-        return writer == "large" and self.config.on_large_failure == "small" and not (begun and bound)
+        return writer == "large" and self.config.on_large_failure == "small" and not (begun and self._bound)
 
     def params(self) -> GenerationParams:
         """Say how the next step is to be written."""
         left = self._left[self.phase]
-        limit = min(left, self.config.max_step_tokens) if self.routed else left
+        stepwise = self.routed and not self._bound
+        limit = min(left, self.config.max_step_tokens) if stepwise else left
         measured = self.context.request.measured
-        return GenerationParams(self.phase, limit, self.routed, self.sampling, len(self.steps), measured)
+        return GenerationParams(self.phase, limit, stepwise, self.sampling, len(self.steps), measured)
 
     def show(self, text: str) -> str:
         """Return what may be shown of the next written text.
@@ -86,7 +90,7 @@ class Chain:
 
     def _after_visible(self, step: Step) -> None:
         ending = self._ending(step)
-        over = not self.routed and step.end != "failure"
+        over = (self._bound or not self.routed) and step.end != "failure"
         self.complete = step.end in ("eos", "stop") or self._left[self.phase] <= 0 or over
         if self.phase == "inline":
             self.thinking_end = ending

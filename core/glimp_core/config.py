@@ -21,6 +21,8 @@ class RouterConfig:
     - `entropy`: the quantity a glimpse measures; `intervene_on_tie` makes H = tau an intervention.
     - `speculate`: whether the small model drafts what the large one writes; None: for a pair that does not think.
     - `on_large_failure`: when the large model's engine fails, "raise" its error, or let the "small" one write the rest.
+    - `lenient_tool_calls`: take a reply for calls that is nothing but calls of offered tools, also where the model
+      forgot the marks of its markup.
     - `max_step_tokens`, `max_reasoning_tokens`, `max_answer_tokens`: the budgets, in tokens.
 
     Raises `ConfigError` on values that cannot work.
@@ -32,6 +34,7 @@ class RouterConfig:
     intervene_on_tie: bool = False
     speculate: bool | None = None
     on_large_failure: OnLargeFailure = "raise"
+    lenient_tool_calls: bool = True
     max_step_tokens: int = 512
     max_reasoning_tokens: int = 8192
     max_answer_tokens: int = 2048

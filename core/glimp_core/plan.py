@@ -26,21 +26,28 @@ class Plan:
         return self.mode if self.mode == "thinking" or self.mode == "inline" else "answer"
 
 
-def settle(small: Prompt, large: Prompt, config: RouterConfig, max_tokens: int | None = None) -> Plan:
+def settle(
+    small: Prompt, large: Prompt, config: RouterConfig, max_tokens: int | None = None, bound: bool = False
+) -> Plan:
     """Settle how a pair will serve a request, from what each of the two makes of its prompt.
 
-    Raises `ConfigError` for a pair of which only one thinks, `ContextOverflowError` for a prompt that
+    A `bound` reply may hold calls or JSON and is never routed step by step. Raises `ConfigError` for a pair of
+    which only one thinks and for a limit too short for what is demanded, `ContextOverflowError` for a prompt that
     leaves no room in a window.
     """
     mode = _mode(small, large, config)
     room = min(_room("small", small), _room("large", large))
     answer = min(max_tokens or config.max_answer_tokens, room)
-    if mode == "inline":
+    if mode == "inline" and not bound:
         return Plan(mode, answer, answer)
-    if mode != "thinking":
-        return Plan(mode, 0, answer, _notes(mode, config))
-    answer = min(answer, max(room // 2, room - config.max_reasoning_tokens))
-    return Plan(mode, min(config.max_reasoning_tokens, room - answer), answer)
+    if mode == "thinking":
+        answer = min(answer, max(room // 2, room - config.max_reasoning_tokens))
+    _check_length(answer, small, large, config)
+    if mode == "thinking":
+        return Plan(mode, min(config.max_reasoning_tokens, room - answer), answer)
+    if mode == "inline":
+        return Plan("off" if large.thinking == "closed" else "large_only", 0, answer, (_bound_note(config),))
+    return Plan(mode, 0, answer, _notes(mode, config))
 
 
 def _mode(small: Prompt, large: Prompt, config: RouterConfig) -> Mode:
@@ -65,6 +72,21 @@ def _notes(mode: Mode, config: RouterConfig) -> tuple[str, ...]:
         f"this pair has no thinking tags, so the {config.answer_by} model writes the whole reply; "
         "reasoning='inline' routes the visible steps, which was measured to lose accuracy",
     )
+
+
+def _bound_note(config: RouterConfig) -> str:
+    who = "model that the first glimpse chooses" if config.answer_by == "routed" else f"{config.answer_by} model"
+    return f"reasoning='inline' routes text; this reply may hold tool calls or JSON, so the {who} writes it at once"
+
+
+def _check_length(answer: int, small: Prompt, large: Prompt, config: RouterConfig) -> None:
+    shortest = {"small": small.shortest_answer, "large": large.shortest_answer}
+    needed = shortest.get(config.answer_by, max(shortest.values()))
+    if answer < needed:
+        raise ConfigError(
+            f"an answer of at most {answer} tokens cannot hold what the request demands: the shortest call or JSON "
+            f"that fits has {needed} tokens; raise max_tokens, or max_answer_tokens"
+        )
 
 
 def _room(role: str, prompt: Prompt) -> int:

@@ -83,7 +83,7 @@ class GlimpRouter:
         messages: Sequence[Message] | str,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
+        tool_choice: str | bool | Mapping[str, Any] | None = None,
         parallel_tool_calls: bool | None = None,
         response_format: Mapping[str, Any] | None = None,
         sampling: SamplingParams | None = None,
@@ -136,14 +136,15 @@ class GlimpRouter:
     def _request(self, messages: Sequence[Message] | str, sampling: SamplingParams | None, **demands: Any) -> Request:
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
-        return Request(tuple(messages), sampling=(sampling or SamplingParams()).over(self.sampling), **demands)
+        sampling, lenient = (sampling or SamplingParams()).over(self.sampling), self.config.lenient_tool_calls
+        return Request(tuple(messages), sampling=sampling, lenient_tool_calls=lenient, **demands)
 
     def _run(
         self, request: Request, policy: Policy, config: RouterConfig, cancelled: threading.Event
     ) -> Iterator[Event]:
         with Context(request, config.reasoning, cancelled) as context:
             small, large = self.small.prepare(context), self.large.prepare(context)
-            plan = settle(small, large, config, request.sampling.max_tokens)
+            plan = settle(small, large, config, request.sampling.max_tokens, request.bound)
             self.load()
             started = perf_counter()
             chain = Chain(context, plan, config, request.sampling)

@@ -71,16 +71,21 @@ def _require(fine: bool, name: str, value: object, rule: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to the pair: messages, and what is demanded of the reply."""
+    """One question to the pair: messages, and what is demanded of the reply.
+
+    `parallel_tool_calls` None means one call where a call is demanded, any number else; `lenient_tool_calls` lets a
+    reply count as calls that is nothing but calls, but lacks the marks of the model's own markup.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
-    tool_choice: str | Mapping[str, Any] | None = None
+    tool_choice: str | bool | Mapping[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: Mapping[str, Any] | None = None
     sampling: SamplingParams = SamplingParams()
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     measured: bool = False
+    lenient_tool_calls: bool = True
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -89,14 +94,24 @@ class Request:
             if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
                 raise ConfigError(f"a message must be a dict with a 'role' and a 'content', got {message!r}")
 
+    @property
+    def bound(self) -> bool:
+        """Whether the visible reply may hold calls or JSON: then one model writes it, in one go."""
+        calls = bool(self.tools) and self.tool_choice not in ("none", False)
+        return calls or (self.response_format or {}).get("type", "text") != "text"
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What an engine makes of a request: its size in this model's tokens, and where thinking stands."""
+    """What an engine makes of a request: its size in this model's tokens, and where thinking stands.
+
+    `shortest_answer` is how many tokens the answer needs at least where its form is demanded.
+    """
 
     tokens: int
     window: int
     thinking: ThinkingStyle
+    shortest_answer: int = 0
 
 
 @dataclass(frozen=True, slots=True)

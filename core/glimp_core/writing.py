@@ -9,7 +9,7 @@ from glimp_core.chain import Chain
 from glimp_core.engine import Engine
 from glimp_core.errors import EngineError
 from glimp_core.events import Delta, Event
-from glimp_core.types import Chunk, GenerationParams, ModelUsage, Step, StepEnd, Writer
+from glimp_core.types import Chunk, GenerationParams, ModelUsage, Step, StepEnd, ToolCall, Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def _deltas(
         if (text := draft.add(chunk)) or chunk.token_ids:
             yield Delta(params.index, params.phase, writer, text, chunk.token_ids, chunk.measure)
         if chunk.tool_call:
-            chain.tool_calls |= chunk.tool_call.call is not None
+            chain.tool_calls |= isinstance(chunk.tool_call.call, ToolCall)
             yield chunk.tool_call
     if draft.end is None:
         raise EngineError(f"engine {engine.name!r} broke off without saying why: its last chunk has no end")

@@ -31,6 +31,11 @@ class Constraint:
         return len(self._space.spell(self._closing))
 
     @property
+    def bound(self) -> bool:
+        """Whether a grammar says what the next token may be: always."""
+        return True
+
+    @property
     def whole(self) -> bool:
         """Whether the reply may end here."""
         return bool(self._tokens.is_accepting())
@@ -62,6 +67,7 @@ class Constraint:
                 self._ended = True
                 return token_id
             if self._accept(token_id, left):
+                self._ended = left <= 0
                 return token_id
             self._rest = self._space.spell(self._closing)
         if not self._rest:

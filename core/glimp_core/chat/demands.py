@@ -16,13 +16,15 @@ _FORMS = "{'type': 'text'}, {'type': 'json_object'} or {'type': 'json_schema', '
 class Demands:
     """The tools a reply may call and whether it must, whether to keep to one call, and the schema of its text.
 
-    `schema` is None where the text is free, {} where it must be some JSON object.
+    `schema` is None where the text is free, {} where it must be some JSON object. `shown` are the tools that the
+    prompt tells of: all of them, also where one is named, so that prompts stay alike; none where none may be called.
     """
 
     tools: tuple[Tool, ...] = ()
     must_call: bool = False
     one_call: bool = False
     schema: Mapping[str, Any] | None = None
+    shown: tuple[Tool, ...] = ()
 
     @classmethod
     def of(cls, request: Request) -> "Demands":
@@ -31,16 +33,17 @@ class Demands:
         Where a call is demanded and nothing is said of parallel calls, it is one: agents that ask for "any"
         tool expect one, and a weak model would not know when to stop.
         """
-        tools = read_tools(request.tools)
+        tools = shown = read_tools(request.tools)
         choice = read_choice(request.tool_choice, tools)
         if choice.mode == "none":
-            tools = ()
+            tools = shown = ()
         elif choice.name:
             tools = tuple(tool for tool in tools if tool.name == choice.name)
         must_call = choice.mode == "required"
         parallel = request.parallel_tool_calls
         one_call = must_call if parallel is None else not parallel
-        return cls(tools, must_call, one_call, None if must_call else read_format(request.response_format))
+        schema = read_format(request.response_format)
+        return cls(tools, must_call, one_call, None if must_call else schema, shown)
 
     @property
     def structured(self) -> bool:
@@ -64,8 +67,24 @@ def read_format(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] 
     raise ConfigError(f"response_format={response_format!r} cannot be read: pass {_FORMS}")
 
 
-def format_instruction(demands: Demands) -> str:
-    """Return what to tell a model about the JSON it is to write; "" where it writes text or a call."""
+def instructions(demands: Demands, in_words: bool) -> str:
+    """Return what to tell a model of the tools, where its template does not, and of the JSON it is to write."""
+    return "\n\n".join(filter(None, [_tools_in_words(demands) if in_words else "", _format_in_words(demands)]))
+
+
+def _tools_in_words(demands: Demands) -> str:
+    if not demands.shown:
+        return ""
+    tools = "\n".join(json.dumps(tool.document()["function"], ensure_ascii=False) for tool in demands.shown)
+    return (
+        "# Tools\n\nYou may call these functions, given with the JSON schemas of their parameters:\n"
+        f"<tools>\n{tools}\n</tools>\n\n"
+        "To call one, write its name and arguments as a JSON object inside <tool_call></tool_call> tags:\n"
+        '<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
+    )
+
+
+def _format_in_words(demands: Demands) -> str:
     if demands.schema is None:
         return ""
     unless = "Unless you call a function, answer" if demands.tools else "Answer"

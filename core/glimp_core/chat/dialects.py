@@ -21,15 +21,22 @@ Writer = Callable[[Sequence[Tool], bool], Node]
 class Dialect:
     """One family's way to write calls.
 
-    `openings` are the marks that open a call in free text, and `write` the grammar of one call, or of several, of
-    some tools. `bare` says that a reply may be a call without any mark, `xml` that parameters are XML elements.
+    `openings` are the marks that open a call in free text, `inner` those inside one; `write` gives the grammar of one
+    call, or of several, of some tools. `bare` says that a reply may be a call without any mark, `xml` that parameters
+    are XML elements.
     """
 
     name: str
     openings: tuple[str, ...]
+    inner: tuple[str, ...]
     write: Writer
     bare: bool = False
     xml: bool = False
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """All marks that calls are written with."""
+        return self.openings + self.inner
 
     def calls(self, tools: Sequence[Tool], many: bool) -> Node:
         """Return the grammar of a demanded call of one of the tools, or of several."""
@@ -95,16 +102,17 @@ def deepseek(tools: Sequence[Tool], many: bool, fenced: bool = True) -> Node:
     return Seq((Mark("<｜tool▁calls▁begin｜>"), calls, Mark("<｜tool▁calls▁end｜>")))
 
 
-GENERIC = Dialect("generic", ("<tool_call>",), tagged)
+GENERIC = Dialect("generic", ("<tool_call>",), ("</tool_call>",), tagged)
 """For templates that show no tools: these are then explained in words, and asked for in Hermes' markup."""
-HERMES = Dialect("hermes", ("<tool_call>",), tagged)
-XML = Dialect("xml", ("<tool_call>", "<function="), xml, xml=True)
-LLAMA = Dialect("llama", ("<|python_tag|>",), llama, bare=True)
-MISTRAL_LIST = Dialect("mistral list", ("[TOOL_CALLS]",), mistral_list)
-MISTRAL_NAMED = Dialect("mistral named", ("[TOOL_CALLS]",), mistral_named)
-_DEEPSEEK = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
-DEEPSEEK = Dialect("deepseek", _DEEPSEEK, deepseek)
-DEEPSEEK_PLAIN = Dialect("deepseek plain", _DEEPSEEK, partial(deepseek, fenced=False))
+HERMES = Dialect("hermes", ("<tool_call>",), ("</tool_call>",), tagged)
+XML = Dialect("xml", ("<tool_call>", "<function="), ("</tool_call>",), xml, xml=True)
+LLAMA = Dialect("llama", ("<|python_tag|>",), (), llama, bare=True)
+MISTRAL_LIST = Dialect("mistral list", ("[TOOL_CALLS]",), (), mistral_list)
+MISTRAL_NAMED = Dialect("mistral named", ("[TOOL_CALLS]",), ("[ARGS]", "[CALL_ID]"), mistral_named)
+_OPENINGS = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
+_INNER = ("<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>")
+DEEPSEEK = Dialect("deepseek", _OPENINGS, _INNER, deepseek)
+DEEPSEEK_PLAIN = Dialect("deepseek plain", _OPENINGS, _INNER, partial(deepseek, fenced=False))
 DIALECTS = (GENERIC, HERMES, XML, LLAMA, MISTRAL_LIST, MISTRAL_NAMED, DEEPSEEK, DEEPSEEK_PLAIN)
 
 

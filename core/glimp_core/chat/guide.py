@@ -22,8 +22,8 @@ class Guide(Protocol):
     """Steers the tokens of one reply."""
 
     @property
-    def whole(self) -> bool:
-        """Whether the reply may end here."""
+    def bound(self) -> bool:
+        """Whether a grammar says what the next token may be."""
         ...
 
     @property
@@ -79,9 +79,9 @@ class Watch:
         self._closed = False
 
     @property
-    def whole(self) -> bool:
-        """Whether the reply may end here."""
-        return self._call is None or self._call.whole
+    def bound(self) -> bool:
+        """Whether a call is being written."""
+        return self._call is not None
 
     @property
     def finished(self) -> bool:

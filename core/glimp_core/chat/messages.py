@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from glimp_core.chat.template import Template
+from glimp_core.chat.template import CallStyle, Template
 from glimp_core.chat.vocabulary import THINK_TAGS
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.types import Message
@@ -24,22 +24,23 @@ _THOUGHT_PARTS = ("thinking", "reasoning", "redacted_thinking")
 _IGNORED_PARTS = ("cache_point", "cachePoint", "tool_use", "tool_call", "tool_calls")
 
 
-def normalised(messages: Iterable[Message], template: Template, instructions: str = "") -> list[dict[str, Any]]:
+def normalised(
+    messages: Iterable[Message], template: Template, style: CallStyle | None, instructions: str = ""
+) -> list[dict[str, Any]]:
     """Return copies of messages as one template takes them; the caller's stay as they are.
 
     Contents become text, consecutive messages of one role become one, `instructions` join the system message,
-    and calls and their results take the template's shape, or that of plain text where it has none. Raises
-    `ConfigError` for a role or a content that cannot be rendered.
+    and calls and their results take the given style, or that of plain text without one. Raises `ConfigError`
+    for a role or a content that cannot be rendered.
     """
     plain = [_plain(message) for message in messages]
     _name_results(plain)
-    if template.call_style is None:
+    if style is None:
         plain = [_in_words(message) for message in plain]
-    if instructions:
-        plain.insert(0, {"role": "system", "content": instructions})
-    ready = _merged(_systems_placed(plain, template))
-    for message in ready:
-        _style_calls(message, template)
+    ready = _merged(_systems_placed(plain, template, instructions))
+    if style:
+        for message in ready:
+            _style_calls(message, style, _short_id if template.short_ids else str)
     return ready
 
 
@@ -150,10 +151,10 @@ def _in_words(message: dict[str, Any]) -> dict[str, Any]:
     return words
 
 
-def _systems_placed(messages: list[dict[str, Any]], template: Template) -> list[dict[str, Any]]:
+def _systems_placed(messages: list[dict[str, Any]], template: Template, instructions: str) -> list[dict[str, Any]]:
     """Put system messages where the template takes them: at the front, later on, or in the user's words."""
     first = next((at for at, message in enumerate(messages) if message["role"] != "system"), len(messages))
-    systems = "\n\n".join(filter(None, (message["content"] for message in messages[:first])))
+    systems = "\n\n".join(filter(None, [*(message["content"] for message in messages[:first]), instructions]))
     late = "system" if template.takes_late_system else "user"
     rest = [message if message["role"] != "system" else {**message, "role": late} for message in messages[first:]]
     if not systems:
@@ -182,11 +183,7 @@ def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return both
 
 
-def _style_calls(message: dict[str, Any], template: Template) -> None:
-    style = template.call_style
-    if style is None:
-        return
-    shape = _short_id if template.short_ids else str
+def _style_calls(message: dict[str, Any], style: CallStyle, shape: Callable[[str], str]) -> None:
     if "tool_call_id" in message:
         message["tool_call_id"] = shape(message["tool_call_id"])
     for call in message.get("tool_calls", ()):

@@ -1,7 +1,10 @@
 """Where one call writes: ids become whole pieces of text, and something ends it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from glimp_core.chat.answer import Answer
+from glimp_core.chat.reply import Piece
 from glimp_core.chat.streaming import TextStream
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.steps import StepBoundary
@@ -15,10 +18,18 @@ class Page:
     """Takes the tokens of one step or answer, and knows its `end`; at most `room` tokens fit the window.
 
     A step that reaches its limit inside a character goes on to the end of the character, so that the
-    other model can follow; an answer does not show the broken one.
+    other model can follow; an answer does not show the broken one. With an `answer`, tokens may be held to a
+    grammar, and calls are read out of the text.
     """
 
-    def __init__(self, vocabulary: Vocabulary, stop_ids: frozenset[int], params: GenerationParams, room: int):
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        stop_ids: frozenset[int],
+        params: GenerationParams,
+        room: int,
+        answer: Answer | None = None,
+    ):
         self.end: StepEnd | None = None
         self.readable = len(vocabulary.pieces)
         """Ids from here on are padding of the model's output, which no tokenizer can read."""
@@ -30,30 +41,63 @@ class Page:
         self._stream = TextStream()
         self._left = params.max_tokens
         self._room = room
+        self._answer = answer
 
     @property
     def left(self) -> int:
         """How many more tokens may be written."""
         return min(self._left, self._room)
 
+    @property
+    def bound(self) -> bool:
+        """Whether a grammar says what the next token may be."""
+        return self._answer is not None and self._answer.bound
+
+    def mask(self) -> bytes | None:
+        """Return a bit for every token that may come next, lowest bit first; None where all may."""
+        return self._answer.mask() if self._answer else None
+
+    def take(self, token_id: int) -> int:
+        """Return the token to write for a drawn one: itself, or one that closes in time what is bound."""
+        return self._answer.take(token_id, self.left - 1) if self._answer else token_id
+
     def push(self, token_id: int) -> Iterator[Chunk]:
-        """Take one token; yields the chunks it completes, the last one with the end."""
+        """Write one token; yields the chunks it completes, the last one with the end."""
         self._left -= 1
         self._room -= 1
         if token_id in self._stop_ids or token_id == self._close_id:
             if self._stream.waiting:
-                yield Chunk(*self._stream.flush())
+                yield from self._read(*self._stream.flush(), token_id)
             self.end = "close" if token_id == self._close_id else "eos"
+            yield from self._held_back()
             yield Chunk("", (token_id,), end=self.end)
             return
         piece = self._pieces[token_id] or b""
         whole = self._stream.push(token_id, piece)
         if self._boundary and self._boundary.push(piece):
             self.end = "break"
+        elif self._answer and self._answer.finished:
+            self.end = "eos"
         elif self._full(broken=whole is None):
             self.end = "length"
         if whole or self.end:
-            yield Chunk(*(whole or self._broken_off()), end=self.end)
+            chunks = [*self._read(*(whole or self._broken_off()), token_id), *(self._held_back() if self.end else ())]
+            yield from chunks[:-1]
+            yield replace(chunks[-1], end=self.end) if self.end != "eos" else chunks[-1]
+        if self.end == "eos":
+            yield Chunk("", end=self.end)
+
+    def _read(self, text: str, token_ids: tuple[int, ...], token_id: int) -> Iterator[Chunk]:
+        """The chunks of a whole text: one, or what an answer makes of it; the ids go with the first."""
+        if not self._answer:
+            yield Chunk(text, token_ids)
+            return
+        first, *others = self._answer.read(text, token_id) or [""]
+        yield replace(_chunk(first), token_ids=token_ids)
+        yield from map(_chunk, others)
+
+    def _held_back(self) -> Iterator[Chunk]:
+        return map(_chunk, self._answer.finish() if self._answer else ())
 
     def _full(self, broken: bool) -> bool:
         grace = LONGEST_CHARACTER if broken and self._boundary else 0
@@ -62,3 +106,7 @@ class Page:
     def _broken_off(self) -> tuple[str, tuple[int, ...]]:
         text, token_ids = self._stream.flush()
         return text if self._boundary else text.removesuffix("\ufffd"), token_ids
+
+
+def _chunk(piece: Piece) -> Chunk:
+    return Chunk(piece) if isinstance(piece, str) else Chunk("", tool_call=piece)

@@ -1,9 +1,16 @@
 """From a request to the ids of a prompt, by the model's own template, and to the ids of the chain after it."""
 
+import copy
+import re
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from glimp_core.chat.demands import Demands, instructions
+from glimp_core.chat.dialects import GENERIC, Dialect, dialect_of
+from glimp_core.chat.messages import normalised
+from glimp_core.chat.template import Template
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context, Span, ThinkingClosed
 from glimp_core.errors import ConfigError, ModelLoadError
@@ -27,10 +34,19 @@ class Renderer:
     def __init__(self, tokenizer: Any, vocabulary: Vocabulary, name: str):
         if not getattr(tokenizer, "chat_template", None):
             raise ModelLoadError(f"{name!r} has no chat template: choose an instruct or reasoning model")
-        self._tokenizer = tokenizer
+        control = [text for text in tokenizer.get_added_vocab() if not text.isspace()]
+        self._control = re.compile("|".join(map(re.escape, control)) or "(?!)")
+        self._tokenizer = copy.copy(tokenizer)
+        self._tokenizer.chat_control_tokens = control
+        self._template = Template(self._tokenizer)
         self._vocabulary = vocabulary
         self._name = name
         self._lock = threading.Lock()  # rendering sets flags on the tokenizer, which all threads share
+
+    @cached_property
+    def dialect(self) -> Dialect:
+        """How this model writes tool calls."""
+        return dialect_of(self._template)
 
     def prompt(self, context: Context) -> RenderedPrompt:
         """Render a request up to where the model goes on. Raises `ConfigError` where the template refuses it."""
@@ -61,22 +77,35 @@ class Renderer:
         return newline + close + self._vocabulary.encode("\n\n")
 
     def _apply(self, context: Context, options: dict[str, Any]) -> list[int]:
-        request = context.request
-        try:
-            with self._lock:
+        request, demands = context.request, Demands.of(context.request)
+        with self._lock:
+            in_words = self.dialect is GENERIC
+            style = None if in_words else self._template.call_style
+            told = instructions(demands, in_words)
+            messages = normalised(request.messages, self._template, style, told)
+            tools = [] if in_words else [tool.document() for tool in demands.shown]
+            try:
                 ids = self._tokenizer.apply_chat_template(
-                    [dict(message) for message in request.messages],
-                    tools=[dict(tool) for tool in request.tools] or None,
+                    self._inert(messages),
+                    tools=self._inert(tools) or None,
                     add_generation_prompt=True,
                     tokenize=True,
                     return_dict=False,
                     sanitize_control_tokens=True,
                     **options,
                 )
-        except Exception as error:
-            roles = ", ".join(str(message["role"]) for message in request.messages)
-            raise ConfigError(f"the chat template of {self._name!r} refuses the roles [{roles}]: {error}") from error
+            except Exception as error:
+                roles = ", ".join(str(message["role"]) for message in request.messages)
+                raise ConfigError(
+                    f"the chat template of {self._name!r} refuses the roles [{roles}]: {error}"
+                ) from error
         return list(ids)
+
+    def _inert(self, value: Any) -> Any:
+        """Break control tokens in the keys of dicts, which the sanitising of values leaves as they are."""
+        if isinstance(value, dict):
+            return {self._control.sub(_broken, key): self._inert(part) for key, part in value.items()}
+        return [self._inert(part) for part in value] if isinstance(value, list) else value
 
     def _style(self, ids: list[int]) -> ThinkingStyle:
         think = self._vocabulary.think
@@ -90,3 +119,7 @@ class Renderer:
         if "enable_thinking" in options:
             return bool(options["enable_thinking"])
         return self._style(self._apply(context, {**options, "enable_thinking": False})) == "closed"
+
+
+def _broken(token: re.Match[str]) -> str:
+    return f"{token[0][0]} {token[0][1:]}"

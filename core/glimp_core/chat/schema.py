@@ -85,6 +85,8 @@ def _prepared(schema: Any, path: str, at: str) -> Any:
         ready["$ref"] = at + ready["$ref"][1:]
     if "format" in ready and ready["format"] not in FORMATS:
         del ready["format"]
+    if "properties" in ready and not {"type", "anyOf", "oneOf", "allOf", "$ref", "enum", "const"} & set(ready):
+        ready["type"] = "object"  # what is meant, though the standard lets anything else than an object pass as well
     _bound(ready)
     _fill_required(ready)
     return ready

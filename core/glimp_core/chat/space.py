@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
@@ -21,6 +22,9 @@ BYTES = 256
 CACHED = 256
 
 
+_spaces: "WeakValueDictionary[tuple[object, ...], TokenSpace]" = WeakValueDictionary()
+
+
 class TokenSpace:
     """The tokens of one model. Added tokens are marks: they stand where a grammar names them, and nowhere else."""
 
@@ -32,6 +36,14 @@ class TokenSpace:
         self._token_ids = {byte_id: token_id for token_id, byte_id in self._byte_ids.items()}
         self._compiled: dict[Grammar, Compiled] = {}
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, added: dict[str, int], stop_ids: Iterable[int]) -> "TokenSpace":
+        """Return the space of a vocabulary; models with the same one share it, and the grammars made for it."""
+        key = vocabulary.key, tuple(sorted(added.items())), tuple(sorted(stop_ids))
+        if (space := _spaces.get(key)) is None:
+            space = _spaces[key] = cls(vocabulary, added, stop_ids)
+        return space
 
     def compiled(self, grammar: Grammar) -> "Compiled":
         """Return a grammar ready for use; it is kept for the next request.
@@ -59,6 +71,11 @@ class TokenSpace:
     def mark_bytes(self, text: str) -> list[int]:
         """Return what a mark is in the byte-wise view."""
         return self.as_bytes(self._marks[text]) if text in self._marks else list(text.encode())
+
+    def marks_of(self, texts: Iterable[str]) -> dict[int, str]:
+        """Return those marks, by id, that are control tokens and have no text of their own."""
+        pieces = self.vocabulary.pieces
+        return {self._marks[text]: text for text in texts if text in self._marks and pieces[self._marks[text]] is None}
 
     def spell(self, path: Sequence[int]) -> list[int]:
         """Return the tokens of a path of the byte-wise view."""

@@ -1,5 +1,6 @@
 """One request in one model's ids: its prompt, and the chain as it grows."""
 
+from glimp_core.chat.demands import Demands
 from glimp_core.chat.rendering import RenderedPrompt, Renderer
 from glimp_core.context import Context, Span
 
@@ -8,6 +9,7 @@ class Transcript:
     """Follows a context: prompt and chain are encoded once, link by link, and never again."""
 
     def __init__(self, context: Context, renderer: Renderer):
+        self.demands = Demands.of(context.request)
         self.prompt: RenderedPrompt = renderer.prompt(context)
         self._context = context
         self._renderer = renderer

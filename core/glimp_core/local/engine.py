@@ -7,8 +7,13 @@ from typing import Any
 
 import torch
 
+from glimp_core.chat.answer import Answer
+from glimp_core.chat.constraint import Constraint
+from glimp_core.chat.demands import Demands
+from glimp_core.chat.guide import demanded
 from glimp_core.chat.page import Page
 from glimp_core.chat.rendering import Renderer
+from glimp_core.chat.space import TokenSpace
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.engine import Engine
@@ -23,7 +28,7 @@ from glimp_core.local.pool import SessionPool
 from glimp_core.local.sampling import Law, Sampler, entropy, likeliest, top_two
 from glimp_core.local.session import Forward, KVSession
 from glimp_core.local.writer import write
-from glimp_core.source import ModelSource, load_tokenizer, stop_ids
+from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, stop_ids
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
 MAX_CACHED_TOKENS = 16_384
@@ -76,8 +81,10 @@ class LocalEngine:
 
     def prepare(self, context: Context) -> Prompt:
         """Render the request with the model's template; needs the tokenizer only."""
-        prompt = self.conversation(context).prompt
-        return Prompt(len(prompt.token_ids), self.window, prompt.thinking)
+        conversation = self.conversation(context)
+        prompt = conversation.prompt
+        shortest = self.shortest_answer(conversation.demands)
+        return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest)
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
         """Measure the first token that would follow; the logits are kept for whoever writes it."""
@@ -120,9 +127,20 @@ class LocalEngine:
         law = Law.of(params.sampling, self._model.generation_config)
         return Sampler(law, params.sampling.seed, params.index, self.device)
 
-    def page(self, params: GenerationParams, room: int) -> Page:
+    def page(self, context: Context, params: GenerationParams, room: int) -> Page:
         """Return the page that one call fills."""
-        return Page(self.table, self.stop_ids, params, room)
+        demands = self.conversation(context).demands
+        if params.phase == "thinking" or not (demands.tools or demands.structured):
+            return Page(self.table, self.stop_ids, params, room)
+        lenient = context.request.lenient_tool_calls
+        answer = Answer(self._space, self._renderer.dialect, demands, lenient, context.remark)
+        return Page(self.table, self.stop_ids, params, room, answer)
+
+    def shortest_answer(self, demands: Demands) -> int:
+        """Return how many tokens the shortest answer has that meets some demands, 0 where none are made."""
+        if not demands.structured:
+            return 0
+        return Constraint(self._space, demanded(self._renderer.dialect, demands)).shortest
 
     def _glimpse(self, job: Job, context: Context, definition: Entropy) -> Generator[Forward, None, None]:
         meter = Meter(glimpses=1)
@@ -146,7 +164,7 @@ class LocalEngine:
     def _generate(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
         meter = Meter()
         session, room = yield from self._synced(context, meter)
-        yield from write(job, session, self.sampler(params), self.page(params, room), meter)
+        yield from write(job, session, self.sampler(params), self.page(context, params, room), meter)
 
     def _synced(self, context: Context, meter: Meter) -> Generator[Forward, None, tuple[KVSession, int]]:
         """Bring the session up to the chain, after steps that the other model wrote; returns the room left, too."""
@@ -176,6 +194,10 @@ class LocalEngine:
         return Renderer(self._tokenizer, self.table, self.name)
 
     @cached_property
+    def _space(self) -> TokenSpace:
+        return TokenSpace.of(self.table, self._tokenizer.get_added_vocab(), self.stop_ids)
+
+    @cached_property
     def _model(self) -> Any:
         return load_model(self.source)
 
@@ -186,7 +208,8 @@ class LocalEngine:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """The ids that end a reply."""
-        return stop_ids(self._model.generation_config, self._tokenizer)
+        config = self._model.generation_config if self.source.loaded else load_generation_config(self.source)
+        return stop_ids(config or load_config(self.source).get_text_config(decoder=True), self._tokenizer)
 
     @cached_property
     def rollback(self) -> RollbackKind:

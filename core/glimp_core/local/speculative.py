@@ -7,6 +7,7 @@ from glimp_core.chat.page import Page
 from glimp_core.context import Context
 from glimp_core.local.drafting import MAX_DRAFT, Bridge, Drafter
 from glimp_core.local.engine import LocalEngine
+from glimp_core.local.masking import masked
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
 from glimp_core.local.session import Forward
@@ -73,13 +74,14 @@ class SpeculativeEngine:
     def _write(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
         session, token_ids = self.target.chain(context)
         drafting, drafting_ids = self.draft.chain(context)
-        sampler, page = self.target.sampler(params), self.target.page(params, self.window - len(token_ids))
+        sampler, page = self.target.sampler(params), self.target.page(context, params, self.window - len(token_ids))
         bridge = Bridge(self.draft.table, self.target.table)
         drafter = Drafter(drafting, drafting_ids, bridge, sampler, self.target.stop_ids)
         meter, pace = Meter(), self._pace
         steady = params.sampling.seed is not None  # what a seed draws must not hang on how fast the machine is
         while not page.end:
             limit = min(MAX_DRAFT, page.left - 1) if steady or pace.pays(context) else 0
+            limit = 0 if page.bound else limit  # each token of a grammar has a mask of its own
             before = meter.seconds + drafter.meter.seconds
             draft = yield from drafter.propose(limit, params.stepwise)
             wanted = token_ids + draft.token_ids
@@ -87,7 +89,9 @@ class SpeculativeEngine:
             meter.cached_tokens += self.target.conversation(context).newly_cached(shared)
             assert session.logits is not None
             with meter.decoding():
-                kept, accepted = verify(draft.token_ids, draft.laws, session.logits[:, : page.readable], sampler)
+                logits, mask = session.logits[:, : page.readable], page.mask()
+                logits = masked(logits[0], mask)[None] if mask else logits
+                kept, accepted = verify(draft.token_ids, draft.laws, logits, sampler)
             meter.verified(len(draft.token_ids), accepted)
             kept = self._put(job, page, kept, meter, drafter)
             token_ids += kept
@@ -95,13 +99,15 @@ class SpeculativeEngine:
             pace.note(len(draft.token_ids), len(kept), meter.seconds + drafter.meter.seconds - before)
 
     def _put(self, job: Job, page: Page, kept: list[int], meter: Meter, drafter: Drafter) -> list[int]:
-        """Write verified tokens; returns those up to the end of the page."""
-        for number, token_id in enumerate(kept, 1):
-            for chunk in page.push(token_id):
+        """Write verified tokens; returns those written, up to the end of the page or to where a grammar sets in."""
+        written: list[int] = []
+        for token_id in kept:
+            written.append(page.take(token_id))
+            for chunk in page.push(written[-1]):
                 job.put(replace(chunk, usage=meter.usage(), drafting=drafter.meter.usage()))
-            if page.end:
-                return kept[:number]
-        return kept
+            if page.end or page.bound:
+                break
+        return written
 
 
 class Pace:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from glimp_core.chat.page import Page
 from glimp_core.entropy import TokenMeasure
+from glimp_core.local.masking import masked
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
 from glimp_core.local.sampling import Sampler, measured
@@ -22,7 +23,8 @@ def write(job: Job, session: KVSession, sampler: Sampler, page: Page, meter: Met
         assert session.logits is not None
         with meter.decoding():
             logits = session.logits[-1, : page.readable]
-            token_id = sampler.draw(logits)
+            mask = page.mask()
+            token_id = page.take(sampler.draw(masked(logits, mask) if mask else logits))
             if page.measured:
                 measure = (measure or TokenMeasure()) + measured(logits, token_id)
         for chunk in page.push(token_id):
