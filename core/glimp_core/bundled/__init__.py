@@ -1,0 +1,14 @@
+"""The pair of tiny models that ships with Glimp, and the task family they solve."""
+
+from pathlib import Path
+
+SMALL = "glimp-tiny-small"
+LARGE = "glimp-tiny-large"
+NAMES = (SMALL, LARGE)
+
+
+def path(name: str) -> Path:
+    """Return the folder of the bundled model `name`; raise KeyError if there is none."""
+    if name not in NAMES:
+        raise KeyError(f"no bundled model {name!r}; there are {', '.join(NAMES)}")
+    return Path(__file__).resolve().parent / name
