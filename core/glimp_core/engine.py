@@ -1,14 +1,25 @@
 """What a model must be able to do for Glimp. Capabilities are types: only a Glimpser can be the small model."""
 
 from collections.abc import Iterator
+from inspect import getattr_static
 from typing import Protocol, runtime_checkable
 
 from glimp_core.context import Context
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
 
+class _ByNames(type(Protocol)):  # type: ignore[misc]
+    """Has isinstance look for names. Up to Python 3.11 it would read the properties, which load, or ask a server."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        if not cls.__dict__.get("_is_protocol"):
+            return bool(super().__instancecheck__(instance))
+        names = {name for base in cls.__mro__ for name in vars(base) if not name.startswith("_")}
+        return all(getattr_static(instance, name, None) is not None for name in names)
+
+
 @runtime_checkable
-class Engine(Protocol):
+class Engine(Protocol, metaclass=_ByNames):
     """A model that can continue a context.
 
     `vocabulary` names the table from ids to bytes: spans of an equal vocabulary are passed on as ids,
