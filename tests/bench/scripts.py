@@ -30,6 +30,13 @@ class Sure(ScriptedEngine):
             yield replace(chunk, measure=measure if params.measured else None)
 
 
+class Silent(ScriptedEngine):
+    """Tells nothing of its tokens, as a server may."""
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        yield from (replace(chunk, measure=None) for chunk in super().generate(context, params))
+
+
 class Watched(ScriptedEngine):
     """Notes the chain of every call as the texts of its links."""
 

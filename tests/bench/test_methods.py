@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bench.scripts import ENTROPIES, STEPS, Judging, Sure, Watched, question, router
+from bench.scripts import ENTROPIES, STEPS, Judging, Silent, Sure, Watched, question, router
 from glimp_core import ConfigError, ContextOverflowError
 from glimp_core.bench import KINDS, Method, answer, parse
 from glimp_core.bench.records import Record
@@ -119,7 +119,7 @@ def test_steps_that_are_kept_are_the_small_models_own() -> None:
 def test_an_engine_that_does_not_measure_is_refused() -> None:
     """H_step of an engine that tells nothing of its tokens is an error, not a zero."""
     with pytest.raises(ConfigError, match="does not measure"):
-        answer(router(), Method("h-step", 1.0), question())
+        answer(router(Silent(STEPS)), Method("h-step", 1.0), question())
 
 
 def test_verify_keeps_what_scores_seven_or_more() -> None:

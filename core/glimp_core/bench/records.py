@@ -1,7 +1,7 @@
 """What became of each question, kept as JSON Lines so that a run can be broken off and taken up again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,9 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records.values())
 
     def get(self, method: Method, question: str) -> Record | None:
         """Return the record of one question, None where it has not been answered."""

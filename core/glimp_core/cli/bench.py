@@ -1,6 +1,7 @@
 """`glimp bench`: small alone, large alone and other ways to share a chain of thought, on questions with answers."""
 
 import json
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -72,7 +73,8 @@ def command(
         )
         raise
     document = {"set": questions, **_setting(settings, router), **summarise(ledger, settled, asked, settings.seed or 0)}
-    _report(settings, {**document, "machine": machine(), "commit": commit()})
+    origin = {"command": shlex.join(["glimp", *sys.argv[1:]]), "commit": commit(), "machine": machine()}
+    _report(settings, {**document, **origin})
 
 
 def _setting(settings: Settings, router: GlimpRouter) -> dict[str, Any]:
