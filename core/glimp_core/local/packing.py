@@ -27,9 +27,10 @@ def run_together(forwards: Sequence[Forward]) -> None:
 
     After an error those that were run are `done`, and the sessions of the others are as they were.
     """
-    short = [forward for forward in forwards if len(forward.token_ids) <= SHORT and _packable(forward.session)]
-    if len(short) > 1:
-        _run_packed(short)
+    if len(forwards) > 1:
+        short = [forward for forward in forwards if len(forward.token_ids) <= SHORT and _packable(forward.session)]
+        if len(short) > 1:
+            _run_packed(short)
     for forward in forwards:
         if not forward.done:
             forward.run()
