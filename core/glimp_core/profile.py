@@ -28,8 +28,9 @@ class Profile:
     """A threshold in nats with its 95 % `interval`, and where it comes from.
 
     `target` is what was asked for ("rate", "share" or "seconds") at `target_value`. The `measured_*` values are of
-    a routed run at this threshold over `checked` prompts that were not used to find it; `n` prompts gave `steps`
-    glimpses. `pair` holds the identities of the small and the large model.
+    a routed run at this threshold over `checked` prompts that were not used to find it, with the 95 % interval of what
+    was the target; the other of the `n` prompts gave `steps` glimpses. `pair` holds the identities of the small and the
+    large model.
     """
 
     threshold: float
@@ -39,6 +40,7 @@ class Profile:
     measured_rate: float
     measured_share: float
     measured_seconds: float
+    measured_interval: tuple[float, float]
     entropy: Entropy
     on_tie: bool
     pair: tuple[str, str]
@@ -96,6 +98,11 @@ def model_identity(name: str) -> str:
     return str(path.resolve()) if path.exists() else name
 
 
+def _two(values: Any) -> tuple[Any, Any]:
+    one, other = values
+    return one, other
+
+
 def _checked(path: str | PathLike[str], document: Any) -> Profile:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         schema = document.get("schema") if isinstance(document, dict) else None
@@ -106,9 +113,8 @@ def _checked(path: str | PathLike[str], document: Any) -> Profile:
     try:
         values = {field.name: document[field.name] for field in fields(Profile)}
         curve = tuple(CurvePoint(**point) for point in values["curve"])
-        low, high = values["interval"]
-        small, large = values["pair"]
-        profile = Profile(**{**values, "curve": curve, "interval": (low, high), "pair": (small, large)})
+        pairs = {name: _two(values[name]) for name in ("interval", "measured_interval", "pair")}
+        profile = Profile(**{**values, **pairs, "curve": curve})
         profile.policy()
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{str(path)!r} is no whole profile of `glimp calibrate`: {error!r}") from error

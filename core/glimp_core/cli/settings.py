@@ -9,8 +9,10 @@ from glimp_core import bundled
 from glimp_core.config import AnswerBy, RouterConfig
 from glimp_core.context import Reasoning
 from glimp_core.errors import ConfigError
-from glimp_core.policy import EntropyThreshold
+from glimp_core.policy import EntropyThreshold, Policy
+from glimp_core.profile import load_profile
 from glimp_core.router import GlimpRouter
+from glimp_core.tap import Tap
 from glimp_core.types import Message, SamplingParams
 
 BUNDLED_THRESHOLD = 0.3
@@ -33,6 +35,10 @@ def _writing(name: str, text: str) -> Any:
     return _option(name, "Writing", text)
 
 
+def _watching(name: str, text: str) -> Any:
+    return _option(name, "Watching", text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The shared options as they were given; the methods raise `ConfigError` before any weights load."""
@@ -49,6 +55,9 @@ class Settings:
             f"Default: 1.0, and {BUNDLED_THRESHOLD} for the bundled pair.",
         ),
     ] = None
+    profile: Annotated[str | None, _routing("--profile", "Take the threshold from this file of `glimp calibrate`.")] = (
+        None
+    )
     reasoning: Annotated[
         str,
         _routing("--reasoning", "What is routed: the thinking (auto), the visible reply (inline), or nothing (off)."),
@@ -66,6 +75,8 @@ class Settings:
     seed: Annotated[int | None, _writing("--seed", "Makes the reply repeatable.")] = None
     stop: Annotated[list[str] | None, _writing("--stop", "Ends the answer; may be given more than once.")] = None
     system: Annotated[str | None, _writing("--system", "The system message.")] = None
+    trace: Annotated[str | None, _watching("--trace", "Append what happens to this file, for `glimp trace`.")] = None
+    redact: Annotated[bool, _watching("--redact", "Keep every word out of the trace; figures stay.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False
 
@@ -86,20 +97,38 @@ class Settings:
 
     def router(self) -> GlimpRouter:
         """Make the router; imports torch, loads no weights."""
-        default = BUNDLED_THRESHOLD if self.is_bundled else EntropyThreshold().threshold
-        config = self._config()
-        policy = EntropyThreshold.of(default if self.threshold is None else self.threshold, config)
+        config, taps = self._config(), self._taps()
+        policy = self._policy(config)
         sampling = SamplingParams(
             temperature=self.temperature, top_p=self.top_p, top_k=self.top_k,
             max_tokens=self.max_tokens, stop=tuple(self.stop or ()), seed=self.seed,
         )  # fmt: skip
         options = {"dtype": self.dtype, "device": self.device}
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        return GlimpRouter.from_pretrained(*self.pair, policy, config, sampling, **given)
+        router = GlimpRouter.from_pretrained(*self.pair, policy, config, sampling, **given)
+        router.taps += taps
+        return router
 
     def conversation(self) -> list[Message]:
         """Return the messages that come before the first question."""
         return [{"role": "system", "content": self.system}] if self.system else []
+
+    def _policy(self, config: RouterConfig) -> Policy:
+        if self.profile is not None:
+            if self.threshold is not None:
+                raise ConfigError(f"--threshold {self.threshold} and --profile {self.profile}: give one of them")
+            return load_profile(self.profile)
+        default = BUNDLED_THRESHOLD if self.is_bundled else EntropyThreshold().threshold
+        return EntropyThreshold.of(default if self.threshold is None else self.threshold, config)
+
+    def _taps(self) -> list[Tap]:
+        if self.redact and self.trace is None:
+            raise ConfigError("--redact is about a trace: name its file with --trace")
+        if self.trace is None:
+            return []
+        from glimp_core.trace import TraceFile
+
+        return [TraceFile(self.trace, self.redact)]
 
     def _config(self) -> RouterConfig:
         limits: dict[str, Any] = (
