@@ -22,7 +22,7 @@ from glimp_core.bench.bootstrap import Draw, Statistic, mean, ratio
 
 COSTS: dict[str, tuple[Callable[[Record], float], Callable[[Record], float]]] = {
     "large_token_share": (lambda r: float(r.large_tokens), lambda r: float(r.tokens)),
-    "forward_seconds": (lambda r: r.small_seconds + r.large_seconds, lambda r: 1.0),
+    "cpu_seconds": (lambda r: r.cpu_seconds, lambda r: 1.0),
     "seconds": (lambda r: r.seconds, lambda r: 1.0),
 }
 
@@ -105,7 +105,7 @@ def _time_of_large(ledger: Ledger) -> dict[str, float]:
     everything = range(len(large))
     return {
         cost: mean([COSTS[cost][0](record) for record in large])(everything)
-        for cost in ("seconds", "forward_seconds")
+        for cost in ("seconds", "cpu_seconds")
         if large
     }
 

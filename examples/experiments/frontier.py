@@ -15,7 +15,7 @@ from plotting import COLOURS, MARKERS, kind, read, save
 
 PANELS = (
     ("seconds_per_question", "seconds a question (wall)"),
-    ("forward_seconds_per_question", "seconds a question in the models"),
+    ("cpu_seconds_per_question", "processor seconds a question"),
     ("large_token_share", "share of tokens by the large model"),
 )
 
@@ -24,9 +24,9 @@ def draw(axes: Axes, rows: list[dict[str, Any]], key: str) -> None:
     """Draw one line a method, a point a threshold, with the 95 % interval of its accuracy."""
     lines = defaultdict(list)
     for row in rows:
-        lines[kind(row["method"])].append((row[key], row["accuracy"], *row["interval"]))
+        lines[kind(row["method"])].append((row["value"] or 0, row[key], row["accuracy"], *row["interval"]))
     for name, points in lines.items():
-        across, up, low, high = zip(*sorted(points), strict=True)
+        _, across, up, low, high = zip(*sorted(points), strict=True)
         below = [u - end for u, end in zip(up, low, strict=True)]
         above = [end - u for u, end in zip(up, high, strict=True)]
         alone = name in ("small", "large")

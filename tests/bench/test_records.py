@@ -13,7 +13,7 @@ from glimp_core.testing import ScriptedEngine
 QUESTIONS = [question(str(at)) for at in range(5)]
 METHODS = "small,random,glimp,large"
 SETTING = {"set": "made up", "sampling": {"seed": 1}}
-CLOCKS = ("seconds", "small_seconds", "large_seconds")
+CLOCKS = ("seconds", "cpu_seconds", "small_seconds", "large_seconds")
 
 
 def told(ledger: Ledger, methods: list[Method]) -> list[dict[str, object]]:
@@ -102,3 +102,10 @@ def test_no_method_pays_for_being_the_first() -> None:
     run(pair, parse("large"), QUESTIONS[:1], ledger := Ledger())
     assert len(ledger) == 1
     assert pair.small.history and len(pair.large.history) == 2 * 5  # type: ignore[attr-defined]  # noqa: PT018
+
+
+def test_methods_take_turns_on_each_question() -> None:
+    """A machine that slows down during a run slows all methods alike."""
+    order: list[tuple[str, str]] = []
+    run(router(), parse("small,glimp"), QUESTIONS, Ledger(), show=lambda m, r: order.append((r.question, m.name)))
+    assert order == [(question.id, name) for question in QUESTIONS for name in ("small", "glimp")]

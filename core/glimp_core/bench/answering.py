@@ -3,7 +3,7 @@
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, Protocol, runtime_checkable
 
 from glimp_core.bench.loops import Happening, Trial
@@ -48,11 +48,12 @@ def answer(
     request = Request((*before, {"role": "user", "content": question.text}), sampling=router.sampling)
     config = method.kind.configure(router.config)
     context = Context(request, config.reasoning, cancelled)
-    started = perf_counter()
+    started, used = perf_counter(), process_time()
     try:
-        return _record(method, question, list(_reply(router, method, question, context, config)))
+        happenings = list(_reply(router, method, question, context, config))
+        return _record(method, question, happenings, process_time() - used)
     except ContextOverflowError as error:
-        return _failed(method, question, str(error), perf_counter() - started)
+        return _failed(method, question, str(error), perf_counter() - started, process_time() - used)
 
 
 def _reply(
@@ -70,7 +71,7 @@ def _reply(
         yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started)
 
 
-def _record(method: Method, question: Question, happenings: Iterable[Happening]) -> Record:
+def _record(method: Method, question: Question, happenings: Iterable[Happening], cpu_seconds: float) -> Record:
     trials = [each for each in happenings if isinstance(each, Trial)]
     done = Completion.fold(each for each in happenings if not isinstance(each, Trial))
     small = sum((trial.discarded for trial in trials), done.usage.small)
@@ -86,6 +87,7 @@ def _record(method: Method, question: Question, happenings: Iterable[Happening])
         finish_reason=done.finish_reason,
         thinking_end=done.finish.thinking_end,
         seconds=round(done.finish.seconds, 6),
+        cpu_seconds=round(cpu_seconds, 6),
         small_seconds=round(small.seconds, 6),
         large_seconds=round(large.seconds, 6),
         small_tokens=_tokens(done.steps, "small"),
@@ -110,8 +112,8 @@ def _trials(trials: Iterable[Trial]) -> Iterator[dict[str, Any]]:
         yield {"intervene": not trial.kept, "measure": round(trial.measure, 6), "tokens": trial.tokens}
 
 
-def _failed(method: Method, question: Question, error: str, seconds: float) -> Record:
+def _failed(method: Method, question: Question, error: str, seconds: float, cpu_seconds: float) -> Record:
     return Record(
         method.name, method.value, question.id, False, question.expected, "", "", "length", None, round(seconds, 6),
-        0.0, 0.0, 0, 0, 0, (), error,
+        round(cpu_seconds, 6), 0.0, 0.0, 0, 0, 0, (), error,
     )  # fmt: skip

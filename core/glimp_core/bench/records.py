@@ -16,7 +16,8 @@ VERSION = 1
 class Record:
     """One question answered by one method.
 
-    `seconds` is wall time, `small_seconds` and `large_seconds` are time inside forwards and sampling. Tokens are
+    `seconds` is wall time, `cpu_seconds` what this process used of the processor meanwhile, `small_seconds` and
+    `large_seconds` are time inside forwards and sampling. Tokens are
     those of the reply by writer; `discarded_tokens` were written and thrown away. `decisions` has an object for each
     routed step: `intervene`, and the `entropy` and `margin` of the glimpse or the `measure` of the step tried.
     """
@@ -31,6 +32,7 @@ class Record:
     finish_reason: str
     thinking_end: str | None
     seconds: float
+    cpu_seconds: float
     small_seconds: float
     large_seconds: float
     small_tokens: int

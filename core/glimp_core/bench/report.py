@@ -77,6 +77,7 @@ class Column:
             "large_token_share": self._value(ratio(large, tokens)),
             "seconds_per_question": seconds,
             "seconds_interval": seconds_interval,
+            "cpu_seconds_per_question": self._value(mean([r.cpu_seconds for r in records])),
             "forward_seconds_per_question": self._value(mean([r.small_seconds + r.large_seconds for r in records])),
             "tokens_per_question": self._value(mean(tokens)),
             "discarded_tokens_per_question": self._value(mean([float(r.discarded_tokens) for r in records])),

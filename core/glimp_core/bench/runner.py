@@ -36,11 +36,13 @@ def run(
     glimp = next((method for method in methods if method.name == "glimp"), None)
     for method in methods:
         method.settled(threshold, rate=0.0 if glimp else None)
-    settled: dict[str, Method] = {}
-    for method in sorted(methods, key=_waits):
-        rate = running.rate(settled[glimp.label]) if glimp and _waits(method) else None
-        settled[method.label] = method.settled(threshold, rate)
-        running.answer_all(settled[method.label])
+    settled = {method.label: method.settled(threshold) for method in methods if not _waits(method)}
+    running.answer_all(list(settled.values()))
+    if glimp:
+        rate = running.rate(settled[glimp.label])
+        waiting = {method.label: method.settled(threshold, rate) for method in methods if _waits(method)}
+        running.answer_all(list(waiting.values()))
+        settled |= waiting
     return [settled[method.label] for method in methods]
 
 
@@ -61,16 +63,17 @@ class _Running:
     cancelled: threading.Event | None
     _warm: bool = field(default=False, init=False)
 
-    def answer_all(self, method: Method) -> None:
-        """Answer the questions that have no record yet."""
+    def answer_all(self, methods: Sequence[Method]) -> None:
+        """Answer what has no record yet; methods take turns, so that a machine that slows down slows all of them."""
         for question in self.questions:
-            record = self.ledger.get(method, question.id)
-            if record is None:
-                self._warm_up()
-                record = self._answer(method, question)
-                self.ledger.add(record)
-            if self.show:
-                self.show(method, record)
+            for method in methods:
+                record = self.ledger.get(method, question.id)
+                if record is None:
+                    self._warm_up()
+                    record = self._answer(method, question)
+                    self.ledger.add(record)
+                if self.show:
+                    self.show(method, record)
 
     def rate(self, method: Method) -> float:
         """Return the share of routed steps that the large model wrote on these questions."""
