@@ -22,8 +22,8 @@ def test_the_puzzle_is_shown_and_the_answer_judged(glimp: Any, right: bool) -> N
 
 def test_the_document_holds_the_puzzle_and_the_verdict(glimp: Any) -> None:
     """--json adds the question, the expected answer and whether it was met."""
-    problem = make_problem(HELD_OUT)
-    document = json.loads(glimp("demo", "--json").out.splitlines()[-1])
+    problem = make_problem(HELD_OUT + 2)
+    document = json.loads(glimp("demo", "--seed", "2", "--json").out.splitlines()[-1])
     assert (document["question"], document["expected"]) == (problem.question, problem.answer)
     assert document["correct"] == grade(problem, document["answer"])
 
@@ -31,3 +31,9 @@ def test_the_document_holds_the_puzzle_and_the_verdict(glimp: Any) -> None:
 def test_a_seed_below_zero_is_refused(glimp: Any) -> None:
     """Puzzles are numbered from 0."""
     assert glimp("demo", "--seed", "-1").code == 2
+
+
+def test_a_step_without_text_says_what_it_does(glimp: Any) -> None:
+    """A step that only closes the thinking is not shown as an empty line."""
+    glimp.script["steps"] = ["One.\n\n", "</think>"]
+    assert "▏(ends the thinking)" in glimp("demo").out

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from glimp_core import EngineError, EntropyThreshold, RouterConfig, SamplingParams
+from glimp_core.cli.settings import BUNDLED_THRESHOLD
 
 
 def test_a_question_is_answered_in_plain_text(glimp: Any) -> None:
@@ -142,7 +143,7 @@ def test_the_bundled_pair_is_the_default_with_its_own_threshold(glimp: Any) -> N
     ran = glimp("run", "x")
     small, large, policy, *_ = glimp.made[0][0]
     assert (small, large) == ("glimp-tiny-small", "glimp-tiny-large")
-    assert policy.threshold < 0.69  # below the entropy of a fork of two ways
+    assert policy == EntropyThreshold(BUNDLED_THRESHOLD)
     assert "bundled pair" in ran.err
 
 

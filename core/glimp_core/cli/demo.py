@@ -11,11 +11,14 @@ from glimp_core.cli.settings import Settings
 from glimp_core.cli.view import View
 from glimp_core.errors import ConfigError
 
+SHOWN = 3
+"""The puzzle that is shown without --seed: one on which both models have something to do."""
+
 
 @takes_settings
 def command(settings: Settings) -> None:
     """Watch the bundled pair solve a puzzle that it has never seen; --seed picks another one."""
-    problem = _problem(settings.seed or 0)
+    problem = _problem(SHOWN if settings.seed is None else settings.seed)
     router, view = start(settings), View.of(settings)
     view.pair(settings)
     view.write(f"{problem.question}\n\n")

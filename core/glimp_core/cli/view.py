@@ -12,11 +12,13 @@ from glimp_core.cli.figures import line, table
 from glimp_core.cli.settings import Settings
 from glimp_core.completion import Completion
 from glimp_core.events import Delta, Event, Routed, Start
-from glimp_core.types import Writer
+from glimp_core.types import Step, Writer
 
 COLOURS: dict[Writer, Style] = {"small": Style(color="color(33)"), "large": Style(color="color(166)")}
 """Blue and orange: told apart by everyone, readable on dark and on light."""
 DIM = Style(dim=True)
+NOTHING = {"close": "ends the thinking", "eos": "ends the reply"}
+"""What a step without any text does."""
 INERT = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(
     range(127, 160), "�"
 )
@@ -56,6 +58,8 @@ class View:
         elif isinstance(event, Delta) and event.text:
             self._head(event.index, event.phase, event.engine)
             self.write(event.text, COLOURS[event.engine])
+        elif isinstance(event, Step) and not event.text:
+            self.write(f"({NOTHING.get(event.end, event.end)})", DIM)
 
     def write(self, text: str, style: Style | None = None) -> None:
         """Write text as it is, but for control characters: nothing is wrapped, marked up or stripped."""
