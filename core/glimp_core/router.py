@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -14,7 +14,7 @@ from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Reasoning
 from glimp_core.engine import Draftable, Engine, Glimpser
-from glimp_core.errors import ConfigError
+from glimp_core.errors import ConfigError, EngineError
 from glimp_core.events import Event, Finish, Start
 from glimp_core.plan import Plan, settle
 from glimp_core.policy import EntropyThreshold, Policy
@@ -143,9 +143,14 @@ class GlimpRouter:
         self, request: Request, policy: Policy, config: RouterConfig, cancelled: threading.Event
     ) -> Iterator[Event]:
         with Context(request, config.reasoning, cancelled) as context:
-            small, large = self.small.prepare(context), self.large.prepare(context)
+            small = large = self.small.prepare(context)
+            with _may_fail(context, config):
+                large = self.large.prepare(context)
             plan = settle(small, large, config, request.sampling.max_tokens, request.bound)
-            self.load()
+            self.small.load()
+            with _may_fail(context, config):
+                if not context.large_lost:
+                    self.large.load()
             started = perf_counter()
             chain = Chain(context, plan, config, request.sampling)
             yield Start(plan.mode, large.tokens, plan.notes)
@@ -176,3 +181,14 @@ class GlimpRouter:
                 "run `glimp calibrate` on this pair"
             )
         return policy
+
+
+@contextmanager
+def _may_fail(context: Context, config: RouterConfig) -> Iterator[None]:
+    """Do without a large model that cannot be reached, where that is wanted."""
+    try:
+        yield
+    except EngineError as error:
+        if config.on_large_failure == "raise":
+            raise
+        context.lose_large(error)

@@ -1,0 +1,88 @@
+"""One request at one server: its ids, the step that was begun with a glimpse, and what went wrong on the way."""
+
+from collections.abc import Iterator
+
+from glimp_core.chat.rendering import Renderer
+from glimp_core.chat.transcript import Transcript
+from glimp_core.context import Context
+from glimp_core.remote.feed import Feed
+from glimp_core.remote.wire import Ask, Piece
+
+
+class Begun(Iterator[Piece]):
+    """A stream that is being read, of which the first piece can be looked at before it is taken."""
+
+    def __init__(self, ask: Ask, stream: Feed[Piece]):
+        self.ask = ask
+        self._stream = stream
+        self._read: list[Piece] = []
+        self._ended = False
+
+    def __next__(self) -> Piece:
+        if self._ended:
+            raise StopIteration
+        piece = self._read.pop(0) if self._read else next(self._stream)
+        self._ended = piece.finish is not None
+        return piece
+
+    def peek(self) -> Piece:
+        """Wait for the first piece with tokens, or the last one, and return it; it stays to be taken."""
+        piece = next(self._stream)
+        while not (piece.token_ids or piece.finish):
+            piece = next(self._stream)
+        self._read.append(piece)
+        return piece
+
+    def close(self) -> None:
+        """Stop the server, unless it has ended by itself: then the connection is kept for the next request."""
+        if not self._ended and not any(piece.finish for piece in self._read):
+            self._stream.close()
+        self._ended = True
+
+
+class Conversation(Transcript):
+    """A transcript with what its server knows of it."""
+
+    def __init__(self, context: Context, renderer: Renderer, name: str):
+        super().__init__(context, renderer)
+        self.begun: Begun | None = None
+        self._name = name
+        self._sent = 0
+        self._faults: list[str] = []
+        self._remark = ""
+
+    def newly_sent(self, token_ids: int) -> int:
+        """Return how many of so many ids the server has not read in this request; it is now sent them."""
+        new, self._sent = max(0, token_ids - self._sent), max(token_ids, self._sent)
+        return new
+
+    def take(self, ask: Ask) -> Begun | None:
+        """Return the stream that already writes what is asked for; another one is closed."""
+        begun, self.begun = self.begun, None
+        if begun and (begun.ask.token_ids, begun.ask.sampling, begun.ask.index) == (
+            ask.token_ids, ask.sampling, ask.index,
+        ):  # fmt: skip
+            return begun
+        if begun:
+            begun.close()
+        return None
+
+    def withdraw(self) -> None:
+        """Close the stream of a step that another model writes."""
+        if self.begun:
+            self.begun.close()
+            self.begun = None
+
+    def fault(self, what: str) -> None:
+        """Note that a request had to be sent again; called in the loop's thread."""
+        self._faults.append(what)
+
+    def report(self) -> None:
+        """Put into the summary how the server did."""
+        if not self._faults:
+            return
+        if self._remark in self._context.remarks:
+            self._context.remarks.remove(self._remark)
+        times = {1: "once", 2: "twice"}.get(len(self._faults), f"{len(self._faults)} times")
+        self._remark = f"{self._name!r} faltered {times} and was asked again, at first after: {self._faults[0]}"
+        self._context.remark(self._remark)

@@ -1,0 +1,228 @@
+"""RemoteEngine: a model at a server that speaks OpenAI's /v1/completions."""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+from glimp_core.chat.page import LONGEST_CHARACTER, Page
+from glimp_core.chat.rendering import Renderer
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.context import Context, ThinkingClosed
+from glimp_core.errors import ConfigError, ContextOverflowError, RemoteEngineError
+from glimp_core.remote.client import Client
+from glimp_core.remote.conversation import Begun, Conversation
+from glimp_core.remote.listing import Listing, read_listing
+from glimp_core.remote.meter import Meter
+from glimp_core.remote.probe import Findings, Probe
+from glimp_core.remote.script import Script
+from glimp_core.remote.server import Server
+from glimp_core.remote.spelling import Spelling
+from glimp_core.remote.wire import Ask, Reader
+from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, sampling_defaults, stop_ids
+from glimp_core.steps import BREAK
+from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
+
+log = logging.getLogger("glimp.remote")
+
+
+class RemoteEngine:
+    """Writes with a model that somebody serves: vLLM, SGLang, llama.cpp, or what else speaks /v1/completions.
+
+    `tokenizer` is the served model's: a folder, a hub id (`model` itself by default) or a loaded one; prompts are
+    rendered and tokenised with it here. What the request leaves open of the sampling is taken from the generation
+    config beside it, else left to the server. `timeout` is the longest silence and `connect_timeout` the longest time
+    to connect, in seconds; `retries` is how often in a row a request is sent again; `extra_body` goes into each.
+    At first use the server is asked a few short questions, and refused where it cannot serve, with the reason.
+    """
+
+    _glimpses = False
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        tokenizer: Any = None,
+        api_key: str | None = None,
+        window: int | None = None,
+        timeout: float = 120.0,
+        connect_timeout: float = 5.0,
+        retries: int = 3,
+        extra_body: Mapping[str, Any] | None = None,
+    ):
+        if timeout <= 0 or connect_timeout <= 0 or retries < 0:
+            raise ConfigError(
+                f"timeout={timeout!r}, connect_timeout={connect_timeout!r}, retries={retries!r} cannot work: "
+                "the first two are seconds over 0, the last one is 0 or more"
+            )
+        self._server = Server(Client(base_url, api_key, timeout, connect_timeout), model, retries)
+        self._given = tokenizer if tokenizer is not None else model
+        self._window = window
+        self._extra = dict(extra_body or {})
+        self._examining = threading.Lock()
+        self._findings: Findings | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._server.client.base_url!r}, {self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The model's name at its server."""
+        return self._server.model
+
+    @property
+    def vocabulary(self) -> str:
+        """The identity of the tokenizer's table from ids to bytes."""
+        return self.table.key
+
+    @property
+    def window(self) -> int:
+        """The context window in tokens, as it was given or as the server says."""
+        return self._window or self._listing.window
+
+    @property
+    def findings(self) -> Findings:
+        """How the server behaves; the first look asks it."""
+        with self._examining:
+            if self._findings is None:
+                self._server.dialect = self._listing.dialect
+                probe = Probe(self._server, self._reader, self.table, Spelling(self._tokenizer, self.table))
+                self._findings = probe.examine(self._glimpses)
+                log.info("%r (%s): %s", self, self._listing.owner or "unnamed server", self._findings)
+            return self._findings
+
+    def load(self) -> None:
+        """Find out how to speak with the server, unless that is known."""
+        self.findings  # noqa: B018
+
+    def prepare(self, context: Context) -> Prompt:
+        """Render the request with the model's template."""
+        prompt = self._conversation(context).prompt
+        return Prompt(len(prompt.token_ids), self.window, prompt.thinking)
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        """Continue the context. Closing the iterator, or `context.cancelled`, closes the stream at once."""
+        conversation = self._conversation(context)
+        ask = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
+        begun = conversation.take(ask)
+        meter = Meter(0 if begun else conversation.newly_sent(len(ask.token_ids)))
+        page = Page(self.table, self.stop_ids, params, self.window - len(ask.token_ids))
+        try:
+            for chunk in self._write(context, page, ask, begun, meter):
+                yield replace(chunk, usage=meter.usage())
+        finally:
+            conversation.report()
+
+    def _write(self, context: Context, page: Page, ask: Ask, begun: Begun | None, meter: Meter) -> Iterator[Chunk]:
+        """Fill a page from one stream, and from further ones where the server ended a stream too early."""
+        while True:
+            begun = begun or self._begin(context, ask)
+            script = Script(page, self.table, self.stop_ids, begun.ask.max_tokens)
+            with closing(begun):
+                for piece in begun:
+                    meter.take(piece)
+                    yield from script.take(piece)
+                    if page.end:
+                        return
+            if not (script.written or ask.stop):
+                raise RemoteEngineError(f"the server of {self.name!r} ended a reply again and again without a token")
+            ask = replace(
+                ask,
+                token_ids=[*ask.token_ids, *script.written],
+                max_tokens=max(page.left, LONGEST_CHARACTER),
+                stop=ask.stop if script.written else (),  # so that it cannot end in the same place again
+            )
+            begun = None
+
+    def _begin(self, context: Context, ask: Ask) -> Begun:
+        conversation = self._conversation(context)
+        return Begun(ask, self._server.ask(ask, self._reader, context.cancelled.is_set, conversation.fault))
+
+    def _ask(
+        self,
+        context: Context,
+        sampling: SamplingParams,
+        index: int,
+        max_tokens: int,
+        stepwise: bool = True,
+        logprobs: int | None = None,
+    ) -> Ask:
+        """Word the request for what follows the chain. Raises `ContextOverflowError` where nothing fits any more."""
+        conversation = self._conversation(context)
+        token_ids = conversation.token_ids()
+        if (room := self.window - len(token_ids)) <= 0:
+            raise ContextOverflowError(
+                f"the chain has {len(token_ids)} tokens and {self.name!r} a window of {self.window}: "
+                "lower max_reasoning_tokens or shorten the prompt"
+            )
+        thinks = conversation.prompt.thinking == "open" and not any(
+            isinstance(link, ThinkingClosed) for link in context.chain
+        )
+        return Ask(
+            token_ids,
+            min(max_tokens, room),
+            self._law(sampling),
+            index,
+            stop=(BREAK.decode(),) if stepwise and self.findings.keeps_stop else (),
+            stop_token_ids=(self.table.think.close_id,) if thinks and self.table.think else (),
+            logprobs=logprobs,
+            extra=self._extra,
+        )
+
+    def _law(self, sampling: SamplingParams) -> SamplingParams:
+        """Fill in what the request leaves open; a server that tempers log-probabilities must be told how."""
+        law = sampling.over(self._defaults) if self._defaults else sampling
+        if law.temperature is None and self.findings.scale == "tempered":
+            law = replace(law, temperature=1.0)
+        return replace(law, max_tokens=None, stop=())
+
+    def _conversation(self, context: Context) -> Conversation:
+        if self not in context.notes:
+            conversation = context.notes[self] = Conversation(context, self._renderer, self.name)
+            context.on_close(conversation.withdraw)
+        known: Conversation = context.notes[self]
+        return known
+
+    @cached_property
+    def _listing(self) -> Listing:
+        return read_listing(self._server, self._window)
+
+    @cached_property
+    def _source(self) -> ModelSource | None:
+        return ModelSource.of(self._given) if isinstance(self._given, str | PathLike) else None
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self._source) if self._source else self._given
+
+    @cached_property
+    def _generation_config(self) -> Any:
+        return load_generation_config(self._source) if self._source else None
+
+    @cached_property
+    def _defaults(self) -> SamplingParams | None:
+        config = self._generation_config
+        return None if config is None else sampling_defaults(config)
+
+    @cached_property
+    def table(self) -> Vocabulary:
+        """The tokenizer's ids as bytes."""
+        return Vocabulary(self._tokenizer)
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end a reply, as far as they are known here."""
+        return stop_ids(self._generation_config, self._tokenizer)
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self._tokenizer, self.table, self.name)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.table)

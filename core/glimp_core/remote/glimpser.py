@@ -1,0 +1,88 @@
+"""RemoteGlimpser: a served model that can be the small one. A glimpse and its step are one streamed request."""
+
+import math
+
+from glimp_core.context import Context, Span
+from glimp_core.entropy import paper_code_entropy, top_entropy
+from glimp_core.errors import ConfigError, RemoteEngineError
+from glimp_core.remote.client import Refusal
+from glimp_core.remote.engine import RemoteEngine
+from glimp_core.remote.meter import Meter
+from glimp_core.remote.probe import TOP
+from glimp_core.remote.wire import VLLM, Ask, Piece, Top
+from glimp_core.types import Entropy, Glimpse
+
+STEP = 512
+"""What is asked for with a glimpse, in tokens; a longer step goes on with a further request."""
+
+WHOLE = 0.999
+"""A whole vocabulary has at least this probability."""
+
+
+class RemoteGlimpser(RemoteEngine):
+    """A remote engine that shows how sure it is of the next token.
+
+    `glimpse` opens the stream of the step and reads its first chunk; `generate` reads on, and where another model
+    writes the step the stream is closed. Definition "top20" needs a server that shows 20 log-probabilities. "full"
+    needs one that shows the whole vocabulary, sends megabytes for each glimpse, and costs a second request a step.
+    """
+
+    _glimpses = True
+
+    def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
+        """Measure the first token that would follow. Raises `ConfigError` for a definition this server cannot give."""
+        conversation = self._conversation(context)
+        conversation.withdraw()
+        index = sum(isinstance(link, Span) for link in context.chain)
+        limit, logprobs = (1, self._all) if definition == "full" else (STEP, TOP)
+        ask = self._ask(context, context.request.sampling, index, limit, logprobs=logprobs)
+        meter = Meter(conversation.newly_sent(len(ask.token_ids)), glimpses=1)
+        conversation.begun = self._begin(context, ask)
+        context.begin(self, conversation.withdraw)
+        try:
+            piece = conversation.begun.peek()
+        except Refusal as error:
+            raise self._cannot(definition, str(error)) from error
+        finally:
+            conversation.report()
+        meter.see(piece)
+        return self._glimpse(ask, piece, definition, meter)
+
+    def _glimpse(self, ask: Ask, piece: Piece, definition: Entropy, meter: Meter) -> Glimpse:
+        if not piece.top:
+            raise RemoteEngineError(f"{self.name!r} at its server ended the reply and showed no log-probabilities")
+        if definition == "full" and sum(math.exp(lp) for _, lp in piece.top) < WHOLE:
+            raise self._cannot(definition, f"it showed {len(piece.top)} tokens")
+        top = self._raw(ask, piece.top)
+        if definition == "full":
+            measured = top_entropy(lp for _, lp in top)
+        else:
+            measured = paper_code_entropy((self._label(key), lp) for key, lp in top[:TOP])
+        first, second = (math.exp(lp) for _, lp in (*top, (0, -math.inf))[:2])
+        return Glimpse(measured, definition, self._label(top[0][0]), first, first - second, meter.usage())
+
+    def _raw(self, ask: Ask, top: Top) -> Top:
+        """Undo a temperature: what is left is known up to a factor, so that it is made to sum to one."""
+        if self.findings.scale != "tempered":
+            return top
+        heated = [lp * (ask.sampling.temperature or 1.0) for _, lp in top]
+        total = math.log(sum(map(math.exp, heated)))
+        return tuple((key, lp - total) for (key, _), lp in zip(top, heated, strict=True))
+
+    def _label(self, key: int | str) -> str:
+        """The text of a token; control tokens, which have none, are told apart by their number."""
+        piece = self.table.pieces[key] if isinstance(key, int) and key < len(self.table.pieces) else None
+        return key if isinstance(key, str) else f"<{key}>" if piece is None else piece.decode(errors="replace")
+
+    @property
+    def _all(self) -> int:
+        """How this server is asked for the whole vocabulary."""
+        return -1 if self._server.dialect.keep_stop == VLLM.keep_stop else len(self.table.pieces)
+
+    def _cannot(self, definition: Entropy, why: str) -> ConfigError:
+        advice = (
+            "start it with --max-logprobs -1 (vLLM), or measure RouterConfig(entropy='top20')"
+            if definition == "full"
+            else f"start it with --max-logprobs {TOP} (vLLM)"
+        )
+        return ConfigError(f"the server of {self.name!r} cannot show entropy {definition!r} ({why}): {advice}")

@@ -1,0 +1,48 @@
+"""What one call of a remote engine used, as far as it can be seen from here."""
+
+from time import perf_counter
+
+from glimp_core.remote.wire import Piece
+from glimp_core.types import ModelUsage
+
+
+class Meter:
+    """Counts tokens and times. Waiting for a first token is prefill, what follows is decoding; the network is in both.
+
+    `new_tokens` of the prompt are new to the server in this request; what its cache held of them it may tell.
+    """
+
+    def __init__(self, new_tokens: int = 0, glimpses: int = 0):
+        self._glimpses = glimpses
+        self._new_tokens = new_tokens
+        self._cached_tokens = 0
+        self._tokens = 0
+        self._started = self._last = perf_counter()
+        self._prefill_seconds = 0.0
+        self._first: float | None = None
+
+    def see(self, piece: Piece) -> None:
+        """Time the first piece, which is looked at; its tokens count when they are taken."""
+        self._prefill_seconds = max(0.0, piece.at - self._started)
+
+    def take(self, piece: Piece) -> None:
+        """Count a piece that arrived."""
+        self._tokens += len(piece.token_ids)
+        self._last = max(piece.at, self._last)
+        if self._first is None and piece.token_ids:
+            self._first = max(piece.at, self._started)
+            self._prefill_seconds = self._first - self._started
+        if piece.cached_tokens is not None:
+            self._cached_tokens = min(piece.cached_tokens, self._new_tokens)
+
+    def usage(self) -> ModelUsage:
+        """Return the counts so far."""
+        return ModelUsage(
+            forwards=max(self._tokens, self._glimpses),
+            glimpses=self._glimpses,
+            cached_tokens=self._cached_tokens,
+            prefill_tokens=self._new_tokens - self._cached_tokens,
+            decode_tokens=self._tokens,
+            prefill_seconds=self._prefill_seconds,
+            decode_seconds=self._last - self._first if self._first is not None else 0.0,
+        )

@@ -1,0 +1,228 @@
+"""What a server really does, found out by a few short questions when it is first used."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter, sleep
+from typing import Literal
+
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.errors import EngineError, ModelLoadError
+from glimp_core.remote.client import Refusal
+from glimp_core.remote.server import Server
+from glimp_core.remote.spelling import Spelling
+from glimp_core.remote.wire import PLAIN, Ask, Piece, Reader, Top
+from glimp_core.types import SamplingParams
+
+TEXT = "Count: 1, 2, 3, 4, 5, 6, 7,"
+LENGTH = 12
+"""How many tokens a question is answered with."""
+
+TOP = 20
+"""How many of the likeliest tokens a glimpse looks at."""
+
+HOT = 2.0
+"""A temperature at which log-probabilities that depend on it are far from the raw ones."""
+
+TOLERANCE = 0.2
+"""How far log-probabilities of one place may differ between two runs of a server in bfloat16."""
+
+GAUGES = ("vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requests_processing")
+"""What servers call the number of requests that they are working on."""
+
+Scale = Literal["raw", "tempered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """How a server behaves.
+
+    - `ids`: it takes and gives token ids; where it does not, text is sent and read.
+    - `keeps_stop`: it ends at a stop string and shows it; where it does not, its streams are closed instead.
+    - `in_one_piece`: it, or a proxy before it, holds replies back until they are whole.
+    - `scale`: its log-probabilities are raw, or of the distribution at the temperature asked for; None: not looked at.
+    - `by_id`: it names the likeliest tokens by id; else those with the same text are one.
+    - `aborts`: it stops to write when a stream is closed; None where it does not show what it is doing.
+    """
+
+    ids: bool
+    keeps_stop: bool
+    in_one_piece: bool
+    scale: Scale | None = None
+    by_id: bool = True
+    aborts: bool | None = None
+
+    def __str__(self) -> str:
+        said = [
+            "speaks token ids" if self.ids else "speaks text only",
+            "keeps stop strings" if self.keeps_stop else "cuts stop strings",
+            "streams" if not self.in_one_piece else "sends replies in one piece",
+        ]
+        if self.scale:
+            said.append(f"{self.scale} log-probabilities by {'id' if self.by_id else 'text'}")
+        if self.aborts is not None:
+            said.append("aborts closed streams" if self.aborts else "goes on after a stream is closed")
+        return ", ".join(said)
+
+
+class Probe:
+    """Asks one server, and settles how to speak with it: `server.dialect` and `server.spell` are set on the way."""
+
+    def __init__(self, server: Server, reader: Reader, vocabulary: Vocabulary, spelling: Spelling):
+        self._server = server
+        self._reader = reader
+        self._vocabulary = vocabulary
+        self._spelling = spelling
+        self._question = Ask(tuple(vocabulary.encode(TEXT)), LENGTH)
+
+    def examine(self, glimpses: bool) -> Findings:
+        """Find out what matters for writing, and for glimpsing. Raises `ModelLoadError` for a role it cannot serve."""
+        answer = self._settle()
+        findings = Findings(self._server.spell is None, self._keeps_stop(answer), self._in_one_piece(answer))
+        if not glimpses:
+            return findings
+        if not findings.ids:
+            raise self._unfit("it gives no token ids: vLLM from 0.10, SGLang and llama.cpp do")
+        scale, by_id = self._scale()
+        return replace(findings, scale=scale, by_id=by_id, aborts=self._aborts())
+
+    def _settle(self) -> "Answer":
+        """Find a way to be understood: with ids if there is one, else with text."""
+        told = self._server.dialect
+        for dialect in (told, replace(told, ids={**told.ids, "logprobs": 1})):
+            self._server.dialect = dialect
+            try:
+                answer = self._ask(self._question)
+            except Refusal:
+                continue
+            if answer.by_id and answer.prompt_tokens in (None, len(self._question.token_ids)):
+                self._check_tokenizer(answer)
+                return answer
+        self._server.dialect, self._server.spell = PLAIN, self._spelling
+        return self._ask(self._question)
+
+    def _check_tokenizer(self, answer: "Answer") -> None:
+        """The text of a reply must be what its ids mean to us; a server may hold the end of it back."""
+        means = self._vocabulary.decode(answer.token_ids).decode(errors="replace").strip()
+        if not answer.text.strip() or not means.startswith(answer.text.strip()):
+            raise self._unfit(
+                f"it reads {answer.text!r} where the tokenizer reads {means!r}: "
+                "pass the folder or hub id of the served model as tokenizer=..."
+            )
+
+    def _keeps_stop(self, answer: "Answer") -> bool:
+        """Whether the ids go up to and with the token that completes a stop string."""
+        if self._server.dialect.keep_stop is None:
+            return False
+        for at, token_id in enumerate(answer.token_ids[1:], 1):
+            text, before = self._decode([token_id]), self._decode(answer.token_ids[:at])
+            if text.strip() and text not in before:
+                stopped = self._ask(replace(self._question, stop=(text,)))
+                return stopped.finish == "stop" and stopped.token_ids == answer.token_ids[: at + 1]
+        return False
+
+    def _in_one_piece(self, answer: "Answer") -> bool:
+        """A first request may be slow for other reasons, so that the suspicion is looked at twice."""
+        return answer.in_one_piece and self._ask(self._question).in_one_piece
+
+    def _scale(self) -> tuple[Scale, bool]:
+        """Compare the log-probabilities of one place at two temperatures."""
+        try:
+            cold, hot = (
+                self._ask(replace(self._question, max_tokens=1, logprobs=TOP, sampling=SamplingParams(temperature)))
+                for temperature in (0.0, HOT)
+            )
+        except Refusal as error:
+            raise self._unfit(f"it shows fewer than {TOP} log-probabilities (vLLM: --max-logprobs {TOP})") from error
+        raw, heated = dict(cold.top), dict(hot.top)
+        shared = [key for key in raw if key in heated][:5]
+        if len(shared) < 2:
+            raise self._unfit(f"it shows {len(raw)} log-probabilities where {TOP} were asked for")
+        best, by_id = shared[0], isinstance(shared[0], int)
+        if all(abs(raw[key] - heated[key]) < TOLERANCE for key in shared):
+            return "raw", by_id
+        if all(abs(HOT * (heated[key] - heated[best]) - (raw[key] - raw[best])) < TOLERANCE for key in shared):
+            return "tempered", by_id
+        raise self._unfit("its log-probabilities are neither raw nor tempered (vLLM: --logprobs-mode raw_logprobs)")
+
+    def _aborts(self) -> bool | None:
+        """Close a long stream and see whether the server still works on it; other requests may hide the answer."""
+        before = self._running()
+        if before is None:
+            return None
+        stream = self._server.ask(replace(self._question, max_tokens=400), self._reader)
+        next(stream, None)
+        stream.close()
+        for _ in range(10):
+            sleep(0.05)
+            if (now := self._running()) is None or now <= before:
+                return None if now is None else True
+        return False
+
+    def _running(self) -> float | None:
+        """How many requests the server is working on."""
+        try:
+            text = str(self._server.get(f"{self._server.client.root}/metrics", str))
+        except EngineError:
+            return None
+        lines = [line.split() for line in text.splitlines() if line.startswith(GAUGES)]
+        return sum(float(words[-1]) for words in lines) if lines else None
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return self._vocabulary.decode(token_ids).decode(errors="replace")
+
+    def _ask(self, question: Ask) -> "Answer":
+        return Answer.of(self._server.ask(question, self._reader))
+
+    def _unfit(self, why: str) -> ModelLoadError:
+        return ModelLoadError(f"{self._server.model!r} at {self._server.client.base_url} cannot serve here: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A short reply as a whole, and when its pieces came, in seconds after it was asked for."""
+
+    pieces: tuple[Piece, ...]
+    times: tuple[float, ...]
+
+    @classmethod
+    def of(cls, stream: Iterator[Piece]) -> "Answer":
+        """Read a stream to its end."""
+        started = perf_counter()
+        found = [(piece, perf_counter() - started) for piece in stream]
+        return cls(tuple(piece for piece, _ in found), tuple(time for _, time in found))
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """All ids."""
+        return tuple(i for piece in self.pieces for i in piece.token_ids)
+
+    @property
+    def text(self) -> str:
+        """All text."""
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def by_id(self) -> bool:
+        """Whether the ids are the server's own."""
+        return all(piece.by_id for piece in self.pieces)
+
+    @property
+    def finish(self) -> str | None:
+        """What ended it."""
+        return self.pieces[-1].finish
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """The size of the prompt as the server counts it."""
+        return self.pieces[-1].prompt_tokens
+
+    @property
+    def top(self) -> Top:
+        """The likeliest first tokens."""
+        return next((piece.top for piece in self.pieces if piece.token_ids), ())
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether all of a long reply came at once: no model writes that fast."""
+        wait, spread = self.times[0], self.times[-1] - self.times[0]
+        return len(self.token_ids) > LENGTH // 2 and wait > 0.05 and spread < 0.02 * wait

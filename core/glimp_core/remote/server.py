@@ -1,0 +1,155 @@
+"""One served model: requests that go on through retries and broken streams as if nothing had happened."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import count
+from time import perf_counter
+from typing import Any, TypeVar
+
+from glimp_core.errors import EngineError, EngineTimeoutError, RemoteEngineError
+from glimp_core.remote.client import Client, Fault
+from glimp_core.remote.feed import Feed, the_loop
+from glimp_core.remote.wire import VLLM, Ask, Dialect, Nonsense, Piece, Reader
+
+T = TypeVar("T")
+
+FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
+"""Seconds between attempts: the first wait, which doubles each time, and the longest."""
+
+PATIENCE = 60.0
+"""A server that asks for a longer pause than this, in seconds, is not waited for."""
+
+GRACE = 0.25
+"""How long, in seconds, the usage is waited for after the last token."""
+
+
+class Server:
+    """A model at a server. `retries` is how often in a row it may fail without a new token."""
+
+    def __init__(self, client: Client, model: str, retries: int):
+        self.client = client
+        self.model = model
+        self.dialect: Dialect = VLLM
+        self.spell: Callable[[Sequence[int]], str] | None = None
+        """Turns ids into the text of a prompt, for a server that takes no ids."""
+        self._retries = retries
+
+    def ask(
+        self,
+        ask: Ask,
+        reader: Reader,
+        cancelled: Callable[[], bool] = lambda: False,
+        on_fault: Callable[[str], None] = lambda fault: None,
+    ) -> Feed[Piece]:
+        """Start a request; its pieces come as they are written, the last one with a `finish`.
+
+        What fails before the first token is tried again; a stream that breaks is gone on with after the tokens that
+        arrived. `on_fault` hears of either. The feed raises `EngineTimeoutError` and `RemoteEngineError`.
+        """
+        return Feed(self._write(ask, reader, on_fault), cancelled)
+
+    async def _write(self, ask: Ask, reader: Reader, on_fault: Callable[[str], None]) -> AsyncGenerator[Piece, None]:
+        written: list[int] = []
+        failures = 0
+        while len(written) < ask.max_tokens:
+            before, ended = len(written), False
+            try:
+                async with aclosing(self._attempt(self._body(ask, written), reader)) as pieces:
+                    async for piece in pieces:
+                        written += piece.token_ids
+                        ended = piece.finish is not None
+                        yield piece
+                if ended:
+                    return
+                raise Fault("the stream ended before the reply did")
+            except Fault as fault:
+                on_fault(str(fault))
+                failures = failures + 1 if len(written) == before else 1
+                wait = self._wait(fault, failures, begun=len(written) > before)
+            await asyncio.sleep(wait)
+        yield Piece(finish="length")
+
+    def _body(self, ask: Ask, written: Sequence[int]) -> dict[str, Any]:
+        body = ask.body(self.model, self.dialect, written)
+        return {**body, "prompt": self.spell(body["prompt"])} if self.spell else body
+
+    async def _attempt(self, body: dict[str, Any], reader: Reader) -> AsyncGenerator[Piece, None]:
+        """One request. The connection is free for the next one when the stream has been read to its end."""
+        async with aclosing(self.client.lines(body)) as lines:
+            async for line in lines:
+                piece = _read(reader, line)
+                if not piece.finish:
+                    yield piece
+                    continue
+                yield await _with_usage(piece, lines, reader)
+                await _drain(lines)
+                return
+
+    def _wait(self, fault: Fault, failures: int, begun: bool) -> float:
+        """Return how long to wait before the next attempt; raises where there is none."""
+        where = f"{self.model!r} at {self.client.base_url}"
+        if fault.timed_out and not begun:
+            raise EngineTimeoutError(f"{where}: {fault}: allow more with timeout=..., or look at the server's load")
+        if failures > self._retries:
+            times = "once" if failures == 1 else f"{failures} times in a row, at last"
+            raise RemoteEngineError(f"{where} failed {times} with: {fault}") from fault
+        if fault.wait is not None and fault.wait > PATIENCE:
+            raise RemoteEngineError(f"{where} asks for a pause of {fault.wait:.0f} seconds: {fault}") from fault
+        backoff = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
+        return backoff if fault.wait is None else fault.wait
+
+    def get(self, path: str, kind: type = object) -> Any:
+        """Get a document from the server, as JSON or as text. Raises like `ask`."""
+        return the_loop().run(self._get(path, kind))
+
+    async def _get(self, path: str, kind: type) -> Any:
+        for failures in count(1):
+            try:
+                return await self.client.get(path, kind)
+            except Fault as fault:
+                wait = self._wait(fault, failures, begun=False)
+            await asyncio.sleep(wait)
+
+
+def _read(reader: Reader, line: Any) -> Piece:
+    try:
+        piece = reader.read(line)
+    except Nonsense as error:
+        raise Fault(f"a line that cannot be read: {error}") from error
+    if piece.finish in ("abort", "error"):
+        raise Fault(f"the server ended the reply with {piece.finish!r}")
+    return replace(piece, at=perf_counter())
+
+
+async def _with_usage(piece: Piece, lines: AsyncGenerator[Any, None], reader: Reader) -> Piece:
+    """Add the usage, which comes in a line of its own after the last token."""
+
+    async def usage() -> Piece:
+        async for line in lines:
+            found = _read(reader, line)
+            if found.prompt_tokens is not None:
+                return replace(piece, prompt_tokens=found.prompt_tokens, cached_tokens=found.cached_tokens)
+        return piece
+
+    if piece.prompt_tokens is not None:
+        return piece
+    return await _soon(usage()) or piece
+
+
+async def _drain(lines: AsyncGenerator[Any, None]) -> None:
+    async def rest() -> None:
+        async for _ in lines:
+            pass
+
+    await _soon(rest())
+
+
+async def _soon(coroutine: Coroutine[Any, Any, T]) -> T | None:
+    """Wait a moment for what is good to have; the reply is whole without it."""
+    try:
+        return await asyncio.wait_for(coroutine, GRACE)
+    except (Fault, EngineError, asyncio.TimeoutError):
+        return None

@@ -1,0 +1,180 @@
+"""What goes over the wire, as values: requests to /v1/completions, and the lines of their streams."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.errors import RemoteEngineError
+from glimp_core.types import SamplingParams
+
+ID_PREFIX = "token_id:"
+"""How vLLM spells an id where others put a token's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one kind of server is asked for token ids, for a stop string that it does not cut off, and to obey a schema.
+
+    `keep_stop` is None for servers that always cut; `schema_field` is "" where a schema goes as `response_format`.
+    """
+
+    name: str
+    ids: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    keep_stop: Mapping[str, Any] | None = None
+    stop_token_ids: bool = False
+    schema_field: str = ""
+
+
+VLLM = Dialect(
+    "vllm", {"return_token_ids": True, "return_tokens_as_token_ids": True}, {"include_stop_str_in_output": True}, True
+)
+SGLANG = Dialect("sglang", {"return_token_ids": True}, {"no_stop_trim": True}, True)
+LLAMACPP = Dialect("llamacpp", {"logprobs": 1}, schema_field="json_schema")
+PLAIN = Dialect("openai")
+DIALECTS = {dialect.name: dialect for dialect in (VLLM, SGLANG, LLAMACPP)}
+"""By what a server says owns its models. Unknown servers are asked as vLLM, which most gateways stand before."""
+
+
+Top: TypeAlias = tuple[tuple[int | str, float], ...]
+"""The likeliest tokens of one place, by id or by text, with their log-probabilities, likeliest first."""
+
+GREEDY = SamplingParams(temperature=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A wish for what follows `token_ids`: at most `max_tokens`, ended early by `stop` or one of `stop_token_ids`.
+
+    `logprobs` is how many of the likeliest tokens are shown, -1 for all; `extra` goes into the request as it is.
+    """
+
+    token_ids: Sequence[int]
+    max_tokens: int
+    sampling: SamplingParams = GREEDY
+    index: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    logprobs: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def body(self, model: str, dialect: Dialect, written: Sequence[int] = ()) -> dict[str, Any]:
+        """Return the request that goes on after `written`, which an earlier one brought."""
+        body: dict[str, Any] = {
+            "model": model,
+            "prompt": [*self.token_ids, *written],
+            "max_tokens": self.max_tokens - len(written),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **dialect.ids,
+            **self._law(len(written)),
+            **self.extra,
+        }
+        if self.logprobs is not None:
+            body["logprobs"] = self.logprobs
+        if self.stop and dialect.keep_stop is not None:
+            body |= {"stop": list(self.stop), **dialect.keep_stop}
+        if self.stop_token_ids and dialect.stop_token_ids:
+            body["stop_token_ids"] = list(self.stop_token_ids)
+        return body
+
+    def _law(self, written: int) -> dict[str, Any]:
+        """How tokens are drawn; what nobody said is left to the server. A seed differs for every request of a reply."""
+        sampling = self.sampling
+        law = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+        if sampling.seed is not None:
+            law["seed"] = (sampling.seed * 1_000_003 + self.index * 65_537 + written) % 2**31
+        return {name: value for name, value in law.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one line of a stream brought: tokens, their text, and how it ended, if it did.
+
+    `top` are the likeliest tokens in the place of the first one, by id or by text, with their log-probabilities.
+    `cached_tokens` of the prompt came from the server's prefix cache, None where it does not say. `by_id` says that
+    the ids are the server's own, `at` when they came (`time.perf_counter`).
+    """
+
+    token_ids: tuple[int, ...] = ()
+    text: str = ""
+    top: Top = ()
+    finish: str | None = None
+    stop_reason: int | str | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    by_id: bool = True
+    at: float = 0.0
+
+
+class Nonsense(ValueError):
+    """A line that no server of this protocol sends."""
+
+
+class Reader:
+    """Reads the lines of one model's streams; `vocabulary` is its tokenizer's table."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        self._vocabulary = vocabulary
+
+    def read(self, line: Any) -> Piece:
+        """Return what a line says. Raises `Nonsense` for what cannot be read."""
+        try:
+            return self._read(line)
+        except RemoteEngineError:
+            raise
+        except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+            raise Nonsense(f"{type(error).__name__}: {error} in {str(line)[:200]!r}") from error
+
+    def _read(self, line: Mapping[str, Any]) -> Piece:
+        usage, timings = line.get("usage") or {}, line.get("timings") or {}
+        details = usage.get("prompt_tokens_details") or {}
+        counts = (usage.get("prompt_tokens"), details.get("cached_tokens", timings.get("cache_n")))
+        choice = (line.get("choices") or [{}])[0]
+        text = choice.get("text") or ""
+        ids, by_id = self._token_ids(choice, text)
+        reason = choice.get("stop_reason", choice.get("matched_stop"))
+        return Piece(ids, text, _top(choice), choice.get("finish_reason"), reason, *counts, by_id)
+
+    def _token_ids(self, choice: Mapping[str, Any], text: str) -> tuple[tuple[int, ...], bool]:
+        """The ids a line brings, in whatever way this server says them; else the ids of its text."""
+        logprobs = choice.get("logprobs") or {}
+        spelled = logprobs.get("tokens") or ()
+        if choice.get("token_ids") is not None:
+            return self._known(choice["token_ids"]), True
+        if spelled and all(token.startswith(ID_PREFIX) for token in spelled):
+            return self._known([int(token.removeprefix(ID_PREFIX)) for token in spelled]), True
+        if content := logprobs.get("content"):
+            return self._of_content(self._known([token["id"] for token in content]), text), True
+        return tuple(self._vocabulary.encode(text)) if text else (), not text
+
+    def _of_content(self, ids: tuple[int, ...], text: str) -> tuple[int, ...]:
+        """llama.cpp holds a token back that ends inside a character, and then names the last one only."""
+        pieces = [self._vocabulary.pieces[i] for i in ids]
+        if None in pieces or b"".join(piece or b"" for piece in pieces) == text.encode():
+            return ids
+        return tuple(self._vocabulary.encode(text))
+
+    def _known(self, ids: Sequence[int]) -> tuple[int, ...]:
+        for token_id in ids:
+            if not 0 <= token_id < len(self._vocabulary.pieces):
+                raise RemoteEngineError(
+                    f"the server wrote token {token_id}, which the tokenizer does not have: "
+                    "pass the folder or hub id of the served model as tokenizer=..."
+                )
+        return tuple(ids)
+
+
+def _top(choice: Mapping[str, Any]) -> Top:
+    """The likeliest tokens of a line's first token, likeliest first."""
+    logprobs = choice.get("logprobs") or {}
+    if content := logprobs.get("content"):
+        found = [(token["id"], float(token["logprob"])) for token in content[0].get("top_logprobs") or ()]
+    else:
+        first = (logprobs.get("top_logprobs") or [None])[0] or {}
+        found = [(_key(token), float(value)) for token, value in first.items()]
+    return tuple(sorted(found, key=lambda entry: -entry[1]))
+
+
+def _key(token: str) -> int | str:
+    return int(token.removeprefix(ID_PREFIX)) if token.startswith(ID_PREFIX) else token

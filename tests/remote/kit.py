@@ -1,0 +1,57 @@
+"""What the tests of the remote engine share: one tokenizer, one script, and engines on scripted servers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tiny
+from glimp_core import Completion, Delta, GlimpRouter, RandomRate, RouterConfig
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.remote import RemoteEngine, RemoteGlimpser
+from remote.served import Script, Served
+
+TOKENS = tiny.tokenizer()
+TABLE = Vocabulary(TOKENS)
+assert TABLE.think
+STEPS = ("Two and two.\n\n", "So it is füür 😀.\n\n", "Check it.\n\n", "Four.\n")
+ANSWER = "It is 4.\n\nReally."
+TOP20 = RouterConfig(entropy="top20")
+QUICK = {"timeout": 5.0, "retries": 3}
+
+
+def script(
+    steps: Sequence[str] = STEPS,
+    answer: str = ANSWER,
+    sure: Callable[[int], float] = lambda position: 0.9,
+    tokens: Any = TOKENS,
+) -> Script:
+    """What a server says: some steps, the end of the thinking, an answer, the end."""
+    table = Vocabulary(tokens)
+    assert table.think
+    reply = [
+        *(i for step in steps for i in table.encode(step)),
+        table.think.close_id,
+        *table.encode("\n\n" + answer),
+        tokens.eos_token_id,
+    ]
+    return Script(table, reply, table.think.open_id, sure, len(table.pieces))
+
+
+def glimpser(served: Served, **options: Any) -> RemoteGlimpser:
+    """The small model at a server."""
+    return RemoteGlimpser(served.url, "scripted", **{"tokenizer": TOKENS, **QUICK, **options})
+
+
+def engine(served: Served, **options: Any) -> RemoteEngine:
+    """The large model at a server."""
+    return RemoteEngine(served.url, "scripted", **{"tokenizer": TOKENS, **QUICK, **options})
+
+
+def pair(small: Served, large: Served, policy: Any = None, config: RouterConfig = TOP20, **options: Any) -> GlimpRouter:
+    """A router on two servers."""
+    return GlimpRouter(glimpser(small, **options), engine(large, **options), policy or RandomRate(0.5), config)
+
+
+def run(router: GlimpRouter, **options: Any) -> tuple[Completion, list[int]]:
+    """A reply, and its ids in the order they came."""
+    events = list(router.stream("What is two and two?", **options))
+    return Completion.fold(events), [i for event in events if isinstance(event, Delta) for i in event.token_ids]

@@ -1,0 +1,416 @@
+"""A server on this machine that speaks /v1/completions with scripted tokens, and goes wrong when it is told to.
+
+It is a function of the prompt's ids: behind the opening think tag it finds how much of its script is written, and goes
+on there. Whoever writes a chain with it, in however many requests, gets the script.
+"""
+
+import asyncio
+import contextlib
+import json
+import math
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from glimp_core.chat.vocabulary import Vocabulary
+
+MAX_SECONDS = 120
+"""A server that was forgotten ends by itself."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What goes wrong with one request. `at` is a byte of the stream's body, or the number of a line.
+
+    `kind`: "status" (`status`, `retry_after`), "reset" or "eof" or "stall" at a byte, "garbage", "half" (a line of
+    broken UTF-8), "error" (an error in the stream) or "abort" at a line, "no_done", "delay" (`seconds`), "refuse"
+    (the connection is reset before an answer), "html".
+    """
+
+    kind: str
+    at: int = 0
+    status: int = 500
+    retry_after: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Script:
+    """What the served model says: `reply` after its think tag as ids, and how sure it is of the token at a position."""
+
+    vocabulary: Vocabulary
+    reply: list[int]
+    open_id: int
+    sure: Callable[[int], float] = lambda position: 0.9
+    size: int = 280
+
+    def rest(self, prompt: Sequence[int]) -> tuple[int, list[int]]:
+        """Return the position that a prompt has come to, and what follows."""
+        if self.open_id not in prompt:  # not a chain: a question of the probe, to be answered with numbers
+            return 0, self.vocabulary.encode(" 8, 9, 10, 11, 12, 13, 14, 15")
+        opened = len(prompt) - 1 - list(reversed(prompt)).index(self.open_id)
+        written = list(prompt[opened + 2 :])  # the tag and a newline
+        assert written == self.reply[: len(written)], f"{self.vocabulary.decode(written)!r} is not of the script"
+        return len(written), self.reply[len(written) :]
+
+    def __post_init__(self) -> None:
+        self.distribution = lru_cache(maxsize=None)(self._distribution)
+
+    def _distribution(self, position: int, token_id: int, temperature: float = 1.0) -> list[tuple[int, float]]:
+        """Return all log-probabilities at a position, likeliest first."""
+        p = self.sure(position)
+        others = [i for i in range(self.size) if i != token_id]
+        weights = [0.8**n for n in range(len(others))]
+        raw = [(token_id, math.log(p))] + [
+            (i, math.log((1 - p) * w / sum(weights))) for i, w in zip(others, weights, strict=True)
+        ]
+        heated = [(i, lp / temperature) for i, lp in raw]
+        total = math.log(sum(math.exp(lp) for _, lp in heated))
+        return sorted(((i, lp - total) for i, lp in heated), key=lambda entry: -entry[1])
+
+
+@dataclass
+class Served:
+    """What was asked of a server, and what became of it."""
+
+    url: str
+    asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """The requests for completions, without those of the probe."""
+    headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    probes: int = 0
+    connections: int = 0
+    running: int = 0
+    closed_by_client: int = 0
+    written: int = 0
+    seconds: float = 0.0
+    """The time the server itself took for completions, from the request's last byte to the reply's last one."""
+    troubles: list[Trouble | None] = field(default_factory=list[Any])
+    """What goes wrong with the next requests, first to last."""
+
+
+class ScriptedServer:
+    """Serves one script in a thread, as `kind`: "vllm", "old vllm", "sglang", "llamacpp" or "text" (no ids at all)."""
+
+    def __init__(
+        self,
+        script: Script,
+        kind: str = "vllm",
+        model: str = "scripted",
+        window: int | None = 4096,
+        max_logprobs: int = 20,
+        tempered: bool = False,
+        aborts: bool = True,
+        merge: int = 1,
+        pace: float = 0.0,
+        buffered: bool = False,
+        cached: int | None = None,
+        structure: Callable[[dict[str, Any]], str | None] = lambda body: None,
+    ):
+        self.script, self.kind, self.model, self.window = script, kind, model, window
+        self.max_logprobs, self.tempered, self.aborts = max_logprobs, tempered, aborts
+        self.merge, self.pace, self.buffered, self.cached = merge, pace, buffered, cached
+        self.structure = structure
+
+    def __enter__(self) -> Served:
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="scripted server", daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self.served
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            self._loop.run_until_complete(asyncio.wait_for(self._main(), MAX_SECONDS))
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    async def _main(self) -> None:
+        self._stop = asyncio.Event()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        self.served = Served(f"http://127.0.0.1:{port}/v1")
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.served.connections += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while await self._answer(reader, writer):
+                pass
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        request, *lines = head.split("\r\n")
+        headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in lines if line)}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        path = request.split()[1]
+        if path == "/v1/completions":
+            return await self._completions(json.loads(body), headers, reader, writer)
+        self.served.probes += 1
+        self._document(writer, *self._about(path))
+        return True
+
+    def _about(self, path: str) -> tuple[int, str, str]:
+        if path == "/v1/models":
+            owner = {"vllm": "vllm", "old vllm": "vllm", "sglang": "sglang", "llamacpp": "llamacpp", "text": "somebody"}
+            entry: dict[str, Any] = {"id": self.model, "object": "model", "owned_by": owner[self.kind]}
+            if self.window and self.kind != "llamacpp":
+                entry["max_model_len"] = self.window
+            return 200, "application/json", json.dumps({"object": "list", "data": [entry]})
+        if path == "/props" and self.kind == "llamacpp":
+            return 200, "application/json", json.dumps({"default_generation_settings": {"n_ctx": self.window}})
+        if path == "/metrics" and "vllm" in self.kind:
+            return 200, "text/plain", f'# HELP\nvllm:num_requests_running{{engine="0"}} {float(self.served.running)}\n'
+        return 404, "application/json", '{"detail": "Not Found"}'
+
+    def _document(self, writer: asyncio.StreamWriter, status: int, kind: str, text: str, extra: str = "") -> None:
+        body = text.encode()
+        writer.write(
+            f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}\r\n".encode()
+        )
+        writer.write(body)
+
+    async def _completions(
+        self, body: dict[str, Any], headers: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        started = time.perf_counter()
+        ids = body["prompt"]
+        if isinstance(ids, str):
+            ids = self._read_text(ids) if self.kind == "text" else []
+        elif self.kind == "text":
+            self.served.probes += 1
+            self._document(writer, 400, "application/json", '{"error": {"message": "prompt must be a string"}}')
+            return True
+        probe = self.script.open_id not in ids
+        trouble = None
+        if probe:
+            self.served.probes += 1
+        else:
+            self.served.asked.append(body)
+            self.served.headers.append(headers)
+            trouble = self.served.troubles.pop(0) if self.served.troubles else None
+        if trouble and trouble.kind == "refuse":
+            _reset(writer)
+            return False
+        if trouble and trouble.kind == "status":
+            wait = f"retry-after: {trouble.retry_after}\r\n" if trouble.retry_after else ""
+            self._document(writer, trouble.status, "application/json", '{"error": {"message": "too much"}}', wait)
+            return True
+        if trouble and trouble.kind == "html":
+            self._document(writer, 200, "text/html", "<html>welcome</html>")
+            return True
+        if not self._may(body):
+            says = json.dumps({"error": {"message": "more logprobs than max allowed", "code": 400}})
+            self._document(writer, 400, "application/json", says)
+            return True
+        if trouble and trouble.kind == "delay":
+            await asyncio.sleep(trouble.seconds)
+        lines = self._lines(body, ids)
+        done = await self._stream(lines, trouble, reader, writer)
+        self.served.seconds += 0 if probe else time.perf_counter() - started
+        return done
+
+    def _may(self, body: dict[str, Any]) -> bool:
+        wanted = body.get("logprobs") or 0
+        return self.max_logprobs < 0 or 0 <= wanted <= self.max_logprobs
+
+    def _read_text(self, text: str) -> list[int]:
+        """The tokenizer of a server without ids: tags are read as control tokens."""
+        ids: list[int] = []
+        for part in re.split(r"(<think>|</think>|<\|im_start\|>|<\|im_end\|>)", text):
+            special = {"<think>": "think", "</think>": "close"}.get(part)
+            think = self.script.vocabulary.think
+            assert think
+            if special:
+                ids.append(think.open_id if special == "think" else think.close_id)
+            elif not part.startswith("<|"):
+                ids += self.script.vocabulary.encode(part)
+        return ids
+
+    # what is said, line by line
+
+    def _lines(self, body: dict[str, Any], ids: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the lines of a reply, each with the number of its tokens."""
+        position, script = self.script.rest(ids)
+        if (forced := self.structure(body)) is not None:
+            script = [*self.script.vocabulary.encode(forced), self.script.reply[-1]]
+        script = script[: body["max_tokens"]]
+        text, sent, count, finish, reason, group = b"", 0, 0, "length", None, list[int]()
+        eos = self.script.reply[-1]
+        for n, token_id in enumerate(script):
+            group.append(token_id)
+            count += 1
+            text += self.script.vocabulary.pieces[token_id] or b""
+            if self.kind == "text" and token_id == (self.script.vocabulary.think or 0).close_id:  # type: ignore[union-attr]
+                text += b"</think>"
+            stops = [stop for stop in body.get("stop", ()) if stop.encode() in text]
+            last = n == len(script) - 1
+            if token_id == eos or stops or token_id in body.get("stop_token_ids", ()):
+                finish, last = "stop", True
+                reason = stops[0] if stops else token_id if token_id != eos else None
+            if len(group) < self.merge and not last:
+                continue
+            whole = text.decode(errors="ignore").encode()  # half a character is held back
+            shown = whole[sent:].decode()
+            sent = len(whole)
+            ends = finish if last and (finish == "stop" or n == body["max_tokens"] - 1) else None
+            yield len(group), self._line(body, group, shown, position + n + 1 - len(group), ends, reason)
+            group = []
+            if last:
+                break
+        else:
+            if not script:
+                yield 0, self._line(body, [], "", position, "stop", None)
+        yield 0, {"choices": [], "usage": self._usage(len(ids), count)}
+
+    def _usage(self, prompt: int, written: int) -> dict[str, Any]:
+        usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": written}
+        if self.cached is not None:
+            usage["prompt_tokens_details"] = {"cached_tokens": min(self.cached, prompt)}
+        return usage
+
+    def _line(
+        self, body: dict[str, Any], ids: list[int], text: str, position: int, finish: str | None, reason: Any
+    ) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
+        if self.kind == "vllm":
+            choice |= {"stop_reason": reason} | ({"token_ids": ids} if body.get("return_token_ids") else {})
+        elif self.kind == "sglang":
+            choice |= {"matched_stop": reason} | ({"token_ids": ids} if body.get("return_token_ids") else {})
+        if (count := body.get("logprobs")) is not None and self.kind != "text":
+            choice["logprobs"] = self._logprobs(body, ids, position, count)
+        return {"id": "cmpl-1", "object": "text_completion", "choices": [choice]}
+
+    def _logprobs(self, body: dict[str, Any], ids: list[int], position: int, count: int) -> dict[str, Any] | None:
+        temperature = (body.get("temperature", 1.0) or 1.0) if self.tempered else 1.0
+        tops = [
+            self.script.distribution(position + n, i, temperature)[: count if count >= 0 else None]
+            for n, i in enumerate(ids)
+        ]
+        if self.kind == "llamacpp":
+            content = [
+                {"id": i, "logprob": dict(top)[i], "top_logprobs": [{"id": j, "logprob": lp} for j, lp in top]}
+                for i, top in zip(ids, tops, strict=True)
+            ]
+            return {"content": content} if content else None
+
+        def name(i: int) -> str:
+            text = (self.script.vocabulary.pieces[i] or b"").decode(errors="replace")
+            return f"token_id:{i}" if body.get("return_tokens_as_token_ids") else text
+
+        return {
+            "tokens": [name(i) for i in ids],
+            "token_logprobs": [dict(top)[i] for i, top in zip(ids, tops, strict=True)],
+            "top_logprobs": [{name(j): lp for j, lp in top} for top in tops],
+        }
+
+    # how it is sent
+
+    async def _stream(
+        self,
+        lines: Iterator[tuple[int, dict[str, Any]]],
+        trouble: Trouble | None,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        """Send a stream; False when the connection is of no more use."""
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        gone = asyncio.ensure_future(reader.read(1))
+        self.served.running += 1
+        kind, sent = trouble.kind if trouble else "", 0
+        try:
+            async for part in self._parts(lines, trouble):
+                await asyncio.sleep(0)  # a close of the client is seen
+                if gone.done() and self.aborts:
+                    self.served.closed_by_client += 1
+                    return False
+                cut = (
+                    trouble is not None and kind in ("reset", "eof", "short", "stall") and sent + len(part) > trouble.at
+                )
+                if cut:
+                    part = part[: trouble.at - sent]  # type: ignore[union-attr]
+                sent += len(part)
+                if part and not gone.done():
+                    writer.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+                    with contextlib.suppress(ConnectionError):
+                        await writer.drain()
+                if cut:
+                    return await self._break(kind, gone, writer)
+            if kind == "no_done" and trouble and trouble.at:
+                return await self._break("stall", gone, writer)
+            writer.write(b"0\r\n\r\n")
+            return True
+        finally:
+            self.served.running -= 1
+            gone.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await gone
+
+    async def _break(self, kind: str, gone: "asyncio.Future[bytes]", writer: asyncio.StreamWriter) -> bool:
+        if kind == "short":
+            writer.write(b"0\r\n\r\n")
+            return True
+        if kind == "stall":
+            await asyncio.wait([gone], timeout=20)
+            self.served.closed_by_client += 1
+        elif kind == "reset":
+            await asyncio.sleep(0.002)  # the bytes before it are on their way
+            _reset(writer)
+        return False
+
+    async def _parts(
+        self, lines: Iterator[tuple[int, dict[str, Any]]], trouble: Trouble | None
+    ) -> AsyncIterator[bytes]:
+        """The events of a stream as bytes, with what goes wrong among them."""
+        held = b""
+        for number, (tokens, line) in enumerate(lines):
+            if self.pace and tokens:
+                await asyncio.sleep(self.pace * tokens)
+            if trouble and trouble.at == number and trouble.kind in WRONG_LINES:
+                yield WRONG_LINES[trouble.kind]
+                if trouble.kind in ("error", "abort"):
+                    yield b"data: [DONE]\n\n"
+                    return
+                continue
+            self.served.written += tokens
+            event = b"data: " + json.dumps(line).encode() + b"\n\n"
+            if self.buffered:
+                held += event
+            else:
+                yield event
+        if not (trouble and trouble.kind == "no_done"):
+            held += b"data: [DONE]\n\n"
+        if held:
+            yield held
+
+
+WRONG_LINES = {
+    "garbage": b'data: {"id": "cmpl-1", "choi\n\n',
+    "number": b"data: 42\n\n",
+    "half": b'data: {"choices": [{"text": "\xc3\n\n',
+    "error": b'data: {"error": {"message": "the engine died", "code": 500}}\n\n',
+    "abort": b'data: {"choices": [{"index": 0, "text": "", "finish_reason": "abort", "token_ids": []}]}\n\n',
+}
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection as a crashed server does."""
+    raw = writer.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

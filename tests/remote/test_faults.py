@@ -1,0 +1,265 @@
+"""What goes wrong between here and a server changes no letter of a reply: it is whole, or there is a typed error."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from glimp_core import (
+    AlwaysLarge,
+    AlwaysSmall,
+    Delta,
+    EngineTimeoutError,
+    GlimpRouter,
+    RandomRate,
+    RemoteEngineError,
+    RouterConfig,
+)
+from glimp_core.context import Context
+from glimp_core.remote import RemoteEngine
+from glimp_core.types import GenerationParams, Request, SamplingParams
+from remote.kit import ANSWER, STEPS, TABLE, TOP20, engine, pair, run, script
+from remote.served import ScriptedServer, Served, Trouble
+
+WHOLE = "".join(STEPS)
+RETRIES = 3
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts follow each other at once."""
+    monkeypatch.setattr("glimp_core.remote.server.FIRST_WAIT", 0.0005)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Served, Served]]:
+    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
+        yield small, large
+
+
+@pytest.fixture(scope="module")
+def router(servers: tuple[Served, Served]) -> GlimpRouter:
+    made = pair(*servers, RandomRate(0.5))
+    made.load()
+    return made
+
+
+def troubles() -> st.SearchStrategy[Trouble | None]:
+    """Anything that can happen to one request."""
+    at_byte = st.builds(Trouble, st.sampled_from(["reset", "eof", "short"]), st.integers(0, 6000))
+    at_line = st.builds(Trouble, st.sampled_from(["garbage", "number", "half", "error", "abort"]), st.integers(0, 9))
+    refused = st.builds(
+        Trouble, st.just("status"), status=st.sampled_from([429, 500, 502, 503]), retry_after=st.sampled_from(["", "0"])
+    )
+    others = st.sampled_from([Trouble("refuse"), Trouble("no_done"), Trouble("delay", seconds=0.005), Trouble("html")])
+    return st.one_of(st.none(), at_byte, at_byte, at_line, refused, others)
+
+
+SCHEDULE = st.lists(troubles(), max_size=8)
+
+
+def _law(router: GlimpRouter, servers: tuple[Served, Served], schedules: tuple[Any, Any]) -> None:
+    for served, schedule in zip(servers, schedules, strict=True):
+        served.troubles = [*schedule]
+    seen = ""
+    try:
+        for event in router.stream("What is two and two?"):
+            seen += event.text if isinstance(event, Delta) else ""
+    except RemoteEngineError:
+        assert any(_fatal(schedule) for schedule in schedules), "what can be mended is mended"
+    else:
+        assert seen == WHOLE + ANSWER
+    assert (WHOLE + ANSWER).startswith(seen), "never a repeat or a hole"
+    for served in servers:
+        served.troubles = []
+
+
+def _fatal(schedule: list[Trouble | None]) -> bool:
+    """Whether a schedule may end a request: a run of failures that is longer than the retries, or nonsense."""
+    runs = [len(list(run)) for bad, run in itertools.groupby(schedule, key=bool) if bad]
+    return max(runs, default=0) > RETRIES or any(trouble and trouble.kind == "html" for trouble in schedule)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(small=SCHEDULE, large=SCHEDULE)
+def test_a_reply_is_whole_or_an_error_is_raised(
+    router: GlimpRouter, servers: tuple[Served, Served], small: Any, large: Any
+) -> None:
+    """For any schedule of faults the text is that of a quiet day, or a typed error is raised after a part of it."""
+    _law(router, servers, (small, large))
+
+
+@pytest.mark.slow
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(small=SCHEDULE, large=SCHEDULE)
+def test_a_reply_is_whole_or_an_error_is_raised_500(
+    router: GlimpRouter, servers: tuple[Served, Served], small: Any, large: Any
+) -> None:
+    """The same, on many schedules."""
+    _law(router, servers, (small, large))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(large=SCHEDULE)
+def test_the_small_model_goes_on(router: GlimpRouter, servers: tuple[Served, Served], large: Any) -> None:
+    """With on_large_failure="small" nothing that the large model's server does keeps a reply from being whole."""
+    servers[1].troubles = [*large]
+    made = GlimpRouter(
+        router.small, router.large, RandomRate(0.5), RouterConfig(entropy="top20", on_large_failure="small")
+    )
+    done = made.generate("What is two and two?")
+    assert (done.reasoning, done.answer) == (WHOLE, ANSWER)
+    servers[1].troubles = []
+
+
+def _step(remote: RemoteEngine) -> str:
+    """The first step, written by one engine."""
+    params = GenerationParams("thinking", 100, sampling=SamplingParams(temperature=0))
+    with Context(Request(({"role": "user", "content": "?"},))) as context:
+        chunks = remote.generate(context, params)
+        with closing(chunks):  # type: ignore[type-var]
+            return "".join(chunk.text for chunk in chunks)
+
+
+def _every_byte(stride: int) -> None:
+    with ScriptedServer(script(("é😀.\n\n",))) as served:
+        remote = engine(served)
+        assert _step(remote) == "é😀.\n\n"
+        for kind in ("reset", "eof", "short"):
+            for at in range(0, 2600, stride):
+                served.troubles = [Trouble(kind, at)]
+                assert _step(remote) == "é😀.\n\n", (kind, at)
+
+
+def test_resets_at_every_byte() -> None:
+    """A stream may break anywhere, in the middle of a line or of a character, and the step is whole."""
+    _every_byte(stride=53)
+
+
+@pytest.mark.slow
+def test_resets_at_every_byte_without_exception() -> None:
+    """The same, at each single byte."""
+    _every_byte(stride=1)
+
+
+def test_tokens_that_arrived_are_not_asked_for_again(servers: tuple[Served, Served]) -> None:
+    """A broken stream goes on after its last token: the second request's prompt holds the first one's reply."""
+    with ScriptedServer(script()) as served:
+        remote = engine(served)
+        remote.load()
+        served.troubles = [Trouble("eof", 900)]
+        assert _step(remote) == STEPS[0]
+        first, second = served.asked
+        arrived = second["prompt"][len(first["prompt"]) :]
+        assert arrived
+        assert STEPS[0].encode().startswith(TABLE.decode(arrived))
+        assert second["max_tokens"] == first["max_tokens"] - len(arrived)
+
+
+@pytest.mark.parametrize("trouble", [Trouble("status", status=500), Trouble("refuse"), Trouble("garbage", 0)])
+def test_a_server_that_stays_broken_is_an_error_that_says_why(trouble: Trouble) -> None:
+    """After the retries there is one error; it names the server and what it did."""
+    with ScriptedServer(script()) as served:
+        remote = engine(served)
+        remote.load()
+        served.troubles = [trouble] * 10
+        with pytest.raises(RemoteEngineError, match=r"'scripted' at http://127.0.0.1:\d+/v1 failed 4 times in a row"):
+            _step(remote)
+        assert len(served.troubles) == 6
+
+
+def test_a_server_that_is_not_there() -> None:
+    """Nobody listens: an error, after the retries."""
+    with ScriptedServer(script()) as served:
+        pass
+    with pytest.raises(RemoteEngineError, match="failed 2 times in a row"):
+        engine(served, retries=1).load()
+
+
+@pytest.mark.parametrize(("status", "says"), [(400, "too much"), (401, "api_key"), (404, "base_url")])
+def test_a_refusal_is_not_asked_again(status: int, says: str) -> None:
+    """What the server will not do is told at once, with what to do about it."""
+    with ScriptedServer(script()) as served:
+        remote = engine(served)
+        remote.load()
+        served.troubles = [Trouble("status", status=status)]
+        with pytest.raises(RemoteEngineError, match=says):
+            _step(remote)
+        assert len(served.asked) == 1
+
+
+def test_a_server_may_ask_for_a_pause() -> None:
+    """Retry-After is waited for, in seconds; a pause that is too long is an error instead."""
+    with ScriptedServer(script()) as served:
+        remote = engine(served)
+        remote.load()
+        served.troubles = [Trouble("status", status=429, retry_after="0.3")]
+        started = time.monotonic()
+        assert _step(remote) == STEPS[0]
+        assert time.monotonic() - started >= 0.3
+        served.troubles = [Trouble("status", status=429, retry_after="3600")]
+        with pytest.raises(RemoteEngineError, match="pause of 3600 seconds"):
+            _step(remote)
+
+
+def test_silence_before_the_first_token_is_a_timeout() -> None:
+    """A server that takes a request and says nothing is not asked again: it may be at work on it."""
+    with ScriptedServer(script()) as served:
+        remote = engine(served, timeout=0.3)
+        remote.load()
+        served.troubles = [Trouble("stall", 0)]
+        with pytest.raises(EngineTimeoutError, match=r"no answer for 0.3 seconds: allow more with timeout="):
+            _step(remote)
+        assert len(served.asked) == 1
+
+
+def test_silence_in_the_middle_is_a_broken_stream() -> None:
+    """A stream that falls silent is closed, and gone on with in another request."""
+    with ScriptedServer(script()) as served:
+        remote = engine(served, timeout=0.3)
+        remote.load()
+        served.troubles = [Trouble("stall", 900)]
+        assert _step(remote) == STEPS[0]
+        assert (len(served.asked), served.closed_by_client) == (2, 1)
+
+
+def test_a_lost_end_mark_costs_nothing() -> None:
+    """A stream without [DONE] is over when the reply is, also where the server keeps it open."""
+    with ScriptedServer(script()) as served:
+        remote = engine(served)
+        remote.load()
+        for trouble in (Trouble("no_done"), Trouble("no_done", at=1)):
+            served.troubles = [trouble]
+            started = time.monotonic()
+            assert _step(remote) == STEPS[0]
+            assert time.monotonic() - started < 2
+        assert len(served.asked) == 2
+
+
+def test_the_summary_says_how_a_server_did(servers: tuple[Served, Served], router: GlimpRouter) -> None:
+    """Requests that had to be sent again are a remark in the summary, one for each server."""
+    servers[0].troubles = [Trouble("status", status=503), Trouble("reset", 2000)]
+    done, _ = run(router)
+    (note,) = done.summary().notes
+    assert note.startswith("'scripted' faltered twice and was asked again, at first after: HTTP 503")
+    assert run(router)[0].summary().notes == ()
+
+
+@pytest.mark.parametrize("policy", [AlwaysSmall(), AlwaysLarge()])
+def test_a_large_server_that_is_down_from_the_start(policy: Any) -> None:
+    """With on_large_failure="small" a pair answers also when its large model cannot be reached at all."""
+    with ScriptedServer(script()) as gone:
+        pass
+    config = RouterConfig(entropy="top20", on_large_failure="small")
+    with ScriptedServer(script()) as served:
+        done, _ = run(pair(served, gone, policy, config, retries=0))
+        assert (done.reasoning, done.answer) == (WHOLE, ANSWER)
+        assert {step.engine for step in done.steps} == {"small"}
+        assert "the large model failed" in done.summary().notes[0]
+        with pytest.raises(RemoteEngineError):
+            run(pair(served, gone, policy, TOP20, retries=0))
