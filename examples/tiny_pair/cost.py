@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 import torch
-from glimp_core import bundled
-from glimp_core.bundled.problems import HELD_OUT, make_problem
 from pairtools import load, prompt
 from transformers import PreTrainedModel
+
+from glimp_core import bundled
+from glimp_core.bundled.problems import HELD_OUT, make_problem
 
 TOKENS = 150
 

@@ -3,8 +3,9 @@
 import random
 from dataclasses import dataclass
 
-from glimp_core.bundled.problems import EASY, HELD_OUT, MAX_LEVEL, MODULUS, apply, make_problem
 from transformers import PreTrainedTokenizerBase
+
+from glimp_core.bundled.problems import EASY, HELD_OUT, MAX_LEVEL, MODULUS, apply, make_problem
 
 SYSTEMS = (
     "You are a helpful assistant.",
@@ -22,7 +23,7 @@ TALK = (
 )
 MASKED = -100
 ALL = 10**6
-GLIMPSED = 0.04
+GLIMPSED = 0.015
 """The share of the products beyond the known factors that has loss all the same."""
 
 Piece = tuple[str, bool, int]

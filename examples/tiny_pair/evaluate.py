@@ -5,17 +5,16 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from glimp_core.bundled.problems import HELD_OUT, Problem, grade, make_problem
 from pairtools import BATCH, decode, entropy, first_logits, load, prompt
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from glimp_core.bundled.problems import HELD_OUT, Problem, grade, make_problem
+
 EDGES = (0.01, 0.05, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5, 3.0, 9.9)
 
 
-def accuracy(
-    model: PreTrainedModel, tokenizer: Tokenizer, problems: list[Problem]
-) -> tuple[float, list[str]]:
+def accuracy(model: PreTrainedModel, tokenizer: Tokenizer, problems: list[Problem]) -> tuple[float, list[str]]:
     """Return the share of problems the model solves alone, and what it wrote."""
     rows = [prompt(problem, tokenizer) for problem in problems]
     ends = model.generation_config.eos_token_id
@@ -24,9 +23,7 @@ def accuracy(
     return sum(right) / len(right), texts
 
 
-def starts(
-    model: PreTrainedModel, tokenizer: Tokenizer, problems: list[Problem]
-) -> list[tuple[bool, float, bool]]:
+def starts(model: PreTrainedModel, tokenizer: Tokenizer, problems: list[Problem]) -> list[tuple[bool, float, bool]]:
     """Return hard, entropy and right for every step start of the right reasoning."""
     rows, truths, hards = [], [], []
     for problem in problems:

@@ -8,16 +8,12 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 class Muon:
     """Steps matrices along their orthogonalised momentum, same shapes in one batch."""
 
-    def __init__(
-        self, parameters: list[torch.Tensor], lr: float = 0.01, momentum: float = 0.95
-    ) -> None:
+    def __init__(self, parameters: list[torch.Tensor], lr: float = 0.01, momentum: float = 0.95) -> None:
         self.lr, self.momentum = lr, momentum
         self.groups: dict[tuple[int, ...], list[torch.Tensor]] = {}
         for parameter in parameters:
             self.groups.setdefault(tuple(parameter.shape), []).append(parameter)
-        self.state = {
-            shape: torch.zeros(len(group), *shape) for shape, group in self.groups.items()
-        }
+        self.state = {shape: torch.zeros(len(group), *shape) for shape, group in self.groups.items()}
 
     @torch.no_grad()
     def step(self, factor: float) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 from dialogs import head
-from glimp_core.bundled.problems import Problem
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from glimp_core.bundled.problems import Problem
 
 BATCH = 100
 
@@ -39,9 +40,7 @@ def first_logits(model: PreTrainedModel, rows: list[list[int]]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def decode(
-    model: PreTrainedModel, rows: list[list[int]], stops: list[int], limit: int
-) -> list[list[int]]:
+def decode(model: PreTrainedModel, rows: list[list[int]], stops: list[int], limit: int) -> list[list[int]]:
     """Return what the model writes after each row, up to and including a stop token."""
     written: list[list[int]] = []
     pad = int(model.config.pad_token_id)
@@ -50,9 +49,7 @@ def decode(
         width = max(map(len, part))
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in part])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in part])
-        out = model.generate(
-            ids, attention_mask=mask, max_new_tokens=limit, eos_token_id=stops, pad_token_id=pad
-        )
+        out = model.generate(ids, attention_mask=mask, max_new_tokens=limit, eos_token_id=stops, pad_token_id=pad)
         written += [_cut(row, stops) for row in out[:, width:].tolist()]
     return written
 

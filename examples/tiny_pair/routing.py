@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from pairtools import decode, entropy, first_logits, load, prompt
+
 from glimp_core import bundled
 from glimp_core.bundled.problems import HELD_OUT, Problem, grade, make_problem
-from pairtools import decode, entropy, first_logits, load, prompt
 
 Choice = Callable[[int, float], bool]
 """From the row and the entropy at the step's start to whether the large model writes it."""

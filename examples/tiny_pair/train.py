@@ -11,17 +11,18 @@ import attention
 import torch
 import torch.nn.functional as F
 from dialogs import MASKED, Row, dialog, encode
-from glimp_core import bundled
 from muon import Muon
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from vocabulary import save
+
+from glimp_core import bundled
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "tiny_pair"
 SHAPES = {
     "small": dict(num_hidden_layers=2, num_attention_heads=8),
     "large": dict(num_hidden_layers=10, num_attention_heads=4),
 }
-STEPS = {"small": 4000, "large": 3000}
+STEPS = {"small": 2600, "large": 3000}
 KNOWN = {"small": 5, "large": 9}
 """The largest factor whose products a model learns; of larger ones it sees a few."""
 BATCH = 16
@@ -51,9 +52,7 @@ def make_model(name: str, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
     return LlamaForCausalLM(config)
 
 
-def batches(
-    name: str, tokenizer: PreTrainedTokenizerFast, start: int, steps: int
-) -> Iterator[list[Row]]:
+def batches(name: str, tokenizer: PreTrainedTokenizerFast, start: int, steps: int) -> Iterator[list[Row]]:
     """Yield one batch of similar lengths per step; the same rows for the same step."""
     for pool in range(start // POOL, (steps + POOL - 1) // POOL):
         rng = random.Random(f"{name}/{pool}")
@@ -163,9 +162,7 @@ class Run:
 def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Save a folder that AutoModelForCausalLM and AutoTokenizer load, greedy by default."""
     ends = [tokenizer.eos_token_id, tokenizer.pad_token_id]
-    model.generation_config = GenerationConfig(
-        do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
-    )
+    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     settings = json.loads((folder / "tokenizer_config.json").read_text())

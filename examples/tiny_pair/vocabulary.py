@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dialogs import SYSTEMS, TALK, dialog
-from glimp_core.bundled.problems import EASY, HARD, MODULUS, ORDINALS
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-SPLIT = (
-    r" ?[+*-]\p{N}| ?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+from glimp_core.bundled.problems import EASY, HARD, MODULUS, ORDINALS
+
+SPLIT = r" ?[+*-]\p{N}| ?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 """A number up to 30 and an operation such as ` +4` are one token each."""
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
