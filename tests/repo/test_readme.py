@@ -71,6 +71,10 @@ def commands() -> list[Any]:
     return [line for line in dict.fromkeys(lines) if not line.startswith("#")]
 
 
+def lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
 def is_the_algorithm(block: Block) -> bool:
     return block.text.startswith("def route(")
 
@@ -87,7 +91,7 @@ def test_python_blocks_run_and_print_what_they_say(page: Path, monkeypatch: pyte
         with redirect_stdout(printed):
             exec(compile("\n" * block.line + block.runnable, str(page), "exec"), namespace)
         if block.after:
-            assert printed.getvalue().strip() == block.after.strip(), f"{page.name}:{block.line}"
+            assert lines(printed.getvalue()) == lines(block.after), f"{page.name}:{block.line}"
 
 
 @pytest.mark.parametrize("line", commands())

@@ -18,7 +18,8 @@ def table(done: Completion) -> RenderableType:
     _row(columns, "steps", steps["small"], steps["large"])
     _row(columns, "tokens written", tokens["small"], tokens["large"])
     _row(columns, "tokens read", usage.small.prefill_tokens, usage.large.prefill_tokens)
-    columns.add_row("seconds", f"{usage.small.seconds:.2f}", f"{usage.large.seconds:.2f}", f"{done.finish.seconds:.2f}")
+    seconds = (usage.small.seconds, usage.large.seconds, usage.small.seconds + usage.large.seconds)
+    columns.add_row("seconds", *(f"{part:.2f}" for part in seconds))
     return Group(columns, Text(_sums(done)))
 
 
@@ -39,7 +40,7 @@ def _row(columns: Table, label: str, small: int, large: int) -> None:
 def _sums(done: Completion) -> str:
     figures = done.summary()
     interventions = sum(routed.decision.intervene for routed in done.routed)
-    lines = []
+    lines = [f"{figures.seconds:.2f} s from the question to the end"]
     if figures.routed_steps:
         rate = f"intervention rate {figures.intervention_rate:.0%}"
         lines.append(f"{rate} ({interventions} of {figures.routed_steps} routed steps)")
