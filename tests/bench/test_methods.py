@@ -149,6 +149,13 @@ def test_the_papers_schedule_renders_text_anew() -> None:
     assert large.seen[-1] == ("generate", ("One.\n\nOne.\n\n", "CLOSED"))
 
 
+def test_the_papers_schedule_adds_no_line_for_a_tag_that_stands_alone() -> None:
+    """A last step that is nothing but the closing tag leaves the text as it is."""
+    small, large = (Watched(steps=["One.\n\n", "</think>"], name=name) for name in ("s", "l"))
+    answer(router(small, large), Method("paper-schedule", 1.0), question())
+    assert large.seen == [("generate", ("One.\n\n", "CLOSED"))]
+
+
 @pytest.mark.parametrize("name", sorted(set(KINDS) - {"h-step", "ppl-step", "verify"}))
 def test_a_pair_that_does_not_think_is_left_to_the_large_model(name: str) -> None:
     """Without think tags nothing is routed by default, so every method but `small` is the large model alone."""

@@ -113,8 +113,8 @@ class Rerendered(Wrapped):
     def _anew(context: Context) -> Context:
         request = Context(context.request, context.reasoning, context.cancelled)
         steps = [link.text.rstrip("\n") for link in context.chain if isinstance(link, Span)]
-        if steps:
-            request.append(Span("\n\n".join(steps) + "\n\n", (), TEXT))
+        if text := "".join(f"{step}\n\n" for step in steps if step):
+            request.append(Span(text, (), TEXT))
         if any(isinstance(link, ThinkingClosed) for link in context.chain):
             request.append(ThinkingClosed(written=False))
         return request
