@@ -70,7 +70,7 @@ def test_a_secret_shows_nowhere() -> None:
     llm = ChatGlimp(**NAMES, api_key="hf_secret")
     shown = [repr(llm), str(llm._serialized), llm._get_llm_string(), str(llm.asdict()), str(llm._get_ls_params())]
     with pytest.raises(ValueError, match="unknown option") as error:
-        ChatGlimp(**NAMES, api_key="hf_secret", no_such_option=1)
+        ChatGlimp(api_key="hf_secret", nope=1)
     assert "hf_secret" not in "".join([*shown, str(error.value)])
     assert llm._pair.options["token"] == "hf_secret"
 
