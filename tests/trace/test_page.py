@@ -143,6 +143,13 @@ def test_a_redacted_run_shows_its_figures() -> None:
     assert "text not recorded" in bare.find("h1")[0].text
 
 
+def test_a_step_without_a_word_says_what_it_did() -> None:
+    """Between steps with text, one without says how it ended."""
+    assert [e.text for e in parse(page([recorded((0.1, "x"), (0.1, ""))])).find(cls="none")] == [
+        "ends with a paragraph break"
+    ]
+
+
 MANY = [
     recorded(*STEPS, question="fast", pace=0.01, id="1"),
     recorded(*STEPS, question="slow", pace=0.05, id="2"),

@@ -50,6 +50,13 @@ def test_no_text_talks_to_the_terminal(text: str) -> None:
     assert all(character.isprintable() or character == "\n" for character in out)
 
 
+def test_a_step_without_a_word_says_what_it_did() -> None:
+    """A step that only closed the thinking says so; where no text was recorded, that is said."""
+    assert "(ends with a paragraph break)" in shown(recorded((0.1, "x"), (0.1, "")).completion)
+    out = shown(recorded((0.1, ""), answer="").completion)
+    assert out.count("(not recorded)") == 2
+
+
 def test_a_run_tells_what_was_asked_of_whom() -> None:
     """Question, models and policy stand over the steps, and how it broke off under them."""
     out = shown(terminal.run(recorded(*STEPS, broken="EngineError")))
@@ -61,9 +68,15 @@ def test_many_runs_are_one_table() -> None:
     """Slowest first, with the number that --run takes, and the sums over all."""
     runs = [recorded(*STEPS, question=f"q{n}", pace=pace) for n, pace in enumerate((0.01, 0.03, 0.02), 1)]
     out = shown(terminal.overview(runs))
-    rows = [line.split()[:2] for line in out.splitlines() if " q" in line]
-    assert rows[-3:] == [["2", "q2"], ["3", "q3"], ["1", "q1"]]
+    rows = [(line.split()[0], line.split()[-1]) for line in out.splitlines() if line.split()[-1:] > ["q0"]]
+    assert rows[-3:] == [("2", "q2"), ("3", "q3"), ("1", "q1")]
     assert "3 requests; large model: 50.0% of 12 routed steps" in out
+
+
+def test_a_long_question_leaves_room_for_the_figures() -> None:
+    """The question is cut, the figures before it are not."""
+    out = shown(terminal.overview([recorded(*STEPS, question="word " * 50, pace=pace) for pace in (0.01, 0.03)]), 60)
+    assert [line.split()[1:4] for line in out.splitlines() if "word" in line] == [["5", "50%", "54%"]] * 2
 
 
 def test_replays_say_what_is_exact() -> None:

@@ -29,6 +29,13 @@ class Column:
     alone: float | None
 
     @property
+    def without_text(self) -> str:
+        """What a step did that wrote no word."""
+        return (
+            "ends the thinking" if self.step.end == "close" else f"ends with {ENDS.get(self.step.end, self.step.end)}"
+        )
+
+    @property
     def facts(self) -> list[tuple[str, str]]:
         """What there is to know about the step, label and value."""
         step, routed = self.step, self.routed
@@ -70,6 +77,11 @@ class Picture:
     def routed(self) -> bool:
         """Whether any step was glimpsed at."""
         return any(column.routed for column in self.columns)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether any text was recorded."""
+        return any(column.step.text for column in self.columns)
 
     @property
     def has_line(self) -> bool:
@@ -125,6 +137,15 @@ def seconds(value: float) -> str:
     if value < 0.9995:
         return f"{value * 1000:.0f} ms" if value >= 0.001 else f"{value * 1000:.1f} ms"
     return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
+
+
+def nats(value: float) -> str:
+    """Return an entropy with as many digits as it needs.
+
+    >>> [nats(value) for value in (0.0004, 0.017, 0.3, 2.0)]
+    ['0.000', '0.017', '0.30', '2.00']
+    """
+    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def _glimpsed(routed: Routed) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from glimp_core.completion import Completion, Summary
 from glimp_core.trace import SCHEMA, Overview, Replay, Run
-from glimp_core.views.columns import Column, Picture, picture, seconds
+from glimp_core.views.columns import Column, Picture, nats, picture, seconds
 from glimp_core.views.terminal import broken
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -122,7 +122,7 @@ def threshold_note(told: Overview) -> str:
     if not told.thresholds:
         return ""
     low, high = told.thresholds[0], told.thresholds[-1]
-    return f"threshold {low:.3g}" if low == high else f"thresholds from {low:.3g} to {high:.3g}"
+    return f"threshold {nats(low)}" if low == high else f"thresholds from {nats(low)} to {nats(high)}"
 
 
 def percent(share: float) -> str:
@@ -133,7 +133,7 @@ def percent(share: float) -> str:
 def title(column: Column) -> str:
     """Say in a few words which step a column is."""
     step = column.step
-    entropy = "" if column.routed is None else f" · H {column.routed.glimpse.entropy:.2f}"
+    entropy = "" if column.routed is None else f" · H {nats(column.routed.glimpse.entropy)}"
     return f"{'answer' if step.phase == 'answer' else f'step {step.index}'} · {step.engine}{entropy}"
 
 
@@ -145,7 +145,7 @@ def part(column: Column) -> str:
 @cache
 def _environment() -> Environment:
     made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    made.globals.update(seconds=seconds, percent=percent, title=title, part=part)
+    made.globals.update(seconds=seconds, nats=nats, percent=percent, title=title, part=part)
     return made
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from glimp_core.completion import Completion
 from glimp_core.trace import Overview, Replay, Run
 from glimp_core.types import Writer
-from glimp_core.views.columns import Column, picture, seconds
+from glimp_core.views.columns import Column, nats, picture, seconds
 
 COLOURS: dict[Writer, str] = {"small": "color(33)", "large": "color(166)"}
 """Blue and orange: told apart by everyone, readable on dark and on light."""
@@ -26,7 +26,7 @@ def reply(done: Completion) -> RenderableType:
     drawn = picture(done)
     table = _table("", "step", "writer", "H", "", "tokens", "time", "text", right=(1, 3, 5, 6))
     for column in drawn.columns:
-        table.add_row(*_row(column))
+        table.add_row(*_row(column, drawn.has_words))
     return Group(table, Text(figures(done), style="dim"))
 
 
@@ -44,14 +44,15 @@ def run(recorded: Run) -> RenderableType:
 def overview(runs: Sequence[Run]) -> RenderableType:
     """Return many requests: the histogram of their entropies, their rates, and a line for each, slowest first."""
     told = Overview.of(runs)
-    table = _table("", "question", "steps", "rate", "large", "time", right=(0, 2, 3, 4, 5))
+    table = _table("", "steps", "rate", "large", "time", "question", right=(0, 1, 2, 3, 4))
     order = sorted(enumerate(runs, 1), key=lambda item: -item[1].completion.finish.seconds)
     for number, recorded in order:
         done = recorded.completion
-        figures, steps = done.summary(), str(len(done.steps)) + ("" if recorded.finished else " (broken off)")
+        figures = done.summary()
+        question = ("" if recorded.finished else "(broken off) ") + _inert(recorded.head.question or "")
         table.add_row(
-            str(number), Text(_inert(recorded.head.question or ""), no_wrap=True, overflow="ellipsis"), steps,
-            f"{figures.intervention_rate:.0%}", f"{figures.large_token_share:.0%}", seconds(figures.seconds),
+            str(number), str(len(done.steps)), f"{figures.intervention_rate:.0%}", f"{figures.large_token_share:.0%}",
+            seconds(figures.seconds), Text(" ".join(question.split()), no_wrap=True, overflow="ellipsis"),
         )  # fmt: skip
     return Group(*_histogram(told), Text(sums(told)), "", table)
 
@@ -96,10 +97,12 @@ def broken(recorded: Run) -> str:
     return f"broken off: {how}" + (f": {_inert(recorded.broken.message)}" if recorded.broken.message else "")
 
 
-def _row(column: Column) -> Sequence[RenderableType]:
+def _row(column: Column, has_words: bool) -> Sequence[RenderableType]:
     step, colour = column.step, COLOURS[column.step.engine]
-    entropy, bar = ("", "") if column.routed is None else (f"{column.routed.glimpse.entropy:.2f}", _bar(column))
-    text = Text(_inert(" ".join(step.text.split())), style=colour, no_wrap=True, overflow="ellipsis")
+    entropy, bar = ("", "") if column.routed is None else (nats(column.routed.glimpse.entropy), _bar(column))
+    words = _inert(" ".join(step.text.split()))
+    silent = column.without_text if has_words else "not recorded"
+    text = Text(words or f"({silent})", colour if words else "dim", no_wrap=True, overflow="ellipsis")
     name = step.engine if step.phase != "answer" else f"{step.engine} (answer)"
     tokens, time = str(step.tokens), seconds(step.seconds)
     return (Text("▏", colour), str(step.index), Text(name, colour), entropy, Text(bar, colour), tokens, time, text)
@@ -123,7 +126,7 @@ def _histogram(told: Overview) -> list[RenderableType]:
 
 
 def _table(*names: str, right: Sequence[int]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     for number, name in enumerate(names):
         last = number == len(names) - 1
         table.add_column(name, justify="right" if number in right else "left", no_wrap=True, ratio=1 if last else None)
