@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from glimp_core.chat.demands import Demands
 from glimp_core.chat.dialects import Dialect
-from glimp_core.chat.guide import Guide, guide_for
+from glimp_core.chat.guide import Guide
 from glimp_core.chat.reply import Piece, ReplyParser
 from glimp_core.chat.space import TokenSpace
 
@@ -12,15 +12,21 @@ UNMARKED = "the model wrote a tool call without its marks, and it was read all t
 
 
 class Answer:
-    """Steers the tokens of a reply and turns its text into pieces: plain text, and the deltas of calls.
+    """Turns the text of a reply into pieces: plain text, and the deltas of calls. A `guide` steers its tokens.
 
-    Raises `UnsupportedSchemaError` for a schema that cannot be enforced. `remark` is told what the user should know.
+    `remark` is told what the user should know.
     """
 
     def __init__(
-        self, space: TokenSpace, dialect: Dialect, demands: Demands, lenient: bool, remark: Callable[[str], None]
+        self,
+        guide: Guide | None,
+        space: TokenSpace,
+        dialect: Dialect,
+        demands: Demands,
+        lenient: bool,
+        remark: Callable[[str], None],
     ):
-        self._guide: Guide | None = guide_for(space, dialect, demands, lenient)
+        self._guide = guide
         self._parser = ReplyParser(dialect, demands, lenient)
         self._marks: Mapping[int, str] = space.marks_of(dialect.marks) if demands.tools else {}
         self._remark = remark

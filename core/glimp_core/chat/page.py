@@ -87,6 +87,15 @@ class Page:
         if self.end == "eos":
             yield Chunk("", end=self.end)
 
+    def close(self, end: StepEnd, token_ids: tuple[int, ...] = ()) -> Iterator[Chunk]:
+        """End here, for a reason that lies outside of the text, with the ids that stand for it."""
+        self.end = end
+        if self._stream.waiting:
+            text, waiting = self._broken_off()
+            yield from self._read(text, waiting, waiting[-1])
+        yield from self._held_back()
+        yield Chunk("", token_ids, end=end)
+
     def _read(self, text: str, token_ids: tuple[int, ...], token_id: int) -> Iterator[Chunk]:
         """The chunks of a whole text: one, or what an answer makes of it; the ids go with the first."""
         if not self._answer:

@@ -10,7 +10,7 @@ import torch
 from glimp_core.chat.answer import Answer
 from glimp_core.chat.constraint import Constraint
 from glimp_core.chat.demands import Demands
-from glimp_core.chat.guide import demanded
+from glimp_core.chat.guide import demanded, guide_for
 from glimp_core.chat.page import Page
 from glimp_core.chat.rendering import Renderer
 from glimp_core.chat.space import TokenSpace
@@ -133,7 +133,9 @@ class LocalEngine:
         if params.phase == "thinking" or not (demands.tools or demands.structured):
             return Page(self.table, self.stop_ids, params, room)
         lenient = context.request.lenient_tool_calls
-        answer = Answer(self._space, self._renderer.dialect, demands, lenient, context.remark)
+        space, dialect = self._space, self._renderer.dialect
+        guide = guide_for(space, dialect, demands, lenient)
+        answer = Answer(guide, space, dialect, demands, lenient, context.remark)
         return Page(self.table, self.stop_ids, params, room, answer)
 
     def shortest_answer(self, demands: Demands) -> int:

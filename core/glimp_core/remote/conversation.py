@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from glimp_core.chat.rendering import Renderer
 from glimp_core.chat.transcript import Transcript
-from glimp_core.context import Context
+from glimp_core.context import Context, ThinkingClosed
 from glimp_core.remote.feed import Feed
 from glimp_core.remote.wire import Ask, Piece
 
@@ -50,6 +50,11 @@ class Conversation(Transcript):
         self._sent = 0
         self._faults: list[str] = []
         self._remark = ""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the thinking is over."""
+        return any(isinstance(link, ThinkingClosed) for link in self._context.chain)
 
     def newly_sent(self, token_ids: int) -> int:
         """Return how many of so many ids the server has not read in this request; it is now sent them."""

@@ -6,24 +6,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from os import PathLike
 from typing import Any
 
+from glimp_core.chat.answer import Answer
 from glimp_core.chat.page import LONGEST_CHARACTER, Page
-from glimp_core.chat.rendering import Renderer
-from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.errors import ConfigError, ContextOverflowError, RemoteEngineError
-from glimp_core.remote.client import Client
+from glimp_core.remote.client import Client, Refusal
 from glimp_core.remote.conversation import Begun, Conversation
+from glimp_core.remote.form import Fixed, Part, Schema, chaperone, parts_of, shortest
+from glimp_core.remote.language import Language
 from glimp_core.remote.listing import Listing, read_listing
 from glimp_core.remote.meter import Meter
-from glimp_core.remote.probe import Findings, Probe
+from glimp_core.remote.probe import TEXT, Findings, Probe
 from glimp_core.remote.script import Script
 from glimp_core.remote.server import Server
-from glimp_core.remote.spelling import Spelling
-from glimp_core.remote.wire import Ask, Reader
-from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, sampling_defaults, stop_ids
+from glimp_core.remote.wire import Ask
 from glimp_core.steps import BREAK
 from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
 
@@ -61,7 +59,7 @@ class RemoteEngine:
                 "the first two are seconds over 0, the last one is 0 or more"
             )
         self._server = Server(Client(base_url, api_key, timeout, connect_timeout), model, retries)
-        self._given = tokenizer if tokenizer is not None else model
+        self._language = Language(tokenizer if tokenizer is not None else model, model)
         self._window = window
         self._extra = dict(extra_body or {})
         self._examining = threading.Lock()
@@ -78,7 +76,7 @@ class RemoteEngine:
     @property
     def vocabulary(self) -> str:
         """The identity of the tokenizer's table from ids to bytes."""
-        return self.table.key
+        return self._language.table.key
 
     @property
     def window(self) -> int:
@@ -91,8 +89,7 @@ class RemoteEngine:
         with self._examining:
             if self._findings is None:
                 self._server.dialect = self._listing.dialect
-                probe = Probe(self._server, self._reader, self.table, Spelling(self._tokenizer, self.table))
-                self._findings = probe.examine(self._glimpses)
+                self._findings = Probe(self._server, self._language).examine(self._glimpses)
                 log.info("%r (%s): %s", self, self._listing.owner or "unnamed server", self._findings)
             return self._findings
 
@@ -102,18 +99,25 @@ class RemoteEngine:
 
     def prepare(self, context: Context) -> Prompt:
         """Render the request with the model's template."""
-        prompt = self._conversation(context).prompt
-        return Prompt(len(prompt.token_ids), self.window, prompt.thinking)
+        conversation = self._conversation(context)
+        prompt = conversation.prompt
+        needed = shortest(self._language.space, self._language.renderer.dialect, conversation.demands)
+        return Prompt(len(prompt.token_ids), self.window, prompt.thinking, needed)
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
-        """Continue the context. Closing the iterator, or `context.cancelled`, closes the stream at once."""
+        """Continue the context. Closing the iterator, or `context.cancelled`, closes the stream at once.
+
+        Raises `ConfigError` for an answer that this server cannot be held to.
+        """
         conversation = self._conversation(context)
         ask = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
         begun = conversation.take(ask)
         meter = Meter(0 if begun else conversation.newly_sent(len(ask.token_ids)))
-        page = Page(self.table, self.stop_ids, params, self.window - len(ask.token_ids))
+        answer = None if params.phase == "thinking" else self._answer(context)
+        page = Page(self._language.table, self._language.stop_ids, params, self.window - len(ask.token_ids), answer)
+        fill = self._fill if answer and conversation.demands.structured else self._write
         try:
-            for chunk in self._write(context, page, ask, begun, meter):
+            for chunk in fill(context, page, ask, begun, meter):
                 yield replace(chunk, usage=meter.usage())
         finally:
             conversation.report()
@@ -122,13 +126,10 @@ class RemoteEngine:
         """Fill a page from one stream, and from further ones where the server ended a stream too early."""
         while True:
             begun = begun or self._begin(context, ask)
-            script = Script(page, self.table, self.stop_ids, begun.ask.max_tokens)
-            with closing(begun):
-                for piece in begun:
-                    meter.take(piece)
-                    yield from script.take(piece)
-                    if page.end:
-                        return
+            script = Script(page, self._language.table, self._language.stop_ids, begun.ask.max_tokens)
+            yield from self._read(begun, script, meter)
+            if page.end:
+                return
             if not (script.written or ask.stop):
                 raise RemoteEngineError(f"the server of {self.name!r} ended a reply again and again without a token")
             ask = replace(
@@ -139,9 +140,51 @@ class RemoteEngine:
             )
             begun = None
 
+    def _fill(self, context: Context, page: Page, ask: Ask, begun: Begun | None, meter: Meter) -> Iterator[Chunk]:
+        """Write a demanded answer part by part: what stands fast here, JSON at the server."""
+        if begun:
+            begun.close()
+        if not self._obeys:
+            raise ConfigError(
+                f"the server of {self.name!r} does not keep to a JSON schema: leave response_format and the demand "
+                "for a call out, or serve the model with structured outputs (vLLM, SGLang and llama.cpp have them)"
+            )
+        closed = context.chain and context.chain[-1] == ThinkingClosed(written=True)
+        lead: list[Part] = [Fixed("\n\n")] if closed else []
+        for part in [*lead, *parts_of(self._language.renderer.dialect, self._conversation(context).demands)]:
+            script = Script(page, self._language.table, self._language.stop_ids, part=True)
+            if isinstance(part, Schema):
+                bound = replace(ask, schema=part.schema, max_tokens=page.left, stop=(), stop_token_ids=())
+                yield from self._read(self._begin(context, bound), script, meter)
+            else:
+                yield from script.put(*self._language.spell(part.text, part.mark))
+            if page.end:
+                return
+            ask = replace(ask, token_ids=[*ask.token_ids, *script.written])
+        yield from script.put(min(self._language.stop_ids))
+
+    def _read(self, begun: Begun, script: Script, meter: Meter) -> Iterator[Chunk]:
+        """Read one stream up to its end or the page's."""
+        with closing(begun):
+            for piece in begun:
+                meter.take(piece)
+                yield from script.take(piece)
+                if script.ended:
+                    return
+
+    def _answer(self, context: Context) -> Answer | None:
+        """What reads calls and JSON out of a reply, and closes what is demanded in time."""
+        demands = self._conversation(context).demands
+        if not (demands.tools or demands.structured):
+            return None
+        space, dialect = self._language.space, self._language.renderer.dialect
+        guide = chaperone(space, dialect, demands) if demands.structured else None
+        return Answer(guide, space, dialect, demands, context.request.lenient_tool_calls, context.remark)
+
     def _begin(self, context: Context, ask: Ask) -> Begun:
         conversation = self._conversation(context)
-        return Begun(ask, self._server.ask(ask, self._reader, context.cancelled.is_set, conversation.fault))
+        feed = self._server.ask(ask, self._language.reader, context.cancelled.is_set, conversation.fault)
+        return Begun(ask, feed)
 
     def _ask(
         self,
@@ -160,30 +203,29 @@ class RemoteEngine:
                 f"the chain has {len(token_ids)} tokens and {self.name!r} a window of {self.window}: "
                 "lower max_reasoning_tokens or shorten the prompt"
             )
-        thinks = conversation.prompt.thinking == "open" and not any(
-            isinstance(link, ThinkingClosed) for link in context.chain
-        )
+        think = self._language.table.think
+        thinks = conversation.prompt.thinking == "open" and not conversation.closed
         return Ask(
             token_ids,
             min(max_tokens, room),
             self._law(sampling),
             index,
             stop=(BREAK.decode(),) if stepwise and self.findings.keeps_stop else (),
-            stop_token_ids=(self.table.think.close_id,) if thinks and self.table.think else (),
+            stop_token_ids=(think.close_id,) if think and thinks else (),
             logprobs=logprobs,
             extra=self._extra,
         )
 
     def _law(self, sampling: SamplingParams) -> SamplingParams:
         """Fill in what the request leaves open; a server that tempers log-probabilities must be told how."""
-        law = sampling.over(self._defaults) if self._defaults else sampling
+        law = sampling.over(self._language.defaults) if self._language.defaults else sampling
         if law.temperature is None and self.findings.scale == "tempered":
             law = replace(law, temperature=1.0)
         return replace(law, max_tokens=None, stop=())
 
     def _conversation(self, context: Context) -> Conversation:
         if self not in context.notes:
-            conversation = context.notes[self] = Conversation(context, self._renderer, self.name)
+            conversation = context.notes[self] = Conversation(context, self._language.renderer, self.name)
             context.on_close(conversation.withdraw)
         known: Conversation = context.notes[self]
         return known
@@ -193,36 +235,12 @@ class RemoteEngine:
         return read_listing(self._server, self._window)
 
     @cached_property
-    def _source(self) -> ModelSource | None:
-        return ModelSource.of(self._given) if isinstance(self._given, str | PathLike) else None
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return load_tokenizer(self._source) if self._source else self._given
-
-    @cached_property
-    def _generation_config(self) -> Any:
-        return load_generation_config(self._source) if self._source else None
-
-    @cached_property
-    def _defaults(self) -> SamplingParams | None:
-        config = self._generation_config
-        return None if config is None else sampling_defaults(config)
-
-    @cached_property
-    def table(self) -> Vocabulary:
-        """The tokenizer's ids as bytes."""
-        return Vocabulary(self._tokenizer)
-
-    @cached_property
-    def stop_ids(self) -> frozenset[int]:
-        """The ids that end a reply, as far as they are known here."""
-        return stop_ids(self._generation_config, self._tokenizer)
-
-    @cached_property
-    def _renderer(self) -> Renderer:
-        return Renderer(self._tokenizer, self.table, self.name)
-
-    @cached_property
-    def _reader(self) -> Reader:
-        return Reader(self.table)
+    def _obeys(self) -> bool:
+        """Whether the server keeps to a JSON schema; it is asked when one is first needed."""
+        word = {"type": "string", "enum": ["glimp"]}
+        ask = Ask(self._language.table.encode(TEXT), 12, schema=word, extra=self._extra)
+        try:
+            pieces = self._server.ask(ask, self._language.reader)
+            return "".join(piece.text for piece in pieces).strip() == '"glimp"'
+        except Refusal:
+            return False

@@ -71,13 +71,17 @@ class RemoteGlimpser(RemoteEngine):
 
     def _label(self, key: int | str) -> str:
         """The text of a token; control tokens, which have none, are told apart by their number."""
-        piece = self.table.pieces[key] if isinstance(key, int) and key < len(self.table.pieces) else None
+        piece = (
+            self._language.table.pieces[key]
+            if isinstance(key, int) and key < len(self._language.table.pieces)
+            else None
+        )
         return key if isinstance(key, str) else f"<{key}>" if piece is None else piece.decode(errors="replace")
 
     @property
     def _all(self) -> int:
         """How this server is asked for the whole vocabulary."""
-        return -1 if self._server.dialect.keep_stop == VLLM.keep_stop else len(self.table.pieces)
+        return -1 if self._server.dialect.keep_stop == VLLM.keep_stop else len(self._language.table.pieces)
 
     def _cannot(self, definition: Entropy, why: str) -> ConfigError:
         advice = (

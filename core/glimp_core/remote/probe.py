@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from time import perf_counter, sleep
 from typing import Literal
 
-from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.errors import EngineError, ModelLoadError
 from glimp_core.remote.client import Refusal
+from glimp_core.remote.language import Language
 from glimp_core.remote.server import Server
-from glimp_core.remote.spelling import Spelling
-from glimp_core.remote.wire import PLAIN, Ask, Piece, Reader, Top
+from glimp_core.remote.wire import PLAIN, Ask, Piece, Top
 from glimp_core.types import SamplingParams
 
 TEXT = "Count: 1, 2, 3, 4, 5, 6, 7,"
@@ -67,12 +66,12 @@ class Findings:
 class Probe:
     """Asks one server, and settles how to speak with it: `server.dialect` and `server.spell` are set on the way."""
 
-    def __init__(self, server: Server, reader: Reader, vocabulary: Vocabulary, spelling: Spelling):
+    def __init__(self, server: Server, language: Language):
         self._server = server
-        self._reader = reader
-        self._vocabulary = vocabulary
-        self._spelling = spelling
-        self._question = Ask(tuple(vocabulary.encode(TEXT)), LENGTH)
+        self._reader = language.reader
+        self._vocabulary = language.table
+        self._language = language
+        self._question = Ask(tuple(language.table.encode(TEXT)), LENGTH)
 
     def examine(self, glimpses: bool) -> Findings:
         """Find out what matters for writing, and for glimpsing. Raises `ModelLoadError` for a role it cannot serve."""
@@ -97,7 +96,7 @@ class Probe:
             if answer.by_id and answer.prompt_tokens in (None, len(self._question.token_ids)):
                 self._check_tokenizer(answer)
                 return answer
-        self._server.dialect, self._server.spell = PLAIN, self._spelling
+        self._server.dialect, self._server.spell = PLAIN, self._language.spelling
         return self._ask(self._question)
 
     def _check_tokenizer(self, answer: "Answer") -> None:

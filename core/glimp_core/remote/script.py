@@ -6,23 +6,32 @@ from glimp_core.chat.page import Page
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.errors import RemoteEngineError
 from glimp_core.remote.wire import Piece
-from glimp_core.types import Chunk, StepEnd
+from glimp_core.types import Chunk
 
 
 class Script:
     """Writes the tokens of one stream onto a page; `written` are those that belong to the text.
 
     A stream may end without an end of the page: at a blank line before any text, or at a limit that the page goes
-    past to finish a character. Then more is to be asked for.
+    past to finish a character. Then more is to be asked for. Where the stream is `part` of a form, its end is not the
+    page's.
     """
 
-    def __init__(self, page: Page, vocabulary: Vocabulary, stop_ids: frozenset[int], asked: int):
+    def __init__(
+        self, page: Page, vocabulary: Vocabulary, stop_ids: frozenset[int], asked: int = 0, part: bool = False
+    ):
         self.written: list[int] = []
         self._asked = asked
+        self._part = part
         self._page = page
         self._vocabulary = vocabulary
         self._known = stop_ids | ({vocabulary.think.close_id} if vocabulary.think else set())
         self._held: tuple[int, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the page is at its end."""
+        return self._page.end is not None
 
     def take(self, piece: Piece) -> Iterator[Chunk]:
         """Take one piece, the last one with a `finish`; yields the chunks it completes."""
@@ -32,20 +41,30 @@ class Script:
         if self._page.end or not piece.finish:
             return
         if piece.finish == "stop":
-            yield from self._stop(piece)
+            yield from () if self._part else self._stop(piece)
         elif piece.finish == "length":
             yield from self._push(self._held)
-            if not self._page.end and len(self.written) < self._asked:  # the server's own limit
-                yield from self._close("length")
+            if not self._page.end and (self._part or len(self.written) < self._asked):  # the server's own limit
+                yield from self._page.close("length")
         else:
             raise RemoteEngineError(f"the server ended a reply with {piece.finish!r}, which has no meaning here")
 
     def _push(self, token_ids: tuple[int, ...]) -> Iterator[Chunk]:
         for token_id in token_ids:
-            self.written.append(token_id)
-            yield from self._page.push(token_id)
+            if self._part and token_id in self._known:
+                return
+            yield from self.put(token_id)
             if self._page.end:
                 return
+
+    def put(self, *token_ids: int) -> Iterator[Chunk]:
+        """Write tokens; where the page closes what is bound, the rest of it as well."""
+        for token_id in token_ids:
+            taken: int | None = None
+            while taken != token_id and not self._page.end:
+                taken = self._page.take(token_id)
+                self.written.append(taken)
+                yield from self._page.push(taken)
 
     def _stop(self, piece: Piece) -> Iterator[Chunk]:
         """The server stopped, and not where the page ends: at a blank line, or at an end that nobody told us of."""
@@ -57,11 +76,7 @@ class Script:
             self._held = (reason,)
         yield from self._push(self._held if self._known.issuperset(self._held) else ())
         if not self._page.end:
-            yield from self._close("eos", self._held)
-
-    def _close(self, end: StepEnd, token_ids: tuple[int, ...] = ()) -> Iterator[Chunk]:
-        self._page.end = end
-        yield Chunk("", token_ids, end=end)
+            yield from self._page.close("eos", self._held)
 
     def _may_end(self, token_id: int) -> bool:
         """Whether a control token could be an end that no generation config told of; the next piece will tell."""

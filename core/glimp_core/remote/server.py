@@ -56,9 +56,11 @@ class Server:
         failures = 0
         while len(written) < ask.max_tokens:
             before, ended = len(written), False
+            again = list(written) if ask.schema is not None else []
             try:
                 async with aclosing(self._attempt(self._body(ask, written), reader)) as pieces:
                     async for piece in pieces:
+                        piece = _after(again, piece)
                         written += piece.token_ids
                         ended = piece.finish is not None
                         yield piece
@@ -112,6 +114,18 @@ class Server:
             except Fault as fault:
                 wait = self._wait(fault, failures, begun=False)
             await asyncio.sleep(wait)
+
+
+def _after(again: list[int], piece: Piece) -> Piece:
+    """Leave out of a piece what is said `again`: a bound reply starts anew, and must come to where it broke off."""
+    count = min(len(again), len(piece.token_ids))
+    if again[:count] != list(piece.token_ids[:count]):
+        raise RemoteEngineError(
+            "a bound reply broke off, and the server answered otherwise when it was asked again: "
+            "ask once more, or set temperature=0 or a seed"
+        )
+    del again[:count]
+    return replace(piece, token_ids=piece.token_ids[count:])
 
 
 def _read(reader: Reader, line: Any) -> Piece:

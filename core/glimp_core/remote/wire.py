@@ -25,6 +25,13 @@ class Dialect:
     stop_token_ids: bool = False
     schema_field: str = ""
 
+    def schema(self, schema: Any) -> dict[str, Any]:
+        """Return what binds a reply to a JSON schema."""
+        if self.schema_field:
+            return {self.schema_field: schema}
+        form = {"name": "reply", "schema": schema, "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": form}}
+
 
 VLLM = Dialect(
     "vllm", {"return_token_ids": True, "return_tokens_as_token_ids": True}, {"include_stop_str_in_output": True}, True
@@ -46,7 +53,8 @@ GREEDY = SamplingParams(temperature=0)
 class Ask:
     """A wish for what follows `token_ids`: at most `max_tokens`, ended early by `stop` or one of `stop_token_ids`.
 
-    `logprobs` is how many of the likeliest tokens are shown, -1 for all; `extra` goes into the request as it is.
+    `logprobs` is how many of the likeliest tokens are shown, -1 for all. `schema` binds the reply, which then cannot be
+    gone on with from its middle. `extra` goes into the request as it is.
     """
 
     token_ids: Sequence[int]
@@ -56,10 +64,13 @@ class Ask:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     logprobs: int | None = None
+    schema: Any = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def body(self, model: str, dialect: Dialect, written: Sequence[int] = ()) -> dict[str, Any]:
         """Return the request that goes on after `written`, which an earlier one brought."""
+        if self.schema is not None:
+            written = ()
         body: dict[str, Any] = {
             "model": model,
             "prompt": [*self.token_ids, *written],
@@ -68,6 +79,7 @@ class Ask:
             "stream_options": {"include_usage": True},
             **dialect.ids,
             **self._law(len(written)),
+            **({} if self.schema is None else dialect.schema(self.schema)),
             **self.extra,
         }
         if self.logprobs is not None:

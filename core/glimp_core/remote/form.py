@@ -1,0 +1,117 @@
+"""A demanded answer as a form: what stands fast is written here, what a grammar leaves open is asked of the server."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from glimp_core.chat.constraint import Constraint
+from glimp_core.chat.demands import Demands
+from glimp_core.chat.dialects import Dialect
+from glimp_core.chat.guide import demanded
+from glimp_core.chat.lark import GAP, Choice, Json, Many, Mark, Node, Optional, Sequence
+from glimp_core.chat.space import TokenSpace
+from glimp_core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A JSON value that the server writes."""
+
+    schema: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Text, or a mark of the model's markup, that is written as it is."""
+
+    text: str
+    mark: bool = False
+
+
+Part: TypeAlias = Fixed | Schema
+
+
+def parts_of(dialect: Dialect, demands: Demands) -> list[Part]:
+    """Return the parts of a demanded answer. Raises `ConfigError` for one of which the order of parts is open.
+
+    Servers agree on JSON schemas and on little else; of several calls in one reply there is one.
+    """
+    if demands.tools and demands.schema is not None:
+        raise ConfigError(
+            "a remote model cannot be held to either a call or JSON: leave response_format out, or the tools, "
+            "or demand a call with tool_choice='required'"
+        )
+    node = demanded(dialect, demands).node
+    assert isinstance(node, Sequence), "a start and the forms"
+    parts = _flat(node.parts[-1], "\n" if "<tool_call>" in dialect.openings else "")
+    if parts is None:
+        raise ConfigError(
+            f"a remote model that writes calls as {dialect.name!r} can be held to one tool alone: "
+            "name it in tool_choice, or leave the choice to the model"
+        )
+    return parts
+
+
+def _flat(node: Node, gap: str) -> list[Part] | None:
+    """The parts of a node in which only JSON is open, None for any other; `gap` is the model's habit between parts."""
+    match node:
+        case str():
+            return [Fixed(node)]
+        case Mark(text):
+            return [Fixed(text, mark=True)]
+        case Json(schema):
+            return [Schema(json.loads(schema))]
+        case Choice((part,)) | Many(part):
+            return _flat(part, gap)
+        case Sequence(nodes):
+            flat = [_flat(part, gap) for part in nodes]
+            return None if None in flat else [part for parts in flat for part in parts or ()]
+        case Optional():
+            return [Fixed(gap)] if node == GAP and gap else []
+    return None
+
+
+class Chaperone:
+    """Watches a server write by a grammar, and closes the answer in time where tokens run out.
+
+    Grammars differ in small things, such as blank space: where the server goes its own way it is left to it.
+    """
+
+    def __init__(self, constraint: Constraint):
+        self._constraint = constraint
+        self._alone = self._closing = False
+
+    @property
+    def bound(self) -> bool:
+        """Nothing is masked here."""
+        return False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is whole and nothing more may come."""
+        return not self._alone and self._constraint.finished
+
+    def mask(self) -> bytes | None:
+        """No mask: the server has its own."""
+        return None
+
+    def take(self, token_id: int, left: int) -> int:
+        """Take a token of the server, with `left` more to come at most; return it, or one that closes the answer."""
+        mask = self._constraint.mask()
+        allowed = token_id < 8 * len(mask) and mask[token_id // 8] >> token_id % 8 & 1
+        if self._alone or not (allowed or self._closing):
+            self._alone = True
+            return token_id
+        taken = self._constraint.take(token_id, left)
+        self._closing = self._closing or taken != token_id
+        return taken
+
+
+def shortest(space: TokenSpace, dialect: Dialect, demands: Demands) -> int:
+    """Return how many tokens the shortest answer has that meets some demands, 0 where none are made."""
+    return Constraint(space, demanded(dialect, demands)).shortest if demands.structured else 0
+
+
+def chaperone(space: TokenSpace, dialect: Dialect, demands: Demands) -> Chaperone:
+    """Return who watches a demanded answer. Raises `UnsupportedSchemaError` for a schema that cannot be enforced."""
+    return Chaperone(Constraint(space, demanded(dialect, demands)))

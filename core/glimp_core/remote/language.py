@@ -1,0 +1,78 @@
+"""What is known of a served model on this side of the wire: its tokenizer, and how it draws tokens."""
+
+import threading
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+from glimp_core.chat.rendering import Renderer
+from glimp_core.chat.space import TokenSpace
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.remote.spelling import Spelling
+from glimp_core.remote.wire import Reader
+from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, sampling_defaults, stop_ids
+from glimp_core.types import SamplingParams
+
+
+class Language:
+    """A tokenizer, named or loaded, with the generation config beside it, if there is one. Loads at first use."""
+
+    def __init__(self, tokenizer: Any, name: str):
+        self._given = tokenizer
+        self._name = name
+        self._loading = threading.Lock()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer itself."""
+        with self._loading:
+            return load_tokenizer(self._source) if self._source else self._given
+
+    @cached_property
+    def table(self) -> Vocabulary:
+        """Its ids as bytes."""
+        return Vocabulary(self.tokenizer)
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end a reply, as far as they are known here."""
+        return stop_ids(self._generation_config, self.tokenizer)
+
+    @cached_property
+    def defaults(self) -> SamplingParams | None:
+        """How the model draws tokens where nobody says; None where that is known to its server alone."""
+        config = self._generation_config
+        return None if config is None else sampling_defaults(config)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Its chat template."""
+        return Renderer(self.tokenizer, self.table, self._name)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What reads its streams."""
+        return Reader(self.table)
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """What writes its prompts as text."""
+        return Spelling(self.tokenizer, self.table)
+
+    @cached_property
+    def space(self) -> TokenSpace:
+        """Its tokens as grammars see them."""
+        return TokenSpace.of(self.table, self.tokenizer.get_added_vocab(), self.stop_ids)
+
+    def spell(self, text: str, mark: bool = False) -> list[int]:
+        """Return the ids of a text, or of a mark, which is its control token where there is one."""
+        marks: dict[str, int] = self.tokenizer.get_added_vocab()
+        return [marks[text]] if mark and text in marks else self.table.encode(text)
+
+    @cached_property
+    def _source(self) -> ModelSource | None:
+        return ModelSource.of(self._given) if isinstance(self._given, str | PathLike) else None
+
+    @cached_property
+    def _generation_config(self) -> Any:
+        return load_generation_config(self._source) if self._source else None
