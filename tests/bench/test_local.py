@@ -14,7 +14,7 @@ from glimp_core.policy import EntropyThreshold
 
 SHORT = RouterConfig(max_step_tokens=11, max_reasoning_tokens=60, max_answer_tokens=20)
 QUESTION = Question("q", "How many are two and two?", "", lambda reply: True)
-NUMBERS = {"h-step": 1.0, "ppl-step": 3.0, "verify": 5.0, "random": 0.5, "margin": 0.2}
+NUMBERS = {"h-step": 1.0, "ppl-step": 3.0, "verify": 5.0, "random": 0.5, "margin": 0.2, "first": 1, "bookends": 1}
 
 
 @pytest.fixture(scope="module")

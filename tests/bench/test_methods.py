@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bench.scripts import ENTROPIES, STEPS, Judging, Silent, Sure, Watched, question, router
-from glimp_core import ConfigError, ContextOverflowError
+from glimp_core import ConfigError, ContextOverflowError, Glimpse, RouterConfig, Step
 from glimp_core.bench import KINDS, Method, answer, parse
 from glimp_core.bench.records import Record
 from glimp_core.testing import ScriptedEngine
@@ -156,11 +156,33 @@ def test_the_papers_schedule_adds_no_line_for_a_tag_that_stands_alone() -> None:
     assert large.seen == [("generate", ("One.\n\n", "CLOSED"))]
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (Method("first", 2), [True, True, False, False, False]),
+        (Method("bookends", 1), [True, False, False, True, False]),
+        (Method("cue"), [False, False, True, True, False]),
+        (Method("glimp-words", 0.0), [True, False, True, True, False]),
+    ],
+)
+def test_rules_of_place_and_word(method: Method, expected: list[bool]) -> None:
+    """First steps by their place, conclusions and doubts by their word, and layout is not a word."""
+    words = ("Add", "1", "Wait", "So", ".")
+    glimpses = [Glimpse(0.5, text=word) for word in words]
+    policy = method.loop(RouterConfig(), 0).keywords["policy"]  # type: ignore[attr-defined]
+    steps: list[Step] = []
+    decided = []
+    for at, glimpse in enumerate(glimpses):
+        decided.append(policy.decide(glimpse, steps).intervene)
+        steps.append(Step(at, "thinking", "small", glimpse.text, 1, 0.0, "break"))
+    assert decided == expected
+
+
 @pytest.mark.parametrize("name", sorted(set(KINDS) - {"h-step", "ppl-step", "verify"}))
 def test_a_pair_that_does_not_think_is_left_to_the_large_model(name: str) -> None:
     """Without think tags nothing is routed by default, so every method but `small` is the large model alone."""
     engines = [ScriptedEngine(answer="4", thinking="none", name=role) for role in ("small", "large")]
-    record = answer(router(*engines), Method(name, None if name in ("small", "large") else 0.5), question())
+    record = answer(router(*engines), Method(name, None if KINDS[name].value == "none" else 0.5), question())
     assert record.correct
     assert record.decisions == ()
     assert (record.small_tokens == 0) == (name != "small")

@@ -9,9 +9,10 @@ from glimp_core.algorithm import route
 from glimp_core.bench.engines import Rerendered
 from glimp_core.bench.judges import mean_entropy, perplexity, score
 from glimp_core.bench.loops import Loop, alone, try_first, whole_request
+from glimp_core.bench.policies import Bookends, CueWords, FirstSteps
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError, unknown_name
-from glimp_core.policy import EntropyThreshold, Margin, Policy, RandomRate
+from glimp_core.policy import EntropyThreshold, Margin, Policy, RandomRate, SkipLayoutTokens
 
 Value = Literal["none", "threshold", "rate", "score", "own"]
 """Where a method's number comes from when it is not given: there is none, the run's threshold, the intervention rate
@@ -78,6 +79,15 @@ KINDS: Mapping[str, Kind] = {
         "one glimpse for the whole request", "threshold",
         lambda v, config, _: partial(whole_request, policy=_threshold(v, config)),
     ),
+    "glimp-words": Kind(
+        "H_init over a threshold where the first token is a word", "threshold",
+        _routed(lambda v, config, _: SkipLayoutTokens(EntropyThreshold.of(v, config))),
+    ),
+    "first": Kind("the first steps by the large model", "own", _routed(lambda v, *_: FirstSteps(round(v)))),
+    "bookends": Kind(
+        "the first steps and conclusions by the large model", "own", _routed(lambda v, *_: Bookends(round(v))),
+    ),
+    "cue": Kind("steps that begin with a cue word by the large model", "none", _routed(lambda *_: CueWords())),
     "paper-schedule": Kind("the calls of the authors' code", "threshold", _as_paper_code, _paper_code),
 }  # fmt: skip
 
