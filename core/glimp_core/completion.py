@@ -79,7 +79,8 @@ class Completion:
         """Fold the events of one whole request into its completion."""
         events = list(events)
         start, finish = events[0], events[-1]
-        assert isinstance(start, Start) and isinstance(finish, Finish), "events of a whole request"
+        assert isinstance(start, Start), "events of a whole request"
+        assert isinstance(finish, Finish), "events of a whole request"
         deltas = [event for event in events if isinstance(event, Delta)]
         steps = tuple(event for event in events if isinstance(event, Step))
         routed = tuple(event for event in events if isinstance(event, Routed))

@@ -69,8 +69,8 @@ def _notes(mode: Mode, config: RouterConfig) -> tuple[str, ...]:
     if mode != "large_only" or config.answer_by == "routed":
         return ()
     return (
-        f"this pair has no thinking tags, so the {config.answer_by} model writes the whole reply and the other one at most "
-        "drafts for it; reasoning='inline' routes the visible steps, which was measured to lose accuracy",
+        f"this pair has no thinking tags, so the {config.answer_by} model writes the whole reply and the other one "
+        "at most drafts for it; reasoning='inline' routes the visible steps, which was measured to lose accuracy",
     )
 
 

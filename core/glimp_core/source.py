@@ -63,7 +63,7 @@ def load_tokenizer(source: ModelSource) -> Any:
     if source.loaded:
         return source.loaded[1]
     from transformers import AutoTokenizer  # takes seconds, and brings torch
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     where, common = source.where()
     if not Path(where).exists():  # one file first: without a network every file is tried for half a minute

@@ -22,8 +22,8 @@ from glimp_core.testing import ScriptedEngine
 PAIR = ("scripted-small", "scripted-large")
 PROFILE = Profile(
     threshold=0.7, interval=(0.6, 0.8), target="rate", target_value=0.25, measured_rate=0.24, measured_share=0.3,
-    measured_seconds=1.5, measured_interval=(0.2, 0.3), entropy="full", on_tie=False, pair=PAIR, n=40, checked=10, steps=400, date="2026-01-01",
-    curve=(CurvePoint(0.5, 0.4, 0.5), CurvePoint(1.0, 0.1, 0.2, 3.0)),
+    measured_seconds=1.5, measured_interval=(0.2, 0.3), entropy="full", on_tie=False, pair=PAIR, n=40, checked=10,
+    steps=400, date="2026-01-01", curve=(CurvePoint(0.5, 0.4, 0.5), CurvePoint(1.0, 0.1, 0.2, 3.0)),
 )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def copy(self, length: int) -> "GrowLayer":
         """Return a layer of its own that holds the first `length` tokens."""
         made = GrowLayer()
-        if self.is_initialized:
+        if self.keys is not None and self.values is not None:
             made.update(self.keys[:, :, :length], self.values[:, :, :length])
         return made
 

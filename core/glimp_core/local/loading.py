@@ -42,7 +42,8 @@ def load_model(source: ModelSource) -> Any:
         options.setdefault("quantization_config", GgufConfig(dequantize=True))
     else:
         options["use_safetensors"] = True
-    model = attempt(source, lambda: AutoModelForCausalLM.from_pretrained(where, **options)).eval()
+    model: Any = attempt(source, lambda: AutoModelForCausalLM.from_pretrained(where, **options))
+    model.eval()
     device = source.options.get("device") or default_device()
     return model if "device_map" in options else attempt(source, lambda: model.to(device))
 
