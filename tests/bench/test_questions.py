@@ -20,6 +20,15 @@ def test_tiny_questions_are_held_out_and_seeds_do_not_share_any() -> None:
     assert [q.id for q in other] == [q.id for q in question_set("tiny", 20, seed=1)]
 
 
+def test_tiny_questions_come_in_levels() -> None:
+    """A level has problems of that level alone; there are no others."""
+    assert {make_problem(int(q.id), 1).question for q in question_set("tiny:1", 5)} == {
+        q.text for q in question_set("tiny:1", 5)
+    }
+    with pytest.raises(ConfigError, match="0 to 3"):
+        question_set("tiny:4", 1)
+
+
 def test_tiny_replies_are_graded_by_the_generator() -> None:
     """The right number is right, another one is not."""
     (question,) = question_set("tiny", 1)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from glimp_core.bench.grading import final_answer, optional, same_text, same_value
-from glimp_core.bundled.problems import HELD_OUT, grade, make_problem
+from glimp_core.bundled.problems import HELD_OUT, MAX_LEVEL, grade, make_problem
 from glimp_core.errors import ConfigError
 
-SETS = "tiny, champ, reasoning-gym:TASK[:KEY=VALUE,...] or the path of a JSON Lines file"
+SETS = "tiny[:LEVEL], champ, reasoning-gym:TASK[:KEY=VALUE,...] or the path of a JSON Lines file"
 SEED_STRIDE = 1_000_000
 """Generators number their questions from the seed on, so seeds that follow each other would share questions."""
 
@@ -40,8 +40,8 @@ def question_set(name: str, n: int, seed: int = 0, instruction: str | None = Non
     if n < 1 or seed < 0:
         raise ConfigError(f"n={n}, seed={seed} cannot work: there must be 1 question or more and a seed of 0 or more")
     kind, _, rest = name.partition(":")
-    if name == "tiny":
-        return tiny(n, seed)
+    if kind == "tiny":
+        return tiny(n, seed, _level(rest))
     if name == "champ":
         return champ(n, seed, BOXED if instruction is None else instruction)
     if kind == "reasoning-gym" and rest:
@@ -51,9 +51,9 @@ def question_set(name: str, n: int, seed: int = 0, instruction: str | None = Non
     raise ConfigError(f"no question set {name!r} and no file of that name: choose {SETS}")
 
 
-def tiny(n: int, seed: int = 0) -> list[Question]:
-    """Return held-out problems of the family that the bundled pair was trained on."""
-    problems = [make_problem(HELD_OUT + seed * SEED_STRIDE + at) for at in range(n)]
+def tiny(n: int, seed: int = 0, level: int | None = None) -> list[Question]:
+    """Return held-out problems of the family that the bundled pair was trained on, of a `level` or of mixed ones."""
+    problems = [make_problem(HELD_OUT + seed * SEED_STRIDE + at, level) for at in range(n)]
     return [Question(str(p.seed), p.question, p.answer, partial(grade, p)) for p in problems]
 
 
@@ -96,6 +96,14 @@ def from_file(path: Path, n: int, instruction: str = BOXED) -> list[Question]:
     and `grade`, which is "value" (by math-verify) or "text" (the same words)."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [_line(path, number, line, instruction) for number, line in enumerate(lines[:n], 1)]
+
+
+def _level(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) > MAX_LEVEL:
+        raise ConfigError(f"tiny:{text} cannot work: the levels are 0 to {MAX_LEVEL}, as in tiny:{MAX_LEVEL}")
+    return int(text)
 
 
 def _line(path: Path, number: int, line: str, instruction: str) -> Question:
