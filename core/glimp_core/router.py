@@ -133,6 +133,17 @@ class GlimpRouter:
         """The context window of the pair, in tokens: the smaller of the two."""
         return min(self.small.window, self.large.window)
 
+    def large_for(self, plan: Plan, config: RouterConfig) -> Engine:
+        """Return the large model, with the small one drafting for it where that is wanted and possible.
+
+        Raises `ConfigError` where `config` wants it and it cannot be.
+        """
+        wanted = plan.mode == "large_only" if config.speculate is None else config.speculate
+        drafted = self.large.drafted_by(self.small) if wanted and isinstance(self.large, Draftable) else None
+        if config.speculate and drafted is None:
+            raise ConfigError("speculate=True needs two different local models: leave it out for this pair")
+        return drafted or self.large
+
     def _request(self, messages: Sequence[Message] | str, sampling: SamplingParams | None, **demands: Any) -> Request:
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
@@ -154,17 +165,9 @@ class GlimpRouter:
             started = perf_counter()
             chain = Chain(context, plan, config, request.sampling)
             yield Start(plan.mode, large.tokens, plan.notes)
-            with closing(route(chain, self.small, self._large_for(plan, config), policy)) as events:  # type: ignore[type-var]
+            with closing(route(chain, self.small, self.large_for(plan, config), policy)) as events:  # type: ignore[type-var]
                 yield from events
             yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, tuple(context.remarks))
-
-    def _large_for(self, plan: Plan, config: RouterConfig) -> Engine:
-        """Return the large model, with the small one drafting for it where that is wanted and possible."""
-        wanted = plan.mode == "large_only" if config.speculate is None else config.speculate
-        drafted = self.large.drafted_by(self.small) if wanted and isinstance(self.large, Draftable) else None
-        if config.speculate and drafted is None:
-            raise ConfigError("speculate=True needs two different local models: leave it out for this pair")
-        return drafted or self.large
 
     def _checked(self, policy: Policy) -> Policy:
         """Refuse a threshold on another entropy than the one this router measures, or one of another pair."""
