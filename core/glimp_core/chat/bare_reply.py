@@ -63,10 +63,13 @@ def _open_fence(source: Source) -> Reading[None]:
 
 
 def _call(source: Source, tools: Sequence[Tool]) -> Reading[tuple[str, str]]:
-    scan, text, name = JsonScan(), "", ""
+    scan, text, name, doubled = JsonScan(), "", "", False
     names = [json.dumps(tool.name, ensure_ascii=False) for tool in tools]
     while not scan.done:
         c = yield from source.next()
+        if text + c == "{{" and not doubled:  # some templates show the braces doubled, and models copy that
+            doubled = True
+            continue
         member = scan.member
         _demand(c != END and (bool(text) or c == "{") and scan.push(c))
         text += c
@@ -74,6 +77,8 @@ def _call(source: Source, tools: Sequence[Tool]) -> Reading[tuple[str, str]]:
         if member == scan.member == "name":
             name = (name + c).strip()
             _demand(any(known.startswith(name) for known in names))
+    if doubled and (yield from source.skip_blank()) == "}":
+        yield from source.next()
     return _checked(text, tools)
 
 
