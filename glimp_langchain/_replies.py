@@ -80,17 +80,16 @@ class ReplyStream:
         return _chunk(content=delta.text, additional_kwargs=trace)
 
     def _tool_call(self, delta: ToolCallDelta) -> Iterator[AIMessageChunk]:
-        arguments = delta.arguments
-        self._arguments[delta.index] = self._arguments.get(delta.index, "") + arguments
+        shown, arguments = self._arguments.get(delta.index, ""), delta.arguments
         if isinstance(delta.call, InvalidToolCall):
-            arguments += _spoiler(self._arguments[delta.index])
-        if delta.name or arguments:
-            index = FIRST_TOOL_INDEX + delta.index
-            yield _chunk(
-                tool_call_chunks=[
-                    tool_call_chunk(name=delta.name or None, args=arguments, id=delta.id or None, index=index)
-                ]
-            )
+            written = delta.call.arguments
+            arguments = written.removeprefix(shown) if written.startswith(shown) else arguments
+            arguments += _spoiler(shown + arguments)
+        self._arguments[delta.index] = shown + arguments
+        if delta.id or arguments:
+            name, index = delta.name if delta.id else None, FIRST_TOOL_INDEX + delta.index
+            piece = tool_call_chunk(name=name, args=arguments, id=delta.id or None, index=index)
+            yield _chunk(tool_call_chunks=[piece])
 
     def _traces(self, index: int, phase: str, engine: str) -> dict[str, Any]:
         """Return the trace of a step for its first chunk; the lists of several chunks append when merged."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk, HumanMessage
@@ -201,17 +201,21 @@ ARGUMENTS = st.dictionaries(
 )
 
 
-@given(ARGUMENTS, st.integers(min_value=0), st.booleans())
-def test_a_broken_call_never_runs(arguments: dict[str, Any], cut: int, pretty: bool) -> None:
+@settings(deadline=None)
+@given(ARGUMENTS, st.integers(min_value=0), st.booleans(), st.booleans())
+def test_a_broken_call_never_runs(arguments: dict[str, Any], cut: int, pretty: bool, streamed: bool) -> None:
     """A call that the core found invalid is invalid on every path, wherever its JSON broke off."""
     text = json.dumps(arguments, indent=2 if pretty else None)
     text = text[: cut % (len(text) + 1)]
     broken = InvalidToolCall("a", "f", text, "cut off")
-    llm = ChatGlimp(router=Canned(*call(0, text, broken)))
+    pieces = call(0, text, broken)
+    llm = ChatGlimp(router=Canned(*(pieces if streamed else (pieces[0], pieces[-1]))))
     messages = [llm.invoke("?"), merged(list(llm.stream("?"))), llm.stream_events("?", version="v3").output]
     for message in messages:
         assert not message.tool_calls
-        assert [invalid["name"] for invalid in message.invalid_tool_calls] == ["f"]
+        (invalid,) = message.invalid_tool_calls
+        assert (invalid["name"], invalid["id"]) == ("f", "a")
+        assert invalid["args"].startswith(text)
     assert messages[0].invalid_tool_calls[0]["error"] == "cut off"
 
 
