@@ -178,7 +178,7 @@ def test_rules_of_place_and_word(method: Method, expected: list[bool]) -> None:
     assert decided == expected
 
 
-@pytest.mark.parametrize("name", sorted(set(KINDS) - {"h-step", "ppl-step", "verify"}))
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"h-step", "ppl-step", "verify", "large-draft", "glimp-draft"}))
 def test_a_pair_that_does_not_think_is_left_to_the_large_model(name: str) -> None:
     """Without think tags nothing is routed by default, so every method but `small` is the large model alone."""
     engines = [ScriptedEngine(answer="4", thinking="none", name=role) for role in ("small", "large")]

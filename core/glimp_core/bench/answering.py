@@ -62,12 +62,12 @@ def _reply(
     """What GlimpRouter does around `route`, around the method's loop."""
     with context:
         small, large = router.small.prepare(context), router.large.prepare(context)
-        plan = settle(small, large, config, context.request.sampling.max_tokens)
+        plan = settle(small, large, config, context.request.sampling.max_tokens, context.request.bound)
         started = perf_counter()
         chain = Chain(context, plan, config, context.request.sampling)
         yield Start(plan.mode, large.tokens, plan.notes)
         seed = zlib.crc32(f"{context.request.sampling.seed or 0}/{question.id}".encode())
-        yield from method.loop(config, seed)(chain, router.small, router.large)
+        yield from method.loop(config, seed)(chain, router.small, router.large_for(plan, config))
         yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started)
 
 

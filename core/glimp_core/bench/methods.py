@@ -13,6 +13,7 @@ from glimp_core.bench.policies import Bookends, CueWords, FirstSteps
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.policy import EntropyThreshold, Margin, Policy, RandomRate, SkipLayoutTokens
+from glimp_core.types import Writer
 
 Value = Literal["none", "threshold", "rate", "score", "own"]
 """Where a method's number comes from when it is not given: there is none, the run's threshold, the intervention rate
@@ -38,12 +39,24 @@ def _routed(policy: Callable[[float, RouterConfig, int], Policy]) -> Build:
     return lambda value, config, seed: partial(route, policy=policy(value, config, seed))
 
 
+def _alone(writer: Writer) -> Build:
+    return lambda *_: lambda chain, small, large: alone(chain, small if writer == "small" else large, writer)
+
+
 def _threshold(value: float, config: RouterConfig, seed: int = 0) -> Policy:
     return EntropyThreshold.of(value, config)
 
 
 def _top20(config: RouterConfig) -> RouterConfig:
     return replace(config, entropy="top20")
+
+
+def _plain(config: RouterConfig) -> RouterConfig:
+    return replace(config, speculate=False)
+
+
+def _drafted(config: RouterConfig) -> RouterConfig:
+    return replace(config, speculate=True)
 
 
 def _paper_code(config: RouterConfig) -> RouterConfig:
@@ -57,9 +70,11 @@ def _as_paper_code(value: float, config: RouterConfig, seed: int) -> Loop:
 
 
 KINDS: Mapping[str, Kind] = {
-    "small": Kind("the small model alone", "none", lambda *_: lambda chain, small, large: alone(chain, small, "small")),
-    "large": Kind("the large model alone", "none", lambda *_: lambda chain, small, large: alone(chain, large, "large")),
+    "small": Kind("the small model alone", "none", _alone("small"), _plain),
+    "large": Kind("the large model alone", "none", _alone("large"), _plain),
+    "large-draft": Kind("the large model, the small one drafting", "none", _alone("large"), _drafted),
     "glimp": Kind("H_init over a threshold", "threshold", _routed(_threshold)),
+    "glimp-draft": Kind("glimp, the small model drafting", "threshold", _routed(_threshold), _drafted),
     "glimp-top20": Kind("H_init of the top 20 over a threshold", "threshold", _routed(_threshold), _top20),
     "random": Kind("a random share of the steps", "rate", _routed(lambda v, config, seed: RandomRate(v, seed))),
     "margin": Kind("a lead of the likeliest first token under a margin", "own", _routed(lambda v, *_: Margin(v))),
