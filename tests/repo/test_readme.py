@@ -102,10 +102,10 @@ def test_commands_run(line: str, tmp_path: Path) -> None:
         verbs = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(verbs)
     elif words[0] == "glimp":
-        typed = line.replace("glimp ", f"{Path(sys.executable).with_name('glimp')} ", 1)
-        variables = os.environ | {"NO_COLOR": "1"}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        variables = os.environ | {"NO_COLOR": "1", "PATH": path}
         done = subprocess.run(
-            typed, shell=True, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=240
+            line, shell=True, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, done.stderr
     elif words[0] == "python":
@@ -114,13 +114,15 @@ def test_commands_run(line: str, tmp_path: Path) -> None:
         assert words[0] in NEITHER_RUN_NOR_WRONG, f"what should a test do with `{line}`?"
 
 
-def test_the_algorithm_in_the_readme_is_the_code() -> None:
-    """The body of `route` that the README shows is the one that runs, docstring apart."""
-    (shown,) = [block for page in PAGES for block in blocks(page, "python") if is_the_algorithm(block)]
+def test_the_algorithm_that_is_shown_is_the_code() -> None:
+    """The body of `route` that the README and docs/how-it-works.md show is the one that runs, docstring apart."""
+    shown = [block for page in PAGES for block in blocks(page, "python") if is_the_algorithm(block)]
+    assert len(shown) == 2
     (source,) = ast.parse(inspect.getsource(algorithm.route)).body
     assert isinstance(source, ast.FunctionDef)
     assert isinstance(source.body.pop(0), ast.Expr)  # the docstring
-    assert ast.dump(ast.parse(shown.text).body[0]) == ast.dump(source)
+    for block in shown:
+        assert ast.dump(ast.parse(block.text).body[0]) == ast.dump(source)
 
 
 def test_the_readme_is_short() -> None:
