@@ -45,11 +45,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def save(name: str, document: dict[str, Any], figure: Figure | None = None) -> None:
-    """Keep a document, with its command, commit and machine, and its figure beside it."""
-    RESULTS.mkdir(exist_ok=True)
+    """Keep a document under `results/`, with its command, commit and machine, and its figure beside it."""
+    path = RESULTS / name
+    path.parent.mkdir(exist_ok=True)
     command = f"python examples/experiments/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}".strip()
     document = {"command": command, "commit": commit(), "machine": machine(), **document}
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    path.with_name(f"{path.name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if figure is not None:
-        figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
-    print(f"results/{name}: {', '.join(sorted(p.suffix[1:] for p in RESULTS.glob(name + '.*')))}")
+        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
+    print(f"wrote {path}.json" + (" and .svg" if figure is not None else ""))
