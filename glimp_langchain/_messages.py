@@ -1,6 +1,7 @@
 """LangChain messages as the core takes them: OpenAI-shaped dicts with text alone.
 
-Reasoning goes along as `reasoning_content`; the model's template decides what to keep of it.
+What is not LangChain's own is the core's to settle: roles that a template does not know, results without a name,
+and how much of the earlier reasoning, which goes along as `reasoning_content`, is shown.
 """
 
 import json
@@ -22,11 +23,7 @@ def core_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
 
     Raises `ConfigError` for content that is not text.
     """
-    converted: list[dict[str, Any]] = []
-    for message in messages:
-        converted += _convert(message)
-    _name_tools(converted)
-    return converted
+    return [converted for message in messages for converted in _convert(message)]
 
 
 def _convert(message: BaseMessage) -> Iterator[dict[str, Any]]:
@@ -35,7 +32,8 @@ def _convert(message: BaseMessage) -> Iterator[dict[str, Any]]:
     if isinstance(message, AIMessage):
         yield _assistant(message, content)
     elif isinstance(message, ToolMessage):
-        yield _tool_result(message.tool_call_id, content.text, message.name, failed=message.status == "error")
+        named = {"name": message.name} if message.name else {}
+        yield {**_tool_result(message.tool_call_id, content.text, message.status), **named}
     elif isinstance(message, FunctionMessage):
         yield {"role": "tool", "content": content.text, "name": message.name}
     elif content.text or not content.results:
@@ -64,20 +62,8 @@ def _call(call_id: str | None, name: str | None, arguments: Any) -> dict[str, An
     return {"id": call_id or "", "type": "function", "function": {"name": name or "", "arguments": arguments}}
 
 
-def _tool_result(call_id: str, text: str, name: str | None = None, failed: bool = False) -> dict[str, Any]:
-    """A model sees text only, so that a failure has to be said in it."""
-    if failed and not text.lstrip().lower().startswith("error"):
-        text = f"Error: {text}"
-    return {"role": "tool", "content": text, "tool_call_id": call_id, **({"name": name} if name else {})}
-
-
-def _name_tools(messages: Sequence[dict[str, Any]]) -> None:
-    """Give every tool result the name of its call, which some templates show."""
-    names: dict[str, str] = {}
-    for message in messages:
-        names |= {call["id"]: call["function"]["name"] for call in message.get("tool_calls", ())}
-        if message["role"] == "tool" and not message.get("name") and message.get("tool_call_id") in names:
-            message["name"] = names[message["tool_call_id"]]
+def _tool_result(call_id: str, text: str, status: str) -> dict[str, Any]:
+    return {"role": "tool", "content": text, "tool_call_id": call_id, "status": status}
 
 
 @dataclass
@@ -105,8 +91,10 @@ class _Content:
         elif kind == "tool_use":
             self.calls.append(_call(block.get("id"), block.get("name"), block.get("input") or {}))
         elif kind == "tool_result":
-            result = _Content.of(block.get("content") or "").text
-            self.results.append(_tool_result(block["tool_use_id"], result, failed=bool(block.get("is_error"))))
+            status = "error" if block.get("is_error") else "success"
+            self.results.append(
+                _tool_result(block["tool_use_id"], _Content.of(block.get("content") or "").text, status)
+            )
         elif kind == "json":
             self.text += json.dumps(block.get("json"), ensure_ascii=False)
         elif kind not in CALLS:

@@ -15,7 +15,10 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
+import tiny
 from adapters.good_model import good_router
+from glimp_core.chat.messages import normalised
+from glimp_core.chat.template import Template
 from glimp_langchain import ChatGlimp
 from glimp_langchain._errors import ModelInvalidRequestError
 from glimp_langchain._messages import core_messages
@@ -36,19 +39,15 @@ CORE_CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "ar
         (FunctionMessage("3", name="add"), {"role": "tool", "content": "3", "name": "add"}),
         (
             ToolMessage("3", tool_call_id="x", name="add", artifact=object()),
-            {"role": "tool", "content": "3", "tool_call_id": "x", "name": "add"},
+            {"role": "tool", "content": "3", "tool_call_id": "x", "status": "success", "name": "add"},
         ),
         (
             ToolMessage("too large", tool_call_id="x", status="error"),
-            {"role": "tool", "content": "Error: too large", "tool_call_id": "x"},
-        ),
-        (
-            ToolMessage("Error: no", tool_call_id="x", status="error"),
-            {"role": "tool", "content": "Error: no", "tool_call_id": "x"},
+            {"role": "tool", "content": "too large", "tool_call_id": "x", "status": "error"},
         ),
         (
             ToolMessage([{"type": "text", "text": "3"}, {"type": "json", "json": {"a": "é"}}], tool_call_id="x"),
-            {"role": "tool", "content": '3{"a": "é"}', "tool_call_id": "x"},
+            {"role": "tool", "content": '3{"a": "é"}', "tool_call_id": "x", "status": "success"},
         ),
         (
             AIMessage("", additional_kwargs={"reasoning_content": "Hm."}, tool_calls=[CALL]),
@@ -88,18 +87,6 @@ def test_a_broken_call_is_shown_as_it_was_written() -> None:
     assert converted["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a": '}
 
 
-def test_results_are_given_the_names_of_their_calls() -> None:
-    """A result without a name gets that of the call with its id, of several calls too."""
-    other = tool_call(name="multiply", args={}, id="call_2")
-    messages = [
-        AIMessage("", tool_calls=[CALL, other]),
-        ToolMessage("6", tool_call_id="call_2"),
-        ToolMessage("3", tool_call_id="call_1"),
-        ToolMessage("?", tool_call_id="call_3"),
-    ]
-    assert [message.get("name") for message in core_messages(messages)] == [None, "multiply", "add", None]
-
-
 def test_anthropic_results_come_before_the_words_beside_them() -> None:
     """Results in a user's message answer the calls before it; the text is what the user says next."""
     message = HumanMessage(
@@ -110,12 +97,12 @@ def test_anthropic_results_come_before_the_words_beside_them() -> None:
         ]
     )
     assert core_messages([message]) == [
-        {"role": "tool", "content": "3", "tool_call_id": "x"},
-        {"role": "tool", "content": "Error: no", "tool_call_id": "y"},
+        {"role": "tool", "content": "3", "tool_call_id": "x", "status": "success"},
+        {"role": "tool", "content": "no", "tool_call_id": "y", "status": "error"},
         {"role": "user", "content": "Go on."},
     ]
     message.content = message.content[:1]
-    assert core_messages([message]) == [{"role": "tool", "content": "3", "tool_call_id": "x"}]
+    assert [converted["role"] for converted in core_messages([message])] == ["tool"]
 
 
 @pytest.mark.parametrize(
@@ -148,3 +135,16 @@ def test_a_reply_can_be_sent_back() -> None:
         (said,) = core_messages([llm.invoke("Hello")])
         assert said["content"] == "You said: Hello"
         assert said["reasoning_content"].startswith("The user wants something.")
+
+
+def test_the_core_settles_names_and_failures() -> None:
+    """What an adapter leaves to the core is settled there: a result's name, its failure, and two messages in a row."""
+    messages = [
+        HumanMessage("Add."),
+        HumanMessage("Now."),
+        AIMessage("", tool_calls=[CALL]),
+        ToolMessage("too large", tool_call_id="call_1", status="error"),
+    ]
+    user, _, result = normalised(core_messages(messages), Template(tiny.tokenizer()), in_words=False)
+    assert user["content"] == "Add.\n\nNow."
+    assert (result["name"], result["content"]) == ("add", "Error: too large")
