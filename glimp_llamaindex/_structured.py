@@ -1,6 +1,7 @@
 """Structured prediction by grammar: the model thinks freely, then its answer can only be an object of the schema."""
 
 from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
@@ -96,9 +97,10 @@ class GrammarPrediction(FunctionCallingLLM):
 
         async def objects() -> AsyncGenerator[Any, None]:
             growing = _Growing(output_cls)
-            async for response in await self.astream_chat(messages, **kwargs):
-                if (partial := growing.take(response)) is not None:
-                    yield partial
+            async with aclosing(await self.astream_chat(messages, **kwargs)) as responses:
+                async for response in responses:
+                    if (partial := growing.take(response)) is not None:
+                        yield partial
             yield growing.whole()
 
         return objects()
