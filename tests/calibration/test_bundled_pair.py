@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,9 +45,10 @@ def test_a_quarter_is_met_on_fresh_problems(router: GlimpRouter, profile: Profil
     assert abs(sum(routed) / len(routed) - 0.25) <= 0.05
 
 
-def test_target_rate_holds_over_300_steps(router: GlimpRouter) -> None:
-    """TargetRate(0.25) intervenes at 0.20 to 0.30 of 300 steps of easy and hard problems together."""
-    policy, routed = TargetRate(0.25, scope="router"), []
+@pytest.mark.parametrize("scope", ["request", "router"])
+def test_target_rate_holds_over_300_steps(router: GlimpRouter, scope: Any) -> None:
+    """TargetRate(0.25) intervenes at 0.20 to 0.30 of 300 steps of short requests, easy and hard, in both scopes."""
+    policy, routed = TargetRate(0.25, scope=scope), []
     for done in replies(router, policy, 60):
         routed += [event.decision.intervene for event in done.routed]
         if len(routed) >= 300:
@@ -62,8 +64,8 @@ def test_a_replay_is_what_a_real_run_does_until_it_parts(router: GlimpRouter, tm
     for seed in range(4):
         question = make_problem(FRESH + seed).question
         traced.generate(question)
-        told = replay(load(tmp_path / "t.jsonl")[-1].completion, EntropyThreshold(0.01))
-        real = router.generate(question, policy=EntropyThreshold(0.01))
+        told = replay(load(tmp_path / "t.jsonl")[-1].completion, EntropyThreshold(0.001))
+        real = router.generate(question, policy=EntropyThreshold(0.001))
         last = len(told.decisions) if told.first_change is None else told.first_change + 1
         assert [d.intervene for d in told.decisions[:last]] == [r.decision.intervene for r in real.routed[:last]]
         parted += told.first_change is not None

@@ -61,6 +61,13 @@ def test_a_quarter_is_a_quarter_over_300_steps_of_mixed_difficulty(seed: int, sc
     assert 0.20 <= rate_of(walk(TargetRate(0.25, scope=scope), mixed(seed))) <= 0.30
 
 
+def test_the_rate_holds_over_many_short_requests_that_count_alone() -> None:
+    """With scope="request", requests of twelve steps each keep the rate on the mean, without a calibrated start."""
+    draw = random.Random(5)
+    steps = [d for _ in range(40) for d in walk(TargetRate(0.25), [draw.expovariate(50) for _ in range(12)])]
+    assert 0.20 <= rate_of(steps) <= 0.30
+
+
 def test_a_shared_rate_holds_over_many_short_requests() -> None:
     """With scope="router", 300 steps spread over requests of ten keep the rate together, and hard requests get more."""
     policy, draw = TargetRate(0.25, scope="router"), random.Random(1)

@@ -60,7 +60,7 @@ class Memory:
 class TargetRate:
     """Intervene at `rate` of the steps: those whose entropy is high among the last `window` of them.
 
-    - Until `warm_up` entropies are known, `start` (in nats) is the threshold; a calibrated one serves best.
+    - Until `warm_up` entropies are known, `start` (in nats) is the threshold. Where it is calibrated, trust it longer.
     - What runs ahead of the rate, or behind it, is made up for within `slack` steps: after n steps there were
       rate * n interventions, give or take `slack` and one, whatever the entropies.
     - `hysteresis` (0 to 1) makes a change of writer rarer by that share and leaves the rate as it is.
@@ -74,10 +74,10 @@ class TargetRate:
     entropy: Entropy = "full"
     scope: Scope = "request"
     start: float = 1.0
-    warm_up: int = 8
+    warm_up: int = 2
     window: int = 256
     hysteresis: float = 0.1
-    slack: int = 12
+    slack: int = 8
     memory: Memory = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
