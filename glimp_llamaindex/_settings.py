@@ -17,7 +17,7 @@ from llama_index.core.bridge.pydantic import (
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from typing_extensions import Self
 
-from glimp_core import ConfigError, EntropyThreshold, GlimpRouter, RouterConfig, SamplingParams
+from glimp_core import ConfigError, EntropyThreshold, GlimpRouter, Policy, RouterConfig, SamplingParams
 from glimp_core.errors import unknown_name
 from glimp_core.live import Reference
 from glimp_core.pair import Pair
@@ -57,14 +57,23 @@ class PairLLM(FunctionCallingLLM):
     routing_events: bool = Field(default=False, description="Dispatch a GlimpStepEvent for every finished step.")
 
     _given: GlimpRouter | None = PrivateAttr(default=None)
+    _policy: Policy | None = PrivateAttr(default=None)
     _made: GlimpRouter | None = PrivateAttr(default=None)
 
-    def __init__(self, small: Any = None, large: Any = None, *, router: GlimpRouter | None = None, **fields: Any):
+    def __init__(
+        self,
+        small: Any = None,
+        large: Any = None,
+        *,
+        router: GlimpRouter | None = None,
+        policy: Policy | None = None,
+        **fields: Any,
+    ):
         for name in fields:
             if name not in type(self).model_fields:
-                raise unknown_name("option", name, {*type(self).model_fields, "router"})
+                raise unknown_name("option", name, {*type(self).model_fields, "router", "policy"})
         super().__init__(small=_living(small), large=_living(large), **fields)
-        self._given = _living(router)
+        self._given, self._policy = _living(router), policy
         self._check()
 
     def _check(self) -> None:
@@ -75,6 +84,8 @@ class PairLLM(FunctionCallingLLM):
             raise ConfigError(f"router={self._given!r} is no GlimpRouter: make one, or pass small=... and large=...")
         elif self.small or self.large:
             raise ConfigError("give a router, or small and large, not both")
+        if self._policy is not None and self.threshold is not None:
+            raise ConfigError(f"give threshold={self.threshold!r} or policy={self._policy!r}, not both")
         self.sampling()
         EntropyThreshold.of(self.threshold or 0.0, self.router_config())
 
@@ -95,14 +106,15 @@ class PairLLM(FunctionCallingLLM):
     def router(self) -> GlimpRouter:
         """The router behind this LLM, made at the first use; its weights load at the first request."""
         given, made, config = self._given, self._made, self.router_config()
-        if given is not None and config == given.config:
+        if given is not None and self._policy is None and config == given.config:
             return given
         if made is not None and config == made.config:
             return made
         if given is None:
-            router = self.pair.router(config=config)
+            router = self.pair.router(self._policy, config)
         else:
-            router = GlimpRouter(given.small, given.large, given.policy, config, given.sampling, given.taps)
+            policy = self._policy or given.policy
+            router = GlimpRouter(given.small, given.large, policy, config, given.sampling, given.taps)
         self._made = router
         return router
 
@@ -173,15 +185,18 @@ class PairLLM(FunctionCallingLLM):
     def custom_model_dump(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         """Write the LLM down, with references in place of objects that live in this process."""
         data: dict[str, Any] = handler(self.model_copy(update={"small": None, "large": None}))
-        references = {name: asdict(v) if isinstance(v, Reference) else v for name, v in self._references().items()}
-        return {**data, **references, "class_name": self.class_name()}
+        references = self._references()
+        if self._policy is not None:  # any object with a `decide`: the router that has it stands for all
+            references = {"small": None, "large": None, "router": Reference.to(self.router)}
+        written = {name: asdict(model) if isinstance(model, Reference) else model for name, model in references.items()}
+        return {**data, **written, "class_name": self.class_name()}
 
     def __getstate__(self) -> dict[str, Any]:
         references = self._references()
         stand_in = self.model_copy(update={name: references[name] for name in ("small", "large")})
         stand_in._given = stand_in._made = None
         state: dict[str, Any] = super(PairLLM, stand_in).__getstate__()
-        state["__dict__"]["router"] = references["router"]
+        state["__dict__"] |= {"router": references["router"], "policy": self._policy}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """What is GlimpLLM's own: its options, and what it asks of the core."""
 
+import copy
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,6 +86,19 @@ class TestMaking:
         seen.clear()
         GlimpLLM(router=given, max_reasoning_tokens=9).chat(QUESTION)
         assert isinstance(seen[-1], Finish)
+
+    def test_policy(self) -> None:
+        """A policy is for all calls, one of a call wins; copies have it, through dicts, pickles and a given router."""
+
+        def share(llm: GlimpLLM, **kwargs: Any) -> float:
+            return llm.chat(QUESTION, **kwargs).raw["routing"]["summary"]["intervention_rate"]  # type: ignore[index, no-any-return]
+
+        llm = GlimpLLM(router=pair(thinking="One.\n\nTwo."), policy=AlwaysLarge())
+        assert [share(llm), share(llm, writer="small"), share(llm, threshold=1.0)] == [1.0, 0.0, 0.5]
+        for again in (GlimpLLM.from_dict(llm.to_dict()), pickle.loads(pickle.dumps(llm)), copy.deepcopy(llm)):
+            assert share(again) == 1.0
+        with pytest.raises(ConfigError, match="not both"):
+            GlimpLLM(router=pair(), policy=AlwaysLarge(), threshold=1.0)
 
     def test_metadata(self) -> None:
         """num_output has room for thinking and answer, and leaves half of the window for prompts."""

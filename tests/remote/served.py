@@ -111,11 +111,13 @@ class ScriptedServer:
         buffered: bool = False,
         cached: int | None = None,
         structure: Callable[[dict[str, Any]], str | None] = lambda body: None,
+        says: str = "too much",
     ):
         self.script, self.kind, self.model, self.window = script, kind, model, window
         self.max_logprobs, self.tempered, self.aborts = max_logprobs, tempered, aborts
         self.merge, self.pace, self.buffered, self.cached = merge, pace, buffered, cached
         self.structure = structure
+        self.says = says
 
     def __enter__(self) -> Served:
         self._loop = asyncio.new_event_loop()
@@ -210,7 +212,9 @@ class ScriptedServer:
             return False
         if trouble and trouble.kind == "status":
             wait = f"retry-after: {trouble.retry_after}\r\n" if trouble.retry_after else ""
-            self._document(writer, trouble.status, "application/json", '{"error": {"message": "too much"}}', wait)
+            self._document(
+                writer, trouble.status, "application/json", json.dumps({"error": {"message": self.says}}), wait
+            )
             return True
         if trouble and trouble.kind == "html":
             self._document(writer, 200, "text/html", "<html>welcome</html>")

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 from llguidance import LLMatcher
 
-from glimp_core.chat.outline import RAW, STRING, STRUCTURE, Outline
+from glimp_core.chat.outline import ESCAPE, RAW, RAW_END, STRING, STRUCTURE, Outline
 
-MAX_STATES = 20_000
+MAX_STATES = 5_000
 """How many states a search may look at before it gives up."""
 
 FREE = 100
@@ -27,6 +27,7 @@ def _bits(ids: Iterable[int]) -> int:
 
 
 _SPACE, _CLOSE = _bits(b" \t\r\n"), _bits(b"]}")
+_ASCII = (1 << 128) - 1
 _AFTER_VALUE = _SPACE | _CLOSE | _bits(b",<") | 1 << 256
 
 
@@ -76,7 +77,7 @@ def _search(matcher: LLMatcher, outline: Outline, names: frozenset[bytes]) -> Pa
 
 
 def _signature(allowed: int, outline: Outline) -> tuple[int, Outline]:
-    ends = allowed >> _QUOTE & 1 if outline.mode == STRING else allowed & _AFTER_VALUE
+    ends = allowed >> _QUOTE & 1 if outline.mode == STRING else outline.mode == STRUCTURE and allowed & _AFTER_VALUE
     return allowed, outline._replace(length=0) if ends else outline
 
 
@@ -84,9 +85,12 @@ def _moves(allowed: int, outline: Outline, names: frozenset[bytes]) -> Iterator[
     """The bytes worth trying: all where few are allowed; in free text its end, or a filler."""
     ends = outline.mode == STRING and allowed >> _QUOTE & 1
     if outline.mode == RAW:
-        yield tuple(b"\n</parameter>\n")
+        yield tuple(RAW_END[len(outline.line) :])
     if allowed.bit_count() > FREE:
         yield (_QUOTE,) if ends else (next((byte for byte in _FILLERS if allowed >> byte & 1), _first(allowed)),)
+        return
+    if outline.mode >= ESCAPE or (allowed & _ASCII == 0 and allowed.bit_count() > 16):
+        yield (_first(allowed),)  # the rest of an escape, or of a character, that the model has begun
         return
     if outline.mode == STRUCTURE and outline.stack:
         allowed = allowed & _CLOSE or allowed & ~_SPACE or allowed

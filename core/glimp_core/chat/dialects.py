@@ -119,7 +119,7 @@ DIALECTS = (GENERIC, HERMES, XML, LLAMA, MISTRAL_LIST, MISTRAL_NAMED, DEEPSEEK, 
 def dialect_of(template: Template) -> Dialect:
     """Choose the dialect by what a template itself writes; one that shows no tools gets the generic one."""
     source = template.source
-    if not template.call_style:
+    if template.arguments is None:
         return GENERIC
     marks = (
         ("<function=", XML),

@@ -8,6 +8,7 @@ from typing import Any
 
 from glimp_core.chat.schema import resolved
 
+_PYTHON = {"True": True, "False": False, "None": None}
 _TYPES: dict[str, Any] = {"string": str, "object": Mapping, "array": list, "boolean": bool, "null": type(None)}
 
 
@@ -27,7 +28,7 @@ def read_as(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
         return text
     if not isinstance(schema, Mapping) or not schema:
         return _json_or(text)
-    for value in (_json_or(text), text, _json_or(text.strip().lower())):
+    for value in (_json_or(text), text, _PYTHON.get(text.strip(), text)):
         if fits(value, schema, root):
             return value
     return _json_or(text)

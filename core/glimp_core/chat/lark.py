@@ -25,10 +25,11 @@ class Json:
 
 @dataclass(frozen=True, slots=True)
 class Upto:
-    """Text that follows a regular expression, up to and with the first `end`."""
+    """Text that follows a regular expression, up to and with `end`, of which it holds no `inner` part before."""
 
     pattern: str
     end: str
+    inner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,10 @@ def _write(node: Node, mark: Callable[[str], str], rules: list[str]) -> str:
             return mark(text)
         case Json(schema):
             return _named(rules, f"%json {_with_spaces(schema)}")
-        case Upto(pattern, end):
-            return _named(rules, f"/{_regex(pattern)}{_literal(end)}/", "[lazy]")
+        case Upto(pattern, end, inner):
+            early = f"/(?s:.*){_literal(inner)}(?s:.+){_literal(inner)}(?s:.*)/"
+            rules.append(f"T{len(rules)}: /{_regex(pattern)}{_literal(end)}/ & ~{early}")
+            return _named(rules, f"T{len(rules) - 1}", "[lazy]")
         case Pattern(pattern):
             return f"/{_regex(pattern)}/"
         case Sequence(parts):

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from glimp_core.chat.template import CallStyle, Template
+from glimp_core.chat.template import Template
 from glimp_core.chat.vocabulary import THINK_TAGS
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.types import Message
@@ -25,22 +25,21 @@ _IGNORED_PARTS = ("cache_point", "cachePoint", "tool_use", "tool_call", "tool_ca
 
 
 def normalised(
-    messages: Iterable[Message], template: Template, style: CallStyle | None, instructions: str = ""
+    messages: Iterable[Message], template: Template, in_words: bool, instructions: str = ""
 ) -> list[dict[str, Any]]:
     """Return copies of messages as one template takes them; the caller's stay as they are.
 
     Contents become text, consecutive messages of one role become one, `instructions` join the system message,
-    and calls and their results take the given style, or that of plain text without one. Raises `ConfigError`
+    and calls and their results take the template's shape, or that of plain text: `in_words`. Raises `ConfigError`
     for a role or a content that cannot be rendered.
     """
     plain = [_plain(message) for message in messages]
     _name_results(plain)
-    if style is None:
+    if in_words:
         plain = [_in_words(message) for message in plain]
     ready = _merged(_systems_placed(plain, template, instructions))
-    if style:
-        for message in ready:
-            _style_calls(message, style, _short_id if template.short_ids else str)
+    for message in ready:
+        _shape_calls(message, template)
     return ready
 
 
@@ -183,16 +182,15 @@ def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return both
 
 
-def _style_calls(message: dict[str, Any], style: CallStyle, shape: Callable[[str], str]) -> None:
+def _shape_calls(message: dict[str, Any], template: Template) -> None:
+    shape = _short_id if template.short_ids else str
     if "tool_call_id" in message:
         message["tool_call_id"] = shape(message["tool_call_id"])
     for call in message.get("tool_calls", ()):
         call["id"] = shape(call["id"])
         arguments = call["function"]["arguments"]
-        if style.arguments_as_text and not isinstance(arguments, str):
+        if template.arguments == "text" and not isinstance(arguments, str):
             call["function"]["arguments"] = json.dumps(arguments, ensure_ascii=False)
-    if style.content_none and message.get("tool_calls") and not message["content"]:
-        message["content"] = None
 
 
 def _short_id(call_id: str) -> str:

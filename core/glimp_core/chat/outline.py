@@ -2,11 +2,14 @@
 
 from typing import NamedTuple
 
-STRUCTURE, STRING, ESCAPE, RAW = range(4)
+STRUCTURE, STRING, RAW, ESCAPE, HEX = range(5)
+"""Modes. From HEX on a mode counts the digits of an escape that are still to come: HEX means one more."""
 
 _OPEN, _CLOSE = (0x7B, 0x5B), (0x7D, 0x5D)
 _SPACE = (0x20, 0x09, 0x0D, 0x0A)
-_END = b"\n</parameter>"
+
+RAW_END = b"\n</parameter>\n"
+"""What ends a parameter that is written as it is."""
 
 
 class Outline(NamedTuple):
@@ -16,7 +19,7 @@ class Outline(NamedTuple):
     `key` is the name being written, None where none is; `length` counts the bytes of the string, number or word
     being written, `outside` those of the markup around the JSON. In XML markup `raw` names the parameters that are
     written as they are, as b"function parameter", `place` is the parameter reached, and `line` the tag being
-    written; `raw` is None in any other markup.
+    written, or what of the end of such a parameter is; `raw` is None in any other markup.
     """
 
     stack: tuple[tuple[int, int, bytes], ...] = ()
@@ -37,8 +40,15 @@ class Outline(NamedTuple):
         if byte == 0x22 and self.mode == STRING:
             return self._replace(mode=STRUCTURE, length=0)
         key = None if self.key is None else self.key + bytes([byte])
-        mode = ESCAPE if byte == 0x5C and self.mode == STRING else STRING
-        return self._replace(mode=mode, key=key, length=self.length + 1)
+        return self._replace(mode=self._inside(byte), key=key, length=self.length + 1)
+
+    def _inside(self, byte: int) -> int:
+        """The mode after a byte inside a string."""
+        if self.mode == STRING:
+            return ESCAPE if byte == 0x5C else STRING
+        if self.mode == ESCAPE:
+            return HEX + 3 if byte == 0x75 else STRING
+        return self.mode - 1 if self.mode > HEX else STRING
 
     def _structure(self, byte: int) -> "Outline":
         stack = self.stack
@@ -72,7 +82,8 @@ class Outline(NamedTuple):
         return self._replace(mode=RAW if raw else STRUCTURE, place=place, line=b"", length=0)
 
     def _raw(self, byte: int) -> "Outline":
-        line = (self.line + bytes([byte]))[-len(_END) :] if byte < 256 else b""
-        if line == _END:
+        line = self.line + bytes([byte]) if byte < 256 else b""
+        if line == RAW_END:
             return self._replace(mode=STRUCTURE, line=b"", length=0)
-        return self._replace(line=line, length=self.length + 1)
+        begun = next(n for n in range(len(line) + 1) if RAW_END.startswith(line[n:]))
+        return self._replace(line=line[begun:], length=self.length + 1)

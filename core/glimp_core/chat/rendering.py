@@ -80,9 +80,8 @@ class Renderer:
         request, demands = context.request, Demands.of(context.request)
         with self._lock:
             in_words = self.dialect is GENERIC
-            style = None if in_words else self._template.call_style
             told = instructions(demands, in_words)
-            messages = normalised(request.messages, self._template, style, told)
+            messages = normalised(request.messages, self._template, in_words, told)
             tools = [] if in_words else [tool.document() for tool in demands.shown]
             try:
                 ids = self._tokenizer.apply_chat_template(

@@ -1,9 +1,8 @@
 """What a chat template can do, found out by rendering small conversations with it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 _USER = {"role": "user", "content": "glimp-user"}
 _TOOL = {
@@ -18,12 +17,8 @@ _CALL_ID = "abcdef123"
 """Nine letters and digits: the shape that Mistral's templates insist on."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallStyle:
-    """How a template wants the calls of earlier turns: arguments as JSON text, no content beside calls."""
-
-    arguments_as_text: bool
-    content_none: bool
+Arguments = Literal["values", "text"]
+"""How a template takes the arguments of earlier calls: as values, or as JSON text."""
 
 
 class Template:
@@ -47,29 +42,31 @@ class Template:
 
     @cached_property
     def takes_late_system(self) -> bool:
-        """Whether a system message after a user's is rendered, and in its place."""
-        text = self._render([_USER, {"role": "system", "content": "glimp-system"}]) or ""
-        return -1 < text.find("glimp-user") < text.find("glimp-system")
+        """Whether a system message is rendered in its place, after a user's as well as before one."""
+        late = {"role": "system", "content": "glimp-system"}
+        opening = [_USER, {"role": "assistant", "content": "glimp-assistant"}]
+        texts = [self._render([*opening, *rest]) or "" for rest in ([_USER, late], [late, _USER])]
+        return all(-1 < text.find("glimp-assistant") < text.find("glimp-system") for text in texts)
 
     @cached_property
-    def call_style(self) -> CallStyle | None:
-        """How it takes calls; None where it does not render tools, calls and their results."""
+    def arguments(self) -> Arguments | None:
+        """How it takes the arguments of calls; None where it does not render tools, calls and their results."""
         if not self._shows("glimp_tool", [_USER], tools=[_TOOL]):
             return None
-        styles = [CallStyle(text, none) for none in (False, True) for text in (False, True)]
-        return next(filter(self._renders_calls, styles), None)
+        forms: tuple[Arguments, ...] = ("values", "text")
+        return next(filter(self._renders_calls, forms), None)
 
     @cached_property
     def short_ids(self) -> bool:
         """Whether it takes only call ids of nine letters and digits."""
-        return not self._renders_calls(self.call_style, "call_0123456789abcdef01234567") if self.call_style else False
+        return self.arguments is not None and not self._renders_calls(self.arguments, "call_0123456789abcdef01234567")
 
-    def _renders_calls(self, style: CallStyle, call_id: str = _CALL_ID) -> bool:
-        arguments: Any = '{"glimp_argument": "v"}' if style.arguments_as_text else {"glimp_argument": "v"}
+    def _renders_calls(self, form: Arguments, call_id: str = _CALL_ID) -> bool:
+        arguments: Any = '{"glimp_argument": "v"}' if form == "text" else {"glimp_argument": "v"}
         call = {"id": call_id, "type": "function", "function": {"name": "glimp_call", "arguments": arguments}}
         messages: list[dict[str, Any]] = [
             _USER,
-            {"role": "assistant", "content": None if style.content_none else "", "tool_calls": [call]},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
             {"role": "tool", "name": "glimp_call", "tool_call_id": call_id, "content": "glimp-result"},
         ]
         text = self._render(messages, tools=[_TOOL]) or ""

@@ -41,7 +41,7 @@ def _value(schema: Any, root: Mapping[str, Any]) -> Node:
     if values:
         return Seq((Choice(tuple(v if isinstance(v, str) else json.dumps(v) for v in values)), _END))
     if _is_text(schema):
-        return Upto(_text_pattern(schema), _END)
+        return Upto(_text_pattern(schema), _END, _END.strip())
     whole = {**{key: root[key] for key in ("$defs", "definitions") if key in root}, **schema}
     return Seq((Json(json.dumps(whole, ensure_ascii=False)), _END))
 

@@ -56,10 +56,10 @@ class Conversation(Transcript):
         """Whether the thinking is over."""
         return any(isinstance(link, ThinkingClosed) for link in self._context.chain)
 
-    def newly_sent(self, token_ids: int) -> int:
-        """Return how many of so many ids the server has not read in this request; it is now sent them."""
-        new, self._sent = max(0, token_ids - self._sent), max(token_ids, self._sent)
-        return new
+    def send(self, count: int) -> int:
+        """Return how many of the first `count` ids the server has read in this request; it is now sent them all."""
+        known, self._sent = min(count, self._sent), max(count, self._sent)
+        return known
 
     def take(self, ask: Ask) -> Begun | None:
         """Return the stream that already writes what is asked for; another one is closed."""

@@ -9,19 +9,20 @@ from functools import cached_property
 from typing import Any
 
 from glimp_core.chat.answer import Answer
+from glimp_core.chat.demands import Demands
 from glimp_core.chat.page import LONGEST_CHARACTER, Page
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.errors import ConfigError, ContextOverflowError, RemoteEngineError
 from glimp_core.remote.client import Client, Refusal
 from glimp_core.remote.conversation import Begun, Conversation
-from glimp_core.remote.form import Fixed, Part, Schema, chaperone, parts_of, shortest
+from glimp_core.remote.form import Binding, Fixed, Open, Part, chaperone, parts_of, shortest
 from glimp_core.remote.language import Language
 from glimp_core.remote.listing import Listing, read_listing
 from glimp_core.remote.meter import Meter
 from glimp_core.remote.probe import TEXT, Findings, Probe
 from glimp_core.remote.script import Script
 from glimp_core.remote.server import Server
-from glimp_core.remote.wire import Ask
+from glimp_core.remote.wire import Ask, lark_grammar
 from glimp_core.steps import BREAK
 from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
 
@@ -112,9 +113,10 @@ class RemoteEngine:
         conversation = self._conversation(context)
         ask = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
         begun = conversation.take(ask)
-        meter = Meter(0 if begun else conversation.newly_sent(len(ask.token_ids)))
+        sent = len(ask.token_ids)
+        meter = Meter(sent, conversation.send(sent))
         answer = None if params.phase == "thinking" else self._answer(context)
-        page = Page(self._language.table, self._language.stop_ids, params, self.window - len(ask.token_ids), answer)
+        page = Page(self._language.table, self._language.stop_ids, params, self.window - sent, answer)
         fill = self._fill if answer and conversation.demands.structured else self._write
         try:
             for chunk in fill(context, page, ask, begun, meter):
@@ -144,17 +146,12 @@ class RemoteEngine:
         """Write a demanded answer part by part: what stands fast here, JSON at the server."""
         if begun:
             begun.close()
-        if not self._obeys:
-            raise ConfigError(
-                f"the server of {self.name!r} does not keep to a JSON schema: leave response_format and the demand "
-                "for a call out, or serve the model with structured outputs (vLLM, SGLang and llama.cpp have them)"
-            )
         closed = context.chain and context.chain[-1] == ThinkingClosed(written=True)
         lead: list[Part] = [Fixed("\n\n")] if closed else []
-        for part in [*lead, *parts_of(self._language.renderer.dialect, self._conversation(context).demands)]:
+        for part in [*lead, *self._parts(self._conversation(context).demands)]:
             script = Script(page, self._language.table, self._language.stop_ids, part=True)
-            if isinstance(part, Schema):
-                bound = replace(ask, schema=part.schema, max_tokens=page.left, stop=(), stop_token_ids=())
+            if isinstance(part, Open):
+                bound = replace(ask, bound=part.fields, max_tokens=page.left, stop=(), stop_token_ids=())
                 yield from self._read(self._begin(context, bound), script, meter)
             else:
                 yield from script.put(*self._language.spell(part.text, part.mark))
@@ -171,6 +168,15 @@ class RemoteEngine:
                 yield from script.take(piece)
                 if script.ended:
                     return
+
+    def _parts(self, demands: Demands) -> list[Part]:
+        if self._binding is None:
+            raise ConfigError(
+                f"the server of {self.name!r} does not keep to a JSON schema: leave response_format and the demand "
+                "for a call out, or serve the model with structured outputs (vLLM, SGLang and llama.cpp have them)"
+            )
+        dialect, ids = self._language.renderer.dialect, self._language.marks
+        return parts_of(dialect, demands, self._server.dialect, self._binding, ids)
 
     def _answer(self, context: Context) -> Answer | None:
         """What reads calls and JSON out of a reply, and closes what is demanded in time."""
@@ -235,10 +241,15 @@ class RemoteEngine:
         return read_listing(self._server, self._window)
 
     @cached_property
-    def _obeys(self) -> bool:
-        """Whether the server keeps to a JSON schema; it is asked when one is first needed."""
-        word = {"type": "string", "enum": ["glimp"]}
-        ask = Ask(self._language.table.encode(TEXT), 12, schema=word, extra=self._extra)
+    def _binding(self) -> Binding | None:
+        """What the server keeps to: it is asked for a word that it would not say, when a form is first demanded."""
+        schema = self._server.dialect.schema({"type": "string", "enum": ["glimp"]})
+        if self._server.dialect.lark and self._obeys(lark_grammar('start: "\\"glimp\\""')):
+            return "lark"
+        return "schema" if self._obeys(schema) else None
+
+    def _obeys(self, bound: Mapping[str, Any]) -> bool:
+        ask = Ask(self._language.table.encode(TEXT), 12, bound=bound, extra=self._extra)
         try:
             pieces = self._server.ask(ask, self._language.reader)
             return "".join(piece.text for piece in pieces).strip() == '"glimp"'

@@ -1,23 +1,25 @@
 """A demanded answer as a form: what stands fast is written here, what a grammar leaves open is asked of the server."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from glimp_core.chat.constraint import Constraint
 from glimp_core.chat.demands import Demands
 from glimp_core.chat.dialects import Dialect
 from glimp_core.chat.guide import demanded
-from glimp_core.chat.lark import GAP, Choice, Json, Many, Mark, Node, Optional, Sequence
+from glimp_core.chat.lark import GAP, Choice, Json, Many, Mark, Node, Optional, Sequence, write_lark
 from glimp_core.chat.space import TokenSpace
 from glimp_core.errors import ConfigError
+from glimp_core.remote import wire
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """A JSON value that the server writes."""
+class Open:
+    """What the server writes, held to a form by these fields of a request."""
 
-    schema: Any
+    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +30,37 @@ class Fixed:
     mark: bool = False
 
 
-Part: TypeAlias = Fixed | Schema
+Part: TypeAlias = Fixed | Open
+Binding: TypeAlias = Literal["lark", "schema"]
 
 
-def parts_of(dialect: Dialect, demands: Demands) -> list[Part]:
-    """Return the parts of a demanded answer. Raises `ConfigError` for one of which the order of parts is open.
+def parts_of(
+    dialect: Dialect, demands: Demands, server: wire.Dialect, binding: Binding, ids: Mapping[str, int]
+) -> list[Part]:
+    """Return the parts of a demanded answer, for a server that reads Lark, or JSON schemas alone.
 
-    Servers agree on JSON schemas and on little else; of several calls in one reply there is one.
+    `ids` are the control tokens among the marks. Raises `ConfigError` for what JSON schemas alone cannot say.
     """
+    node = demanded(dialect, demands).node
+    if binding == "lark":
+        written = write_lark(node, lambda text: f"<[{ids[text]}]>" if text in ids else json.dumps(text))
+        return [Open(wire.lark_grammar(written))]
     if demands.tools and demands.schema is not None:
         raise ConfigError(
-            "a remote model cannot be held to either a call or JSON: leave response_format out, or the tools, "
-            "or demand a call with tool_choice='required'"
+            "this server can be held to JSON but not to either a call or JSON, which vLLM can: leave response_format "
+            "or the tools out, or demand a call with tool_choice='required'"
         )
-    node = demanded(dialect, demands).node
     assert isinstance(node, Sequence), "a start and the forms"
-    parts = _flat(node.parts[-1], "\n" if "<tool_call>" in dialect.openings else "")
+    parts = _flat(node.parts[-1], "\n" if "<tool_call>" in dialect.openings else "", server)
     if parts is None:
         raise ConfigError(
-            f"a remote model that writes calls as {dialect.name!r} can be held to one tool alone: "
-            "name it in tool_choice, or leave the choice to the model"
+            f"this server can be held to JSON, and calls written as {dialect.name!r} are more than that, which vLLM "
+            "can be held to: name one tool in tool_choice, or leave the choice to the model"
         )
     return parts
 
 
-def _flat(node: Node, gap: str) -> list[Part] | None:
+def _flat(node: Node, gap: str, server: wire.Dialect) -> list[Part] | None:
     """The parts of a node in which only JSON is open, None for any other; `gap` is the model's habit between parts."""
     match node:
         case str():
@@ -60,11 +68,11 @@ def _flat(node: Node, gap: str) -> list[Part] | None:
         case Mark(text):
             return [Fixed(text, mark=True)]
         case Json(schema):
-            return [Schema(json.loads(schema))]
+            return [Open(server.schema(json.loads(schema)))]
         case Choice((part,)) | Many(part):
-            return _flat(part, gap)
+            return _flat(part, gap, server)
         case Sequence(nodes):
-            flat = [_flat(part, gap) for part in nodes]
+            flat = [_flat(part, gap, server) for part in nodes]
             return None if None in flat else [part for parts in flat for part in parts or ()]
         case Optional():
             return [Fixed(gap)] if node == GAP and gap else []

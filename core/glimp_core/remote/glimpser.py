@@ -36,7 +36,7 @@ class RemoteGlimpser(RemoteEngine):
         index = sum(isinstance(link, Span) for link in context.chain)
         limit, logprobs = (1, self._all) if definition == "full" else (STEP, TOP)
         ask = self._ask(context, context.request.sampling, index, limit, logprobs=logprobs)
-        meter = Meter(conversation.newly_sent(len(ask.token_ids)), glimpses=1)
+        meter = Meter(len(ask.token_ids), conversation.send(len(ask.token_ids)), glimpses=1)
         conversation.begun = self._begin(context, ask)
         context.begin(self, conversation.withdraw)
         try:

@@ -51,8 +51,10 @@ class Language:
 
     @cached_property
     def reader(self) -> Reader:
-        """What reads its streams."""
-        return Reader(self.table)
+        """What reads its streams: think tags and ends are what they are, also where they come as text."""
+        think = self.table.think
+        ids = [*self.stop_ids, *((think.open_id, think.close_id) if think else ())]
+        return Reader(self.table, {self.tokenizer.convert_ids_to_tokens(i): i for i in ids})
 
     @cached_property
     def spelling(self) -> Spelling:
@@ -62,12 +64,17 @@ class Language:
     @cached_property
     def space(self) -> TokenSpace:
         """Its tokens as grammars see them."""
-        return TokenSpace.of(self.table, self.tokenizer.get_added_vocab(), self.stop_ids)
+        return TokenSpace.of(self.table, self.marks, self.stop_ids)
+
+    @cached_property
+    def marks(self) -> dict[str, int]:
+        """The ids of what stands in the vocabulary as a whole: control tokens, and marks of markup."""
+        added: dict[str, int] = self.tokenizer.get_added_vocab()
+        return added
 
     def spell(self, text: str, mark: bool = False) -> list[int]:
         """Return the ids of a text, or of a mark, which is its control token where there is one."""
-        marks: dict[str, int] = self.tokenizer.get_added_vocab()
-        return [marks[text]] if mark and text in marks else self.table.encode(text)
+        return [self.marks[text]] if mark and text in self.marks else self.table.encode(text)
 
     @cached_property
     def _source(self) -> ModelSource | None:

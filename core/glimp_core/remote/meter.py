@@ -9,12 +9,13 @@ from glimp_core.types import ModelUsage
 class Meter:
     """Counts tokens and times. Waiting for a first token is prefill, what follows is decoding; the network is in both.
 
-    `new_tokens` of the prompt are new to the server in this request; what its cache held of them it may tell.
+    Of the `sent` tokens the server has read the `known` ones in this request; what its cache held it may tell.
     """
 
-    def __init__(self, new_tokens: int = 0, glimpses: int = 0):
+    def __init__(self, sent: int, known: int, glimpses: int = 0):
         self._glimpses = glimpses
-        self._new_tokens = new_tokens
+        self._sent = sent
+        self._known = known
         self._cached_tokens = 0
         self._tokens = 0
         self._started = self._last = perf_counter()
@@ -33,7 +34,7 @@ class Meter:
             self._first = max(piece.at, self._started)
             self._prefill_seconds = self._first - self._started
         if piece.cached_tokens is not None:
-            self._cached_tokens = min(piece.cached_tokens, self._new_tokens)
+            self._cached_tokens = max(0, min(piece.cached_tokens, self._sent) - self._known)
 
     def usage(self) -> ModelUsage:
         """Return the counts so far."""
@@ -41,7 +42,7 @@ class Meter:
             forwards=max(self._tokens, self._glimpses),
             glimpses=self._glimpses,
             cached_tokens=self._cached_tokens,
-            prefill_tokens=self._new_tokens - self._cached_tokens,
+            prefill_tokens=self._sent - self._known - self._cached_tokens,
             decode_tokens=self._tokens,
             prefill_seconds=self._prefill_seconds,
             decode_seconds=self._last - self._first if self._first is not None else 0.0,

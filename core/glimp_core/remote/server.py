@@ -56,7 +56,7 @@ class Server:
         failures = 0
         while len(written) < ask.max_tokens:
             before, ended = len(written), False
-            again = list(written) if ask.schema is not None else []
+            again = list(written) if ask.bound else []
             try:
                 async with aclosing(self._attempt(self._body(ask, written), reader)) as pieces:
                     async for piece in pieces:

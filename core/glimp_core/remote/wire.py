@@ -1,5 +1,6 @@
 """What goes over the wire, as values: requests to /v1/completions, and the lines of their streams."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -14,9 +15,10 @@ ID_PREFIX = "token_id:"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one kind of server is asked for token ids, for a stop string that it does not cut off, and to obey a schema.
+    """How one kind of server is asked for token ids, for a stop string that it does not cut off, and to keep to a form.
 
-    `keep_stop` is None for servers that always cut; `schema_field` is "" where a schema goes as `response_format`.
+    `keep_stop` is None for servers that always cut; `schema_field` is "" where a schema goes as `response_format`;
+    `lark` says that grammars in llguidance's Lark are read.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Dialect:
     keep_stop: Mapping[str, Any] | None = None
     stop_token_ids: bool = False
     schema_field: str = ""
+    lark: bool = False
 
     def schema(self, schema: Any) -> dict[str, Any]:
         """Return what binds a reply to a JSON schema."""
@@ -33,8 +36,17 @@ class Dialect:
         return {"response_format": {"type": "json_schema", "json_schema": form}}
 
 
+def lark_grammar(grammar: str) -> dict[str, Any]:
+    """Return what binds a reply to a grammar."""
+    return {"structured_outputs": {"grammar": grammar}}
+
+
 VLLM = Dialect(
-    "vllm", {"return_token_ids": True, "return_tokens_as_token_ids": True}, {"include_stop_str_in_output": True}, True
+    "vllm",
+    {"return_token_ids": True, "return_tokens_as_token_ids": True},
+    {"include_stop_str_in_output": True},
+    stop_token_ids=True,
+    lark=True,
 )
 SGLANG = Dialect("sglang", {"return_token_ids": True}, {"no_stop_trim": True}, True)
 LLAMACPP = Dialect("llamacpp", {"logprobs": 1}, schema_field="json_schema")
@@ -53,8 +65,8 @@ GREEDY = SamplingParams(temperature=0)
 class Ask:
     """A wish for what follows `token_ids`: at most `max_tokens`, ended early by `stop` or one of `stop_token_ids`.
 
-    `logprobs` is how many of the likeliest tokens are shown, -1 for all. `schema` binds the reply, which then cannot be
-    gone on with from its middle. `extra` goes into the request as it is.
+    `logprobs` is how many of the likeliest tokens are shown, -1 for all. `bound` are the fields that hold the reply to
+    a form; it cannot be gone on with from its middle then. `extra` goes into the request as it is.
     """
 
     token_ids: Sequence[int]
@@ -64,12 +76,12 @@ class Ask:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     logprobs: int | None = None
-    schema: Any = None
+    bound: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def body(self, model: str, dialect: Dialect, written: Sequence[int] = ()) -> dict[str, Any]:
         """Return the request that goes on after `written`, which an earlier one brought."""
-        if self.schema is not None:
+        if self.bound:
             written = ()
         body: dict[str, Any] = {
             "model": model,
@@ -79,7 +91,7 @@ class Ask:
             "stream_options": {"include_usage": True},
             **dialect.ids,
             **self._law(len(written)),
-            **({} if self.schema is None else dialect.schema(self.schema)),
+            **(self.bound or {}),
             **self.extra,
         }
         if self.logprobs is not None:
@@ -124,10 +136,15 @@ class Nonsense(ValueError):
 
 
 class Reader:
-    """Reads the lines of one model's streams; `vocabulary` is its tokenizer's table."""
+    """Reads the lines of one model's streams; `vocabulary` is its tokenizer's table.
 
-    def __init__(self, vocabulary: Vocabulary):
+    `tags` are the ids of control tokens that mean something where a server shows their text.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, tags: Mapping[str, int] | None = None):
         self._vocabulary = vocabulary
+        self._tags = tags or {}
+        self._tag = re.compile(f"({'|'.join(map(re.escape, self._tags))})" if tags else "(?!)")
 
     def read(self, line: Any) -> Piece:
         """Return what a line says. Raises `Nonsense` for what cannot be read."""
@@ -158,7 +175,14 @@ class Reader:
             return self._known([int(token.removeprefix(ID_PREFIX)) for token in spelled]), True
         if content := logprobs.get("content"):
             return self._of_content(self._known([token["id"] for token in content]), text), True
-        return tuple(self._vocabulary.encode(text)) if text else (), not text
+        return self._encode(text), not text
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        """The ids of what a model wrote, where a server shows its text alone."""
+        ids: list[int] = []
+        for part in self._tag.split(text):
+            ids += [self._tags[part]] if part in self._tags else self._vocabulary.encode(part)
+        return tuple(ids)
 
     def _of_content(self, ids: tuple[int, ...], text: str) -> tuple[int, ...]:
         """llama.cpp holds a token back that ends inside a character, and then names the last one only."""

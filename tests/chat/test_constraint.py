@@ -1,0 +1,44 @@
+"""Replies that a grammar binds: always valid, always whole, and as free as the schema leaves them."""
+
+import json
+from typing import Any
+
+import jsonschema
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chat.schemas import Case, cases
+from chat.writing import by_chance, by_habit, space, text_of, written
+from glimp_core.chat.constraint import Constraint
+from glimp_core.chat.lark import Grammar, Json
+from glimp_core.chat.schema import prepared
+
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+HABITS = (b"[{(", b'"\\', b"0123", b'aaa"', b",", b" \n", b"-", b"z}")
+
+
+def constraint(schema: Any) -> Constraint:
+    return Constraint(space(), Grammar(Json(json.dumps(prepared(schema)))))
+
+
+@given(case=cases(), seed=st.integers(0, 2**32), more=st.sampled_from([0, 1, 2, 3, 5, 9, 30, 100]))
+@settings(SLOW, max_examples=150)
+def test_whatever_the_model_the_json_is_valid_within_any_limit_that_fits(case: Case, seed: int, more: int) -> None:
+    """Law: for every schema, writer and limit of the shortest value's length or more, the reply validates."""
+    guide = constraint(case.schema)
+    assert guide.shortest == case.shortest
+    text = text_of(space(), written(guide, case.shortest + more, by_chance(seed)))
+    jsonschema.validate(json.loads(text), case.schema)
+
+
+@given(case=cases(), habit=st.sampled_from(HABITS), more=st.integers(0, 60))
+@settings(SLOW, max_examples=100)
+def test_a_model_that_goes_in_circles_is_brought_to_an_end(case: Case, habit: bytes, more: int) -> None:
+    """Law: the same holds for writers that would never end by themselves."""
+    guide = constraint(case.schema)
+    text = text_of(space(), written(guide, case.shortest + more, by_habit([*map(_token, habit)])))
+    jsonschema.validate(json.loads(text), case.schema)
+
+
+def _token(byte: int) -> int:
+    return space().vocabulary.encode(chr(byte))[0]

@@ -1,0 +1,109 @@
+"""Schemas made ready for a grammar, and values checked against them."""
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat.schemas import Case, cases
+from glimp_core.chat.fitting import fits
+from glimp_core.chat.schema import MAX_STRING, any_object, prepared
+from glimp_core.errors import UnsupportedSchemaError
+
+
+@pytest.mark.parametrize(
+    "keyword", ["if", "not", "uniqueItems", "contains", "propertyNames", "dependentRequired", "unevaluatedProperties",
+                "additionalItems", "made_up"],
+)  # fmt: skip
+def test_a_keyword_that_cannot_be_enforced_is_named(keyword: str) -> None:
+    """Law: no keyword is passed over in silence; the error names it and where it stands."""
+    schema = {"type": "object", "properties": {"a": {"type": "array", "items": {keyword: {}}}}}
+    with pytest.raises(UnsupportedSchemaError, match=rf"'{keyword}' at #/properties/a/items"):
+        prepared(schema)
+
+
+def test_a_misspelt_keyword_is_answered_with_the_right_one() -> None:
+    """Law: the nearest known keyword is suggested."""
+    with pytest.raises(UnsupportedSchemaError, match="did you mean 'required'"):
+        prepared({"type": "object", "requierd": ["a"]})
+
+
+def test_remarks_are_dropped() -> None:
+    """Law: keywords that only remark on a schema, and formats that nobody can check, change nothing."""
+    schema = {"type": "string", "title": "T", "description": "d", "examples": ["x"], "x-order": 3, "format": "phone"}
+    assert prepared(schema) == {"type": "string", "maxLength": MAX_STRING}
+
+
+def test_required_strings_are_not_empty_unless_the_schema_lets_them() -> None:
+    """Law: a free string that is required has a character; one with bounds of its own keeps them."""
+    properties = {"a": {"type": "string"}, "b": {"type": "string"}, "c": {"type": "string", "maxLength": 3}}
+    ready = prepared({"type": "object", "properties": properties, "required": ["a", "c"]})
+    assert [part.get("minLength") for part in ready["properties"].values()] == [1, None, None]
+
+
+def test_references_move_with_the_schema() -> None:
+    """Law: a schema that is put inside another one still refers to its own parts."""
+    schema = {"$defs": {"x": {"type": "null"}}, "properties": {"a": {"$ref": "#/$defs/x"}}}
+    assert prepared(schema, "#/$defs/t0")["properties"]["a"] == {"$ref": "#/$defs/t0/$defs/x"}
+
+
+def test_the_schema_of_the_caller_stays_as_it_is() -> None:
+    """Law: nothing that is passed in is changed."""
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    before = json.dumps(schema)
+    prepared(schema)
+    assert json.dumps(schema) == before
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]},
+        {"type": "array", "items": {"$ref": "#"}, "minItems": 1},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}},
+    ],
+)
+def test_a_schema_that_no_finite_value_follows_is_refused(schema: Any) -> None:
+    """Law: a schema that requires itself is an error, not an endless reply."""
+    with pytest.raises(UnsupportedSchemaError, match="requires itself"):
+        prepared(schema)
+
+
+def test_recursion_that_can_end_is_fine() -> None:
+    """Law: a list or a tree is a schema like any other."""
+    tail = {"anyOf": [{"$ref": "#"}, {"type": "null"}]}
+    assert prepared({"type": "object", "properties": {"next": tail}, "required": ["next"]})
+    assert any_object() == prepared({})
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-200, 200) | st.sampled_from([0.5, "", "a", "abc", "ab-12", "b", "xw"]),
+    lambda c: st.lists(c, max_size=4) | st.dictionaries(st.sampled_from(["a", "b", "ab", "key"]), c, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(case=cases(), value=json_values)
+@settings(deadline=None, max_examples=300)
+def test_fitting_agrees_with_the_reference_implementation(case: Case, value: Any) -> None:
+    """Law: our check of values gives what the jsonschema package gives."""
+    assert fits(value, case.schema) == jsonschema.Draft202012Validator(case.schema).is_valid(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "fine"),
+    [
+        (3, {"exclusiveMinimum": 3}, False), (3, {"multipleOf": 1.5}, True), (4, {"multipleOf": 3}, False),
+        ({"a": 1}, {"additionalProperties": False}, False), ({"ab": 1}, {"patternProperties": {"^a": False}}, False),
+        ([1, "a"], {"prefixItems": [{"type": "integer"}], "items": {"type": "string"}}, True),
+        ({"n": {"n": None}}, {"properties": {"n": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}, True),
+        (1, {"allOf": [{"type": "integer"}, {"minimum": 2}]}, False), ("x", {"pattern": "["}, True),
+        ({"a": 1}, {"$ref": "#/$defs/nowhere"}, True), (True, {"const": 1}, False), (3.0, {"type": "integer"}, True),
+    ],
+)  # fmt: skip
+def test_fitting_knows_the_other_keywords(value: Any, schema: Any, fine: bool) -> None:
+    """Law: the same for keywords that the random schemas lack."""
+    assert fits(value, schema) is fine

@@ -1,0 +1,384 @@
+"""Remote engines on scripted servers: one request a small step, two a large one, the same text everywhere."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+import tiny
+from glimp_core import (
+    AlwaysLarge,
+    AlwaysSmall,
+    Cancelled,
+    ConfigError,
+    ContextOverflowError,
+    Delta,
+    EntropyThreshold,
+    GlimpRouter,
+    RandomRate,
+    RouterConfig,
+    SamplingParams,
+)
+from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.context import Context, Span
+from glimp_core.entropy import paper_code_entropy, top_entropy
+from glimp_core.remote import RemoteEngine
+from glimp_core.testing import ScriptedEngine
+from glimp_core.types import GenerationParams, Request
+from remote.kit import ANSWER, STEPS, TABLE, TOKENS, TOP20, engine, glimpser, pair, run, script
+from remote.served import Script, ScriptedServer, Served
+
+WHOLE = "".join(STEPS)
+KINDS = ["vllm", "old vllm", "sglang", "llamacpp"]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Served, Served]]:
+    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
+        yield small, large
+
+
+@pytest.fixture(scope="module")
+def router(servers: tuple[Served, Served]) -> GlimpRouter:
+    made = pair(*servers)
+    made.load()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _counts(request: pytest.FixtureRequest) -> None:
+    """Each test counts its own requests."""
+    if "servers" in request.fixturenames:
+        for served in request.getfixturevalue("servers"):
+            served.asked.clear()
+            served.headers.clear()
+            served.closed_by_client = served.written = 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("merge", [1, 3])
+def test_every_server_gives_the_same_reply(kind: str, merge: int) -> None:
+    """However a server names ids, cuts stops and merges tokens into chunks, the reply is the script to the last id."""
+    said = script()
+    with ScriptedServer(said, kind, merge=merge) as small, ScriptedServer(said, kind, merge=merge) as large:
+        done, ids = run(pair(small, large))
+    assert (done.reasoning, done.answer) == (WHOLE, ANSWER)
+    assert ids == said.reply
+    assert {step.engine for step in done.steps} == {"small", "large"}
+    assert [step.text for step in done.steps if step.phase == "thinking"] == list(STEPS)
+
+
+def test_one_request_a_small_step_two_a_large_one(router: GlimpRouter, servers: tuple[Served, Served]) -> None:
+    """A glimpse and the small model's step are one request; a large step costs the glimpse and the step."""
+    small, large = servers
+    done, _ = run(router)
+    by_large = sum(step.engine == "large" for step in done.steps if step.phase == "thinking")
+    assert 0 < by_large < len(STEPS)
+    assert len(small.asked) == len(STEPS)
+    assert len(large.asked) == by_large + 1  # and the answer
+    assert done.usage.small.glimpses == len(STEPS)
+
+
+def test_a_step_that_another_writes_is_stopped_at_once() -> None:
+    """When the large model takes over, the small one's server is left within a moment and stops to write."""
+    long = script(("word " * 200 + "\n\n", "End.\n\n"))
+    with ScriptedServer(long, pace=0.002) as small, ScriptedServer(long, pace=0.002) as large:
+        router = pair(small, large, AlwaysLarge(), RouterConfig(entropy="top20", max_step_tokens=2000))
+        router.load()
+        before = small.written
+        done, _ = run(router)
+        assert done.reasoning == "word " * 200 + "\n\nEnd.\n\n"
+        assert small.closed_by_client == 3
+        assert small.written - before < 300, "of 1015 tokens"
+
+
+def test_connections_are_used_again(servers: tuple[Served, Served]) -> None:
+    """Streams that end by themselves leave their connection to the next request."""
+    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
+        router = pair(small, large, AlwaysSmall())
+        router.load()
+        before = small.connections
+        for _ in range(5):
+            run(router)
+        assert len(small.asked) == 5 * len(STEPS)
+        assert small.connections - before <= 1
+
+
+def sure(position: int) -> float:
+    return 0.3 + 0.6 * (position % 7) / 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tempered", [False, True])
+def test_a_glimpse_is_the_entropy_of_the_first_token(kind: str, tempered: bool) -> None:
+    """Entropy and the likeliest token are those of the distribution, raw, whatever the server makes of temperature."""
+    said = script(sure=sure)
+    with ScriptedServer(said, kind, tempered=tempered) as served:
+        small = glimpser(served)
+        assert small.findings.scale == ("tempered" if tempered else "raw")
+        for temperature in (0.0, 0.6):
+            sampling = SamplingParams(temperature=temperature)
+            with Context(Request(({"role": "user", "content": "?"},), sampling=sampling)) as context:
+                at = 0
+                for step in STEPS[:3]:
+                    glimpse = small.glimpse(context, "top20")
+                    top = said.distribution(at, said.reply[at])[:20]
+                    expected = paper_code_entropy((_label(i), lp) for i, lp in top)
+                    assert glimpse.entropy == pytest.approx(expected, abs=1e-6)
+                    assert glimpse.text == _label(top[0][0])
+                    assert glimpse.definition == "top20"
+                    span = tuple(TABLE.encode(step))
+                    context.append(Span(step, span, TABLE.key))
+                    at += len(span)
+
+
+def _label(token_id: int) -> str:
+    piece = TABLE.pieces[token_id]
+    return f"<{token_id}>" if piece is None else piece.decode(errors="replace")
+
+
+@pytest.mark.parametrize("tempered", [False, True])
+def test_the_whole_vocabulary(tempered: bool) -> None:
+    """Where a server shows all of it, a glimpse is exact; it costs a second request a step."""
+    said = script(sure=sure)
+    with ScriptedServer(said, max_logprobs=-1, tempered=tempered) as small, ScriptedServer(said) as large:
+        router = pair(small, large, AlwaysSmall(), RouterConfig())
+        done, ids = run(router, sampling=SamplingParams(temperature=0.7))
+        assert ids == said.reply
+        assert len(small.asked) == 2 * len(STEPS)
+        at = 0
+        for routed, step in zip(done.routed, done.steps, strict=False):
+            expected = top_entropy(lp for _, lp in said.distribution(at, said.reply[at]))
+            assert routed.glimpse.entropy == pytest.approx(expected, abs=1e-6)
+            at += len(TABLE.encode(step.text))
+
+
+def test_a_definition_that_the_server_cannot_give_is_refused() -> None:
+    """A router that measures the whole vocabulary needs a server that shows it; the error says what to set."""
+    says = r"--max-logprobs -1 .*RouterConfig\(entropy='top20'\)"
+    with ScriptedServer(script()) as served, pytest.raises(ConfigError, match=says):
+        run(pair(served, served, config=RouterConfig()))
+
+
+def test_policies_decide_on_what_was_seen() -> None:
+    """A threshold between two steps' entropies sends one to the large model and leaves the other."""
+    starts = [len(TABLE.encode("".join(STEPS[:n]))) for n in range(len(STEPS))]
+    said = script(sure=lambda at: 0.2 if at == starts[1] else 0.99)
+    with ScriptedServer(said) as small, ScriptedServer(said) as large:
+        done, _ = run(pair(small, large, EntropyThreshold(1.0, entropy="top20")))
+    assert [step.engine for step in done.steps if step.phase == "thinking"] == ["small", "large", "small", "small"]
+
+
+def test_the_law_of_drawing_reaches_the_server(router: GlimpRouter, servers: tuple[Served, Served]) -> None:
+    """Temperature, top-p, top-k and a seed go with every request, the limit of the answer with the answer."""
+    law = SamplingParams(temperature=0.6, top_p=0.9, top_k=7, seed=3, max_tokens=9)
+    run(router, sampling=law)
+    asked = [*servers[0].asked, *servers[1].asked]
+    assert {(body["temperature"], body["top_p"], body["top_k"]) for body in asked} == {(0.6, 0.9, 7)}
+    seeds = [body["seed"] for body in servers[0].asked]
+    assert len(set(seeds)) == len(seeds)
+    assert servers[1].asked[-1]["max_tokens"] == 9
+    servers[0].asked.clear()
+    run(router, sampling=law)
+    assert [body["seed"] for body in servers[0].asked] == seeds
+
+
+def test_what_nobody_says_is_left_to_the_server(router: GlimpRouter, servers: tuple[Served, Served]) -> None:
+    """Without a generation config beside the tokenizer, an unsaid law is the server's own."""
+    run(router)
+    assert not {"temperature", "top_p", "top_k", "seed"} & set(servers[0].asked[0])
+
+
+def test_a_tempering_server_is_told_the_temperature() -> None:
+    """Log-probabilities at an unknown temperature could not be read: it is said where nobody said it."""
+    with ScriptedServer(script(), tempered=True) as served:
+        run(pair(served, served))
+        assert served.asked[0]["temperature"] == 1.0
+
+
+def test_usage(router: GlimpRouter) -> None:
+    """Tokens add up, and each model's part is what its server was sent for the first time and wrote."""
+    done, ids = run(router)
+    assert done.usage.completion_tokens == len(ids)
+    small, large = done.usage.small, done.usage.large
+    assert small.decode_tokens + large.decode_tokens == len(ids)
+    prompt = done.usage.prompt_tokens
+    thinking = len(TABLE.encode(WHOLE))
+    assert prompt <= small.prefill_tokens <= prompt + thinking
+    assert small.prefill_seconds > 0
+    assert done.summary().large_alone_seconds
+
+
+def test_cached_tokens_are_what_the_server_says() -> None:
+    """The prompt tokens that a server found in its prefix cache are reported, once a request."""
+    with ScriptedServer(script(), cached=16) as small, ScriptedServer(script(), cached=8) as large:
+        done, _ = run(pair(small, large, AlwaysLarge()))
+        assert done.usage.large.cached_tokens == 8
+        assert done.usage.large.prefill_tokens == done.usage.prompt_tokens - 8 + len(TABLE.encode(WHOLE)) + 1
+
+
+@pytest.mark.parametrize("wait", ["thread", "consumer"])
+def test_cancelling_closes_the_stream_at_once(wait: str) -> None:
+    """Setting `cancelled`, from any thread and also while nobody reads, ends the request and frees the server."""
+    with ScriptedServer(script(("slow " * 300 + "\n\n",)), pace=0.02) as small, ScriptedServer(script()) as large:
+        router = pair(small, large, AlwaysSmall(), RouterConfig(entropy="top20", max_step_tokens=2000))
+        router.load()
+        cancelled = threading.Event()
+        events = router.stream("?", cancelled=cancelled)
+        for _, event in zip(range(5), events, strict=False):
+            assert event
+        threading.Timer(0.05, cancelled.set).start()
+        started = time.monotonic()
+        if wait == "thread":
+            with pytest.raises(Cancelled):
+                list(events)
+        _until(lambda: small.running == 0)
+        assert time.monotonic() - started < 1
+        assert small.closed_by_client >= 1
+
+
+def test_leaving_a_stream_closes_it() -> None:
+    """Whoever stops reading stops the server."""
+    with ScriptedServer(script(("slow " * 300 + "\n\n",)), pace=0.02) as small, ScriptedServer(script()) as large:
+        router = pair(small, large, AlwaysSmall(), RouterConfig(entropy="top20", max_step_tokens=2000))
+        with closing(router.stream("?")) as events:  # type: ignore[type-var]
+            for event in events:
+                if isinstance(event, Delta):
+                    break
+        _until(lambda: small.running == 0)
+
+
+def _until(condition: Any, seconds: float = 3) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "in time"
+        time.sleep(0.005)
+
+
+def test_many_at_once(router: GlimpRouter, servers: tuple[Served, Served]) -> None:
+    """Requests of many threads share a pool of connections, and none sees another's tokens."""
+    with ThreadPoolExecutor(16) as threads:
+        replies = list(threads.map(lambda _: run(router)[1], range(48)))
+    assert replies == [script().reply] * 48
+    assert all(served.connections < 60 for served in servers)
+
+
+def test_different_tokenizers() -> None:
+    """Models of different vocabularies hand over text, and each server gets the chain in its own ids."""
+    other = tiny.tokenizer(merges=["\n\n", "he", "on"])
+    assert Vocabulary(other).key != TABLE.key
+    with ScriptedServer(script()) as small, ScriptedServer(script(tokens=other)) as large:
+        router = GlimpRouter(glimpser(small), engine(large, tokenizer=other), RandomRate(0.5), TOP20)
+        done, _ = run(router)
+    assert (done.reasoning, done.answer) == (WHOLE, ANSWER)
+    assert {step.engine for step in done.steps} == {"small", "large"}
+
+
+def test_an_engine_that_is_given_passes() -> None:
+    """from_pretrained takes remote engines as they are."""
+    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
+        one, two = glimpser(small), engine(large)
+        router = GlimpRouter.from_pretrained(small=one, large=two, config=TOP20)
+        assert (router.small, router.large) == (one, two)
+        assert router.window == 4096
+
+
+def test_an_engine_that_cannot_glimpse_is_no_small_model() -> None:
+    """A RemoteEngine is refused as the small model before anything is sent."""
+    with ScriptedServer(script()) as served:
+        one: Any = engine(served)
+        with pytest.raises(ConfigError, match="cannot be the small model"):
+            GlimpRouter(one, one)
+        assert served.connections == 0
+
+
+def test_nothing_is_sent_before_the_first_request() -> None:
+    """Making engines and routers reaches for no server."""
+    with ScriptedServer(script()) as served:
+        pair(served, served)
+        assert served.connections == 0
+
+
+def test_a_mixed_pair_with_a_local_model() -> None:
+    """A model in this process and one at a server share a chain, in either role."""
+    steps = [*STEPS[:-1], STEPS[-1] + "</think>"]
+    for small_is_remote in (True, False):
+        with ScriptedServer(script()) as served:
+            here = ScriptedEngine(steps, "\n\n" + ANSWER, name="here")
+            there = glimpser(served) if small_is_remote else engine(served)
+            roles: Any = (there, here) if small_is_remote else (here, there)
+            done = GlimpRouter(*roles, RandomRate(0.5), TOP20).generate("?")
+            assert (done.reasoning, done.answer) == (WHOLE, ANSWER)
+            assert {step.engine for step in done.steps} == {"small", "large"}
+
+
+def test_an_end_that_no_config_told_of() -> None:
+    """A control token with which a server stops is an end, and no part of the text."""
+    said = script()
+    other = TABLE.pieces.index(None)
+    assert other not in (TOKENS.eos_token_id, said.open_id)
+    stranger = Script(TABLE, [*said.reply[:-1], other], said.open_id, size=said.size)
+    for kind in KINDS:
+        with ScriptedServer(stranger, kind) as served:
+            done, _ = run(pair(served, served))
+            assert (done.answer, done.steps[-1].end) == (ANSWER, "eos")
+
+
+def test_a_step_longer_than_a_glimpse_asks_for() -> None:
+    """A step goes on with a further request where the first one's limit ended it."""
+    long = "x" * 700 + "\n\n"
+    with ScriptedServer(script((long, "End.\n\n"))) as served:
+        config = RouterConfig(entropy="top20", max_step_tokens=1000)
+        done, _ = run(pair(served, served, AlwaysSmall(), config))
+        assert done.steps[0].text == long
+
+
+def test_max_step_tokens_closes_a_stream() -> None:
+    """A step that reaches its limit is cut there, and what follows is glimpsed at anew."""
+    with ScriptedServer(script(("abcdefghij" * 4 + "k" * 60 + "\n\n",))) as served:
+        done, _ = run(pair(served, served, AlwaysSmall(), RouterConfig(entropy="top20", max_step_tokens=40)))
+        assert [(step.tokens, step.end) for step in done.steps[:3]] == [(40, "length"), (40, "length"), (21, "break")]
+
+
+def test_a_blank_line_before_the_text_is_no_step() -> None:
+    """A server that stops at a leading blank line is asked on: the step ends with its text."""
+    with ScriptedServer(script(("\n\nOne.\n\n", "Two.\n\n"))) as served:
+        done, _ = run(pair(served, served, AlwaysSmall()))
+        assert [step.text for step in done.steps[:2]] == ["\n\nOne.\n\n", "Two.\n\n"]
+
+
+def test_a_chain_over_the_window_is_refused(servers: tuple[Served, Served]) -> None:
+    """The error tells the lengths, and what to do."""
+    large = engine(servers[1], window=100)
+    with Context(Request(({"role": "user", "content": "?"},))) as context:
+        context.append(Span("x" * 200, tuple(TABLE.encode("x" * 200)), TABLE.key))
+        with pytest.raises(ContextOverflowError, match="window of 100"):
+            list(large.generate(context, GenerationParams("thinking", 10)))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"base_url": "localhost:8000/v1"}, "no address"),
+        ({"base_url": "http://me:secret@host/v1"}, "pass a key as api_key"),
+        ({"base_url": "http://host/v1?key=secret"}, "pass a key as api_key"),
+        ({"timeout": 0}, "timeout=0"),
+        ({"retries": -1}, "retries=-1"),
+    ],
+)
+def test_options_that_cannot_work(options: dict[str, Any], says: str) -> None:
+    """They are refused when the engine is made, and a secret in an address is not shown."""
+    with pytest.raises(ConfigError, match=says) as caught:
+        RemoteEngine(**{"base_url": "http://host/v1", "model": "m", **options})
+    assert "secret" not in str(caught.value)
+
+
+def test_without_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the openai package is missing, the error names what to install."""
+    monkeypatch.setattr("glimp_core.remote.client.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'pip install "glimp\[remote\]"'):
+        RemoteEngine("http://host/v1", "m")
