@@ -35,9 +35,9 @@ class GlimpLLM(GrammarPrediction, PairLLM):
 
     Takes two models, or `router=` with a `GlimpRouter` made elsewhere; a `threshold`, or a `policy`. Reasoning is
     never in the text: it comes as a `ThinkingBlock` and, while streaming, as `additional_kwargs["thinking_delta"]`.
-    `raw["usage"]` counts tokens, `raw["routing"]` says which model wrote what. Keyword arguments of a call win over the fields; `Demands` lists
-    them. As in all of LlamaIndex, `system_prompt` is for `predict`, `stream` and the structured methods; `chat` and
-    `complete` send what they are given. Raises `GlimpError`, which is a `ValueError`.
+    `raw["usage"]` counts tokens, `raw["routing"]` says which model wrote what. Keyword arguments of a call win over
+    the fields; `Demands` lists them. As in all of LlamaIndex, `system_prompt` is for `predict`, `stream` and the
+    structured methods; `chat` and `complete` send what they are given. Raises `GlimpError`, which is a `ValueError`.
     """
 
     @llm_chat_callback()
