@@ -81,7 +81,7 @@ def test_a_demanded_call_comes_after_free_thinking(
 
 def test_every_family_calls_when_it_must(plain: GlimpRouter) -> None:
     """Law: with any template a demanded call is valid, at every limit that it fits."""
-    for limit in (130, 131, 160):
+    for limit in (180, 181, 220):
         sampling = SamplingParams(temperature=1.0, seed=limit, max_tokens=limit)
         weather(plain.generate("Weather?", tools=[WEATHER], tool_choice="required", sampling=sampling))
 
