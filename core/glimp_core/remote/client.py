@@ -27,7 +27,11 @@ class Fault(Exception):
 
 
 class Refusal(RemoteEngineError):
-    """A request that the server will not serve, however often it is sent."""
+    """A request that the server will not serve, however often it is sent; `status` is HTTP's."""
+
+    def __init__(self, status: int, says: str):
+        super().__init__(says)
+        self.status = status
 
 
 class Client:
@@ -133,7 +137,7 @@ class Client:
             404: "is base_url right? It mostly ends in /v1. Is model one that it serves?",
         }
         hint = f" ({advice[status]})" if status in advice else ""
-        return Refusal(self._clean(f"{self.base_url} refuses with HTTP {status}: {says}")[:500] + hint)
+        return Refusal(status, self._clean(f"{self.base_url} refuses with HTTP {status}: {says}")[:500] + hint)
 
     def _clean(self, text: str) -> str:
         """A server may show the key that it got."""

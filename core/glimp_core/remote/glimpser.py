@@ -42,7 +42,9 @@ class RemoteGlimpser(RemoteEngine):
         try:
             piece = conversation.begun.peek()
         except Refusal as error:
-            raise self._cannot(definition, str(error)) from error
+            if definition == "full" and error.status in (400, 422):
+                raise self._cannot(str(error)) from error
+            raise
         finally:
             conversation.report()
         meter.see(piece)
@@ -52,7 +54,7 @@ class RemoteGlimpser(RemoteEngine):
         if not piece.top:
             raise RemoteEngineError(f"{self.name!r} at its server ended the reply and showed no log-probabilities")
         if definition == "full" and sum(math.exp(lp) for _, lp in piece.top) < WHOLE:
-            raise self._cannot(definition, f"it showed {len(piece.top)} tokens")
+            raise self._cannot(f"it showed {len(piece.top)} tokens")
         top = self._raw(ask, piece.top)
         if definition == "full":
             measured = top_entropy(lp for _, lp in top)
@@ -83,10 +85,8 @@ class RemoteGlimpser(RemoteEngine):
         """How this server is asked for the whole vocabulary."""
         return -1 if self._server.dialect.keep_stop == VLLM.keep_stop else len(self._language.table.pieces)
 
-    def _cannot(self, definition: Entropy, why: str) -> ConfigError:
-        advice = (
+    def _cannot(self, why: str) -> ConfigError:
+        return ConfigError(
+            f"the server of {self.name!r} does not show the whole vocabulary ({why}): "
             "start it with --max-logprobs -1 (vLLM), or measure RouterConfig(entropy='top20')"
-            if definition == "full"
-            else f"start it with --max-logprobs {TOP} (vLLM)"
         )
-        return ConfigError(f"the server of {self.name!r} cannot show entropy {definition!r} ({why}): {advice}")
