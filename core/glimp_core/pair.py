@@ -14,7 +14,7 @@ from typing import Any
 from glimp_core import bundled
 from glimp_core.config import RouterConfig
 from glimp_core.engine import Engine
-from glimp_core.errors import ConfigError
+from glimp_core.errors import ConfigError, EngineError
 from glimp_core.live import Reference
 from glimp_core.policy import Policy
 from glimp_core.router import GlimpRouter
@@ -109,7 +109,10 @@ def _identity(model: Any) -> str:
 def _window(model: Any) -> int | None:
     """Read from a folder's config.json what `local` would, without the libraries that it needs."""
     if isinstance(model, Engine):
-        return model.window
+        try:
+            return model.window
+        except EngineError:  # a server that cannot be reached yet
+            return None
     try:
         config = json.loads((_folder(str(model)) / "config.json").read_text())
     except (OSError, ValueError):

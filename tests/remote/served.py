@@ -251,9 +251,10 @@ class ScriptedServer:
 
     def _lines(self, body: dict[str, Any], ids: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the lines of a reply, each with the number of its tokens."""
-        position, script = self.script.rest(ids)
-        if (forced := self.structure(body)) is not None:
-            script = [*self.script.vocabulary.encode(forced), self.script.reply[-1]]
+        if (forced := self.structure(body)) is None:
+            position, script = self.script.rest(ids)
+        else:
+            position, script = 0, [*self.script.vocabulary.encode(forced), self.script.reply[-1]]
         script = script[: body["max_tokens"]]
         text, sent, count, finish, reason, group = b"", 0, 0, "length", None, list[int]()
         eos = self.script.reply[-1]

@@ -11,6 +11,7 @@ from glimp_core.chat.dialects import Dialect
 from glimp_core.chat.guide import demanded
 from glimp_core.chat.lark import GAP, Choice, Json, Many, Mark, Node, Optional, Sequence, write_lark
 from glimp_core.chat.space import TokenSpace
+from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.errors import ConfigError
 from glimp_core.remote import wire
 
@@ -80,13 +81,14 @@ def _flat(node: Node, gap: str, server: wire.Dialect) -> list[Part] | None:
 
 
 class Chaperone:
-    """Watches a server write by a grammar, and closes the answer in time where tokens run out.
+    """Watches a server write by a grammar; closes the answer where it leaves the grammar, or tokens run out.
 
-    Grammars differ in small things, such as blank space: where the server goes its own way it is left to it.
+    Servers differ in how much blank space they let pass: where one goes its own way in that, it is left to it.
     """
 
-    def __init__(self, constraint: Constraint):
+    def __init__(self, constraint: Constraint, vocabulary: Vocabulary):
         self._constraint = constraint
+        self._vocabulary = vocabulary
         self._alone = self._closing = False
 
     @property
@@ -105,14 +107,21 @@ class Chaperone:
 
     def take(self, token_id: int, left: int) -> int:
         """Take a token of the server, with `left` more to come at most; return it, or one that closes the answer."""
-        mask = self._constraint.mask()
-        allowed = token_id < 8 * len(mask) and mask[token_id // 8] >> token_id % 8 & 1
-        if self._alone or not (allowed or self._closing):
-            self._alone = True
+        if not self._closing:
+            self._alone = self._alone or (self._blank(token_id) and not self._allowed(token_id))
+        if self._alone:
             return token_id
         taken = self._constraint.take(token_id, left)
         self._closing = self._closing or taken != token_id
         return taken
+
+    def _blank(self, token_id: int) -> bool:
+        piece = self._vocabulary.pieces[token_id]
+        return piece is not None and not piece.strip()
+
+    def _allowed(self, token_id: int) -> bool:
+        mask = self._constraint.mask()
+        return bool(mask[token_id // 8] >> token_id % 8 & 1)
 
 
 def shortest(space: TokenSpace, dialect: Dialect, demands: Demands) -> int:
@@ -122,4 +131,4 @@ def shortest(space: TokenSpace, dialect: Dialect, demands: Demands) -> int:
 
 def chaperone(space: TokenSpace, dialect: Dialect, demands: Demands) -> Chaperone:
     """Return who watches a demanded answer. Raises `UnsupportedSchemaError` for a schema that cannot be enforced."""
-    return Chaperone(Constraint(space, demanded(dialect, demands)))
+    return Chaperone(Constraint(space, demanded(dialect, demands)), space.vocabulary)
