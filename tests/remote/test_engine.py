@@ -26,7 +26,6 @@ from glimp_core import (
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context, Span
 from glimp_core.entropy import paper_code_entropy, top_entropy
-from glimp_core.remote import RemoteEngine
 from glimp_core.testing import ScriptedEngine
 from glimp_core.types import GenerationParams, Request
 from remote.kit import ANSWER, STEPS, TABLE, TOKENS, TOP20, engine, glimpser, pair, run, script
@@ -358,27 +357,3 @@ def test_a_chain_over_the_window_is_refused(servers: tuple[Served, Served]) -> N
         context.append(Span("x" * 200, tuple(TABLE.encode("x" * 200)), TABLE.key))
         with pytest.raises(ContextOverflowError, match="window of 100"):
             list(large.generate(context, GenerationParams("thinking", 10)))
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"base_url": "localhost:8000/v1"}, "no address"),
-        ({"base_url": "http://me:secret@host/v1"}, "pass a key as api_key"),
-        ({"base_url": "http://host/v1?key=secret"}, "pass a key as api_key"),
-        ({"timeout": 0}, "timeout=0"),
-        ({"retries": -1}, "retries=-1"),
-    ],
-)
-def test_options_that_cannot_work(options: dict[str, Any], says: str) -> None:
-    """They are refused when the engine is made, and a secret in an address is not shown."""
-    with pytest.raises(ConfigError, match=says) as caught:
-        RemoteEngine(**{"base_url": "http://host/v1", "model": "m", **options})
-    assert "secret" not in str(caught.value)
-
-
-def test_without_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the openai package is missing, the error names what to install."""
-    monkeypatch.setattr("glimp_core.remote.client.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r'pip install "glimp\[remote\]"'):
-        RemoteEngine("http://host/v1", "m")

@@ -1,0 +1,34 @@
+"""What a remote engine refuses before any server is asked."""
+
+from typing import Any
+
+import pytest
+
+from glimp_core import (
+    ConfigError,
+)
+from glimp_core.remote import RemoteEngine
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"base_url": "localhost:8000/v1"}, "no address"),
+        ({"base_url": "http://me:secret@host/v1"}, "pass a key as api_key"),
+        ({"base_url": "http://host/v1?key=secret"}, "pass a key as api_key"),
+        ({"timeout": 0}, "timeout=0"),
+        ({"retries": -1}, "retries=-1"),
+    ],
+)
+def test_options_that_cannot_work(options: dict[str, Any], says: str) -> None:
+    """They are refused when the engine is made, and a secret in an address is not shown."""
+    with pytest.raises(ConfigError, match=says) as caught:
+        RemoteEngine(**{"base_url": "http://host/v1", "model": "m", **options})
+    assert "secret" not in str(caught.value)
+
+
+def test_without_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the openai package is missing, the error names what to install."""
+    monkeypatch.setattr("glimp_core.remote.client.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'pip install "glimp\[remote\]"'):
+        RemoteEngine("http://host/v1", "m")
