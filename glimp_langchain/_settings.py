@@ -100,8 +100,11 @@ class GlimpSettings(BaseChatModel):
         return self._pair.name
 
     def warm_up(self) -> Self:
-        """Load the weights of both models now, rather than at the first call."""
-        self._router().load()
+        """Load the weights of both models now, rather than at the first call; the profile then knows their window."""
+        router = self._router()
+        router.load()
+        if self.profile is not None:
+            self.profile.setdefault("max_input_tokens", router.window)
         return self
 
     @property

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
+from glimp_core.calls import InvalidToolCall as InvalidToolCall
+from glimp_core.calls import ToolCall as ToolCall
+from glimp_core.calls import ToolCallDelta as ToolCallDelta
 from glimp_core.entropy import TokenMeasure
 from glimp_core.errors import ConfigError
 
@@ -185,40 +188,6 @@ class GenerationParams:
     """The number of this step in its request: part of the seed, so that every step has its own draws."""
     measured: bool = False
     """Have chunks say how sure the model was of their tokens; a local engine that writes alone can."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call of an offered tool, with its arguments decoded."""
-
-    id: str
-    name: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidToolCall:
-    """What was meant as a tool call and cannot be one: its raw `arguments`, and the `error` in words."""
-
-    id: str
-    name: str
-    arguments: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
-    """A piece of tool call number `index` of a reply.
-
-    The first piece has the `id` and the `name`, the following ones fragments of the `arguments` as JSON text,
-    the last one the finished `call`.
-    """
-
-    index: int
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
-    call: ToolCall | InvalidToolCall | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What a ChatGlimp is made of: options, overrides, cache key, profile, copies, and what must not happen on import."""
 
 import copy
+import gc
 import json
 import pickle
 import subprocess
@@ -16,7 +17,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField
 
 from adapters.good_model import good_router
-from glimp_core import AlwaysLarge, EntropyThreshold, RouterConfig
+from glimp_core import AlwaysLarge, ConfigError, EntropyThreshold, RouterConfig
 from glimp_core.testing import ScriptedEngine
 from glimp_langchain import ChatGlimp, register
 from glimp_langchain._errors import ModelInvalidRequestError
@@ -134,6 +135,14 @@ def test_a_cached_reply_is_the_reply() -> None:
     assert len(router.large.history) == 2 * calls
 
 
+def test_warming_up_loads_both_and_learns_the_window() -> None:
+    """`warm_up` loads the weights, and a profile without a window then has one."""
+    llm = ChatGlimp(router=good_router(window=7000))
+    del llm.profile["max_input_tokens"]
+    assert llm.warm_up() is llm
+    assert llm.profile["max_input_tokens"] == 7000
+
+
 def test_a_call_overrules_the_model() -> None:
     """Sampling, threshold, policy, reasoning and template options of a call win over those of the model."""
     llm = ChatGlimp(router=good_router(), threshold=1.0, chat_template_kwargs={"a": 1})
@@ -208,6 +217,14 @@ def test_copies_share_the_models(clone: Any, clone_too: Any) -> None:
         assert other._router().large is router.large
         assert other._get_llm_string() == llm._get_llm_string()
         assert other.invoke("Hello").content == "You said: Hello"
+
+
+def test_a_router_that_is_gone_cannot_be_unpickled() -> None:
+    """Where its router is no more, as in another process, a pickle says what to do instead."""
+    pickled = pickle.dumps(ChatGlimp(router=good_router()))
+    gc.collect()
+    with pytest.raises(ConfigError, match="name the models"):
+        pickle.loads(pickled)
 
 
 def test_a_model_of_names_is_pickled_by_its_names() -> None:

@@ -7,7 +7,7 @@ import tiny
 from glimp_core import Completion, Delta, GlimpRouter, RandomRate, RouterConfig
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.remote import RemoteEngine, RemoteGlimpser
-from remote.served import Script, Served
+from remote.scripts import Script, Served
 
 TOKENS = tiny.tokenizer()
 TABLE = Vocabulary(TOKENS)

@@ -14,7 +14,8 @@ from glimp_core import AlwaysLarge, GlimpRouter, RandomRate
 from glimp_langchain import ChatGlimp
 from glimp_llamaindex import GlimpLLM
 from remote.kit import ANSWER, STEPS, TOKENS, TOP20, engine, glimpser, script
-from remote.served import ScriptedServer, Served
+from remote.scripts import Served
+from remote.served import ScriptedServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

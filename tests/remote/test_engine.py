@@ -15,7 +15,6 @@ from glimp_core import (
     AlwaysSmall,
     Cancelled,
     ConfigError,
-    ContextOverflowError,
     Delta,
     EntropyThreshold,
     GlimpRouter,
@@ -27,9 +26,10 @@ from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context, Span
 from glimp_core.entropy import paper_code_entropy, top_entropy
 from glimp_core.testing import ScriptedEngine
-from glimp_core.types import GenerationParams, Request
+from glimp_core.types import Request
 from remote.kit import ANSWER, STEPS, TABLE, TOKENS, TOP20, engine, glimpser, pair, run, script
-from remote.served import Script, ScriptedServer, Served
+from remote.scripts import Script, Served
+from remote.served import ScriptedServer
 
 WHOLE = "".join(STEPS)
 KINDS = ["vllm", "old vllm", "sglang", "llamacpp"]
@@ -348,12 +348,3 @@ def test_a_blank_line_before_the_text_is_no_step() -> None:
     with ScriptedServer(script(("\n\nOne.\n\n", "Two.\n\n"))) as served:
         done, _ = run(pair(served, served, AlwaysSmall()))
         assert [step.text for step in done.steps[:2]] == ["\n\nOne.\n\n", "Two.\n\n"]
-
-
-def test_a_chain_over_the_window_is_refused(servers: tuple[Served, Served]) -> None:
-    """The error tells the lengths, and what to do."""
-    large = engine(servers[1], window=100)
-    with Context(Request(({"role": "user", "content": "?"},))) as context:
-        context.append(Span("x" * 200, tuple(TABLE.encode("x" * 200)), TABLE.key))
-        with pytest.raises(ContextOverflowError, match="window of 100"):
-            list(large.generate(context, GenerationParams("thinking", 10)))

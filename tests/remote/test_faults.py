@@ -24,7 +24,8 @@ from glimp_core.context import Context
 from glimp_core.remote import RemoteEngine
 from glimp_core.types import GenerationParams, Request, SamplingParams
 from remote.kit import ANSWER, STEPS, TABLE, TOP20, engine, pair, run, script
-from remote.served import ScriptedServer, Served, Trouble
+from remote.scripts import Served, Trouble
+from remote.served import ScriptedServer
 
 WHOLE = "".join(STEPS)
 RETRIES = 3

@@ -8,7 +8,8 @@ import pytest
 from glimp_core import ConfigError, GlimpRouter, InvalidToolCall, RemoteEngineError, SamplingParams, ToolCall
 from glimp_core.remote.wire import LLAMACPP, SGLANG
 from remote.kit import TOP20, engine, glimpser, pair, script
-from remote.served import ScriptedServer, Trouble
+from remote.scripts import Trouble
+from remote.served import ScriptedServer
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 FORM = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}

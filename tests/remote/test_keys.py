@@ -13,7 +13,8 @@ from glimp_core import AlwaysLarge, RemoteEngineError
 from glimp_core.pair import Pair
 from glimp_core.trace import TraceFile
 from remote.kit import TOP20, engine, glimpser, pair, run, script
-from remote.served import ScriptedServer, Trouble
+from remote.scripts import Trouble
+from remote.served import ScriptedServer
 
 KEY = "sk-very-secret-7241"
 

@@ -6,8 +6,22 @@ import pytest
 
 from glimp_core import (
     ConfigError,
+    ContextOverflowError,
 )
+from glimp_core.context import Context, Span
 from glimp_core.remote import RemoteEngine
+from glimp_core.types import GenerationParams, Request
+from remote.kit import TABLE, engine, script
+from remote.served import ScriptedServer
+
+
+def test_a_chain_over_the_window_is_refused() -> None:
+    """The error tells the lengths, and what to do."""
+    with ScriptedServer(script()) as served, Context(Request(({"role": "user", "content": "?"},))) as context:
+        large = engine(served, window=100)
+        context.append(Span("x" * 200, tuple(TABLE.encode("x" * 200)), TABLE.key))
+        with pytest.raises(ContextOverflowError, match="window of 100"):
+            list(large.generate(context, GenerationParams("thinking", 10)))
 
 
 @pytest.mark.parametrize(

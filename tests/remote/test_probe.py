@@ -13,7 +13,8 @@ from glimp_core.context import Context
 from glimp_core.remote import Findings
 from glimp_core.types import GenerationParams, Request
 from remote.kit import TOKENS, engine, glimpser, script
-from remote.served import ScriptedServer, Trouble
+from remote.scripts import Trouble
+from remote.served import ScriptedServer
 
 
 @pytest.mark.parametrize(

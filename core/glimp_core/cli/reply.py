@@ -31,11 +31,14 @@ def start(settings: Settings) -> GlimpRouter:
         return settings.router()
 
 
-def reply(router: GlimpRouter, messages: Sequence[Message], view: View) -> Completion:
-    """Have a conversation answered and shown while it is written. Raises `Cancelled` on Ctrl-C."""
+def reply(router: GlimpRouter, messages: Sequence[Message], view: View, **demands: Any) -> Completion:
+    """Have a conversation answered and shown while it is written. Raises `Cancelled` on Ctrl-C.
+
+    `demands` are tools, a format and the like, as `GlimpRouter.stream` takes them.
+    """
     cancelled = threading.Event()
     events: list[Event] = []
-    stream: Any = router.stream(messages, cancelled=cancelled)
+    stream: Any = router.stream(messages, cancelled=cancelled, **demands)
 
     def show(event: Event) -> None:
         events.append(event)

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -22,16 +23,38 @@ TINY = (
 def command(
     settings: Settings,
     question: Annotated[str, typer.Argument(help="The question, or - to read it from stdin.", show_default=False)],
+    schema: Annotated[Path | None, typer.Option(help="A JSON schema file: the answer is JSON that follows it.")] = None,
+    tools: Annotated[Path | None, typer.Option(help="A JSON file with the tools that the pair may call.")] = None,
+    tool_choice: Annotated[str | None, typer.Option(help="auto, required, none, or the name of one tool.")] = None,
 ) -> None:
     """Have the pair answer one question."""
     text = sys.stdin.read() if question == "-" else question
     if not text.strip():
         raise ConfigError("the question is empty: write it after `glimp run`, or pipe it in and pass -")
+    demands = _demands(schema, tools, tool_choice)
     router, view = start(settings), View.of(settings)
     view.pair(settings)
     if settings.is_bundled:
         say(f"note: {TINY}")
-    done = reply(router, [*settings.conversation(), {"role": "user", "content": text}], view)
+    done = reply(router, [*settings.conversation(), {"role": "user", "content": text}], view, **demands)
     view.close(done)
     if settings.json:
         typer.echo(json.dumps(done.document()))
+
+
+def _demands(schema: Path | None, tools: Path | None, tool_choice: str | None) -> dict[str, Any]:
+    """Return what the files demand of the reply, as `GlimpRouter.stream` takes it."""
+    demands: dict[str, Any] = {"tool_choice": tool_choice}
+    if schema:
+        demands["response_format"] = {"type": "json_schema", "json_schema": {"schema": _read(schema)}}
+    if tools:
+        read = _read(tools)
+        demands["tools"] = read if isinstance(read, list) else [read]
+    return demands
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read JSON from {str(path)!r}: {error}") from error

@@ -1,5 +1,6 @@
 """What a reply looks like in the terminal: steps coloured by their writer, each after its entropy."""
 
+import json
 import sys
 from types import TracebackType
 
@@ -12,7 +13,7 @@ from glimp_core.cli.figures import line, table
 from glimp_core.cli.settings import Settings
 from glimp_core.completion import Completion
 from glimp_core.events import Delta, Event, Routed, Start
-from glimp_core.types import Step, Writer
+from glimp_core.types import Step, ToolCall, ToolCallDelta, Writer
 
 COLOURS: dict[Writer, Style] = {"small": Style(color="color(33)"), "large": Style(color="color(166)")}
 """Blue and orange: told apart by everyone, readable on dark and on light."""
@@ -31,6 +32,7 @@ class View:
     def __init__(self, console: Console):
         self.console = console
         self._step = -1
+        self._called = False
         self._at_margin = True
         self._told: set[str] = set()
 
@@ -50,7 +52,7 @@ class View:
     def show(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, Start):
-            self._step = -1
+            self._step, self._called = -1, False
             for note in event.notes:
                 self._tell(note)
         elif isinstance(event, Routed):
@@ -58,7 +60,9 @@ class View:
         elif isinstance(event, Delta) and event.text:
             self._head(event.index, event.phase, event.engine)
             self.write(event.text, COLOURS[event.engine])
-        elif isinstance(event, Step) and not event.text:
+        elif isinstance(event, ToolCallDelta):
+            self._call(event)
+        elif isinstance(event, Step) and not event.text and not self._called:
             self.write(f"({NOTHING.get(event.end, event.end)})", DIM)
 
     def write(self, text: str, style: Style | None = None) -> None:
@@ -91,6 +95,19 @@ class View:
         if not self._at_margin:
             self.write("\n")
         self.write(f"{label:8} {writer} ▏", DIM)
+
+    def _call(self, delta: ToolCallDelta) -> None:
+        """Show a call once it is whole, on a line of its own: its name, and its arguments as JSON."""
+        if delta.call is None:
+            return
+        self._called = True
+        if not self._at_margin:
+            self.write("\n")
+        arguments = delta.call.arguments
+        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        label = "call" if isinstance(delta.call, ToolCall) else "no call"
+        self.write(f"{label:8} ", DIM)
+        self.write(f"{delta.call.name} {written}\n")
 
     def _tell(self, note: str) -> None:
         if note not in self._told:

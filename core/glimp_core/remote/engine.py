@@ -214,20 +214,13 @@ class RemoteEngine:
         return Ask(
             token_ids,
             min(max_tokens, room),
-            self._law(sampling),
+            self._language.law(sampling, tempered=self.findings.scale == "tempered"),
             index,
             stop=(BREAK.decode(),) if stepwise and self.findings.keeps_stop else (),
             stop_token_ids=(think.close_id,) if think and thinks else (),
             logprobs=logprobs,
             extra=self._extra,
         )
-
-    def _law(self, sampling: SamplingParams) -> SamplingParams:
-        """Fill in what the request leaves open; a server that tempers log-probabilities must be told how."""
-        law = sampling.over(self._language.defaults) if self._language.defaults else sampling
-        if law.temperature is None and self.findings.scale == "tempered":
-            law = replace(law, temperature=1.0)
-        return replace(law, max_tokens=None, stop=())
 
     def _conversation(self, context: Context) -> Conversation:
         if self not in context.notes:

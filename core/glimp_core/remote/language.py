@@ -1,6 +1,7 @@
 """What is known of a served model on this side of the wire: its tokenizer, and how it draws tokens."""
 
 import threading
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from typing import Any
@@ -83,3 +84,10 @@ class Language:
     @cached_property
     def _generation_config(self) -> Any:
         return load_generation_config(self._source) if self._source else None
+
+    def law(self, sampling: SamplingParams, tempered: bool) -> SamplingParams:
+        """Fill in what a request leaves open; a server that tempers its log-probabilities must be told how."""
+        law = sampling.over(self.defaults) if self.defaults else sampling
+        if law.temperature is None and tempered:
+            law = replace(law, temperature=1.0)
+        return replace(law, max_tokens=None, stop=())
