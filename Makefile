@@ -22,12 +22,12 @@ check: $(READY) ## lint, formatting, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 bench: $(READY) ## small alone, large alone and the pair, on held-out problems
 	@$(BIN)/glimp bench $(ARGS)
 
-train-tiny: $(READY) ## train the bundled pair anew (hours)
+train-tiny: $(READY) ## train the bundled pair anew
 	$(BIN)/python examples/tiny_pair/train.py $(ARGS)
 
 clean: ## remove .venv and everything that was built or cached
