@@ -22,7 +22,7 @@ def constraint(schema: Any) -> Constraint:
 
 
 @given(case=cases(), seed=st.integers(0, 2**32), more=st.sampled_from([0, 1, 2, 3, 5, 9, 30, 100]))
-@settings(SLOW, max_examples=150)
+@settings(SLOW, max_examples=80)
 def test_whatever_the_model_the_json_is_valid_within_any_limit_that_fits(case: Case, seed: int, more: int) -> None:
     """Law: for every schema, writer and limit of the shortest value's length or more, the reply validates."""
     guide = constraint(case.schema)
@@ -32,7 +32,7 @@ def test_whatever_the_model_the_json_is_valid_within_any_limit_that_fits(case: C
 
 
 @given(case=cases(), habit=st.sampled_from(HABITS), more=st.integers(0, 60))
-@settings(SLOW, max_examples=100)
+@settings(SLOW, max_examples=50)
 def test_a_model_that_goes_in_circles_is_brought_to_an_end(case: Case, habit: bytes, more: int) -> None:
     """Law: the same holds for writers that would never end by themselves."""
     guide = constraint(case.schema)

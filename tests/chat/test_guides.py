@@ -121,7 +121,7 @@ def test_a_demanded_call_is_read_back_as_fitting_calls(dialect: Dialect, one_cal
 
 
 @given(case=object_cases(), dialect=st.sampled_from(DIALECTS), seed=st.integers(0, 999), more=st.integers(0, 40))
-@settings(SLOW, max_examples=120)
+@settings(SLOW, max_examples=60)
 def test_calls_of_any_schema_fit_it_within_any_limit(case: Case, dialect: Dialect, seed: int, more: int) -> None:
     """Law: the same for tools with random parameters, in every markup, within every limit that the shortest fits."""
     if dialect is XML and any(name in NAMES[4:] for name in case.schema["properties"]):

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from glimp_core.chat.demands import Demands
@@ -125,7 +125,7 @@ replies = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5)), m
 
 
 @given(reply=replies, cuts=st.lists(st.integers(0, 200), max_size=8), dialect=st.sampled_from(DIALECTS))
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 def test_no_text_breaks_a_parser_and_cutting_it_changes_nothing(reply: str, cuts: list[int], dialect: Dialect) -> None:
     """Law: whatever the text, nothing is raised, and every way of cutting it gives the same text and calls."""
     whole_text, whole = folded(read(dialect, [reply]))
@@ -136,9 +136,10 @@ def test_no_text_breaks_a_parser_and_cutting_it_changes_nothing(reply: str, cuts
 
 
 @given(reply=st.text(), dialect=st.sampled_from(DIALECTS))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_text_without_calls_comes_out_to_the_letter(reply: str, dialect: Dialect) -> None:
     """Law: a reply without a mark and without a call comes out as it went in."""
+    assume(not any(mark in reply for mark in dialect.openings))
     assert folded(read(dialect, [*reply])) == (reply, [])
 
 
