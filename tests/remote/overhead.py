@@ -7,6 +7,7 @@ network's and the client's. Prints one JSON document.
 """
 
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -71,10 +72,11 @@ def main(steps: int = 40, tokens: int = 20, pace: float = 0.002) -> None:
             own = sum(b[0] - a[0] for a, b in zip(before, after, strict=True))
             asked = sum(b[1] - a[1] for a, b in zip(before, after, strict=True))
             added.append((wall - own) / len(done.steps) * 1e3)
-        rows.append({"policy": type(policy).__name__, "steps": len(done.steps), "requests": asked,
-                     "added_ms_a_step": round(statistics.median(added), 2), "all": [round(a, 2) for a in added],
-                     "step_ms": round(wall / len(done.steps) * 1e3, 2)})  # fmt: skip
-    print(json.dumps({"steps": steps, "tokens": tokens, "pace": pace, "rows": rows}))
+        row = {"policy": type(policy).__name__, "steps": len(done.steps), "requests": asked, "all": added}
+        row |= {"added_ms_a_step": statistics.median(added), "cpu_ms_a_step": statistics.median(cpu)}
+        rows.append(row | {"step_ms": wall / len(done.steps) * 1e3})
+    text = json.dumps({"steps": steps, "tokens": tokens, "pace": pace, "rows": rows})
+    print(re.sub(r"(\d+\.\d\d)\d+", r"\1", text))
 
 
 if __name__ == "__main__":
