@@ -8,21 +8,20 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from glimp_core.chat.answer import Answer
-from glimp_core.chat.demands import Demands
 from glimp_core.chat.page import LONGEST_CHARACTER, Page
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.errors import ConfigError, ContextOverflowError, RemoteEngineError
-from glimp_core.remote.client import Client, Refusal
+from glimp_core.remote.client import Client
 from glimp_core.remote.conversation import Begun, Conversation
-from glimp_core.remote.form import Binding, Fixed, Open, Part, chaperone, parts_of, shortest
+from glimp_core.remote.form import Open
+from glimp_core.remote.holding import Holder
 from glimp_core.remote.language import Language
 from glimp_core.remote.listing import Listing, read_listing
 from glimp_core.remote.meter import Meter
-from glimp_core.remote.probe import TEXT, Findings, Probe
+from glimp_core.remote.probe import Findings, Probe
 from glimp_core.remote.script import Script
 from glimp_core.remote.server import Server
-from glimp_core.remote.wire import Ask, lark_grammar
+from glimp_core.remote.wire import Ask
 from glimp_core.steps import BREAK
 from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
 
@@ -63,6 +62,7 @@ class RemoteEngine:
         self._language = Language(tokenizer if tokenizer is not None else model, model)
         self._window = window
         self._extra = dict(extra_body or {})
+        self._holder = Holder(self._server, self._language, self._extra)
         self._examining = threading.Lock()
         self._findings: Findings | None = None
 
@@ -102,8 +102,8 @@ class RemoteEngine:
         """Render the request with the model's template."""
         conversation = self._conversation(context)
         prompt = conversation.prompt
-        needed = shortest(self._language.space, self._language.renderer.dialect, conversation.demands)
-        return Prompt(len(prompt.token_ids), self.window, prompt.thinking, needed)
+        shortest = self._holder.shortest(conversation.demands)
+        return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest)
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context. Closing the iterator, or `context.cancelled`, closes the stream at once.
@@ -115,7 +115,7 @@ class RemoteEngine:
         begun = conversation.take(ask)
         sent = len(ask.token_ids)
         meter = Meter(sent, conversation.send(sent))
-        answer = None if params.phase == "thinking" else self._answer(context)
+        answer = None if params.phase == "thinking" else self._holder.answer(context, conversation.demands)
         page = Page(self._language.table, self._language.stop_ids, params, self.window - sent, answer)
         fill = self._fill if answer and conversation.demands.structured else self._write
         try:
@@ -147,8 +147,7 @@ class RemoteEngine:
         if begun:
             begun.close()
         closed = context.chain and context.chain[-1] == ThinkingClosed(written=True)
-        lead: list[Part] = [Fixed("\n\n")] if closed else []
-        for part in [*lead, *self._parts(self._conversation(context).demands)]:
+        for part in self._holder.parts(self._conversation(context).demands, lead="\n\n" if closed else ""):
             script = Script(page, self._language.table, self._language.stop_ids, part=True)
             if isinstance(part, Open):
                 bound = replace(ask, bound=part.fields, max_tokens=page.left, stop=(), stop_token_ids=())
@@ -168,24 +167,6 @@ class RemoteEngine:
                 yield from script.take(piece)
                 if script.ended:
                     return
-
-    def _parts(self, demands: Demands) -> list[Part]:
-        if self._binding is None:
-            raise ConfigError(
-                f"the server of {self.name!r} does not keep to a JSON schema: leave response_format and the demand "
-                "for a call out, or serve the model with structured outputs (vLLM, SGLang and llama.cpp have them)"
-            )
-        dialect, ids = self._language.renderer.dialect, self._language.marks
-        return parts_of(dialect, demands, self._server.dialect, self._binding, ids)
-
-    def _answer(self, context: Context) -> Answer | None:
-        """What reads calls and JSON out of a reply, and closes what is demanded in time."""
-        demands = self._conversation(context).demands
-        if not (demands.tools or demands.structured):
-            return None
-        space, dialect = self._language.space, self._language.renderer.dialect
-        guide = chaperone(space, dialect, demands) if demands.structured else None
-        return Answer(guide, space, dialect, demands, context.request.lenient_tool_calls, context.remark)
 
     def _begin(self, context: Context, ask: Ask) -> Begun:
         conversation = self._conversation(context)
@@ -232,19 +213,3 @@ class RemoteEngine:
     @cached_property
     def _listing(self) -> Listing:
         return read_listing(self._server, self._window)
-
-    @cached_property
-    def _binding(self) -> Binding | None:
-        """What the server keeps to: it is asked for a word that it would not say, when a form is first demanded."""
-        schema = self._server.dialect.schema({"type": "string", "enum": ["glimp"]})
-        if self._server.dialect.lark and self._obeys(lark_grammar('start: "\\"glimp\\""')):
-            return "lark"
-        return "schema" if self._obeys(schema) else None
-
-    def _obeys(self, bound: Mapping[str, Any]) -> bool:
-        ask = Ask(self._language.table.encode(TEXT), 12, bound=bound, extra=self._extra)
-        try:
-            pieces = self._server.ask(ask, self._language.reader)
-            return "".join(piece.text for piece in pieces).strip() == '"glimp"'
-        except Refusal:
-            return False

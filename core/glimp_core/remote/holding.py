@@ -1,0 +1,70 @@
+"""What holds the answers of one served model to what is demanded of them."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from glimp_core.chat.answer import Answer
+from glimp_core.chat.demands import Demands
+from glimp_core.context import Context
+from glimp_core.errors import ConfigError
+from glimp_core.remote.client import Refusal
+from glimp_core.remote.form import Binding, Fixed, Part, chaperone, parts_of, shortest
+from glimp_core.remote.language import Language
+from glimp_core.remote.probe import TEXT
+from glimp_core.remote.server import Server
+from glimp_core.remote.wire import Ask, lark_grammar
+
+WORD = "glimp"
+"""What no model would say of itself where numbers are to be counted."""
+
+
+class Holder:
+    """Turns demands into parts of a reply, in the way that a server keeps to; `extra` goes into each request."""
+
+    def __init__(self, server: Server, language: Language, extra: Mapping[str, Any]):
+        self._server = server
+        self._language = language
+        self._extra = extra
+
+    def shortest(self, demands: Demands) -> int:
+        """Return how many tokens the shortest answer has that meets some demands, 0 where none are made."""
+        return shortest(self._language.space, self._language.renderer.dialect, demands)
+
+    def answer(self, context: Context, demands: Demands) -> Answer | None:
+        """Return what reads calls and JSON out of a reply and closes what is demanded in time; None for free text."""
+        if not (demands.tools or demands.structured):
+            return None
+        space, dialect = self._language.space, self._language.renderer.dialect
+        guide = chaperone(space, dialect, demands) if demands.structured else None
+        return Answer(guide, space, dialect, demands, context.request.lenient_tool_calls, context.remark)
+
+    def parts(self, demands: Demands, lead: str = "") -> list[Part]:
+        """Return the parts of a demanded answer, after a `lead` that stands fast.
+
+        Raises `ConfigError` for a server that keeps to no form, or not to this one.
+        """
+        if self._binding is None:
+            raise ConfigError(
+                f"the server of {self._server.model!r} does not keep to a JSON schema: leave response_format and the "
+                "demand for a call out, or serve it with structured outputs (vLLM, SGLang and llama.cpp have them)"
+            )
+        dialect, marks = self._language.renderer.dialect, self._language.marks
+        parts = parts_of(dialect, demands, self._server.dialect, self._binding, marks)
+        return [Fixed(lead), *parts] if lead else parts
+
+    @cached_property
+    def _binding(self) -> Binding | None:
+        """What the server keeps to: it is asked for a word that it would not say, when a form is first demanded."""
+        schema = self._server.dialect.schema({"type": "string", "enum": [WORD]})
+        if self._server.dialect.lark and self._obeys(lark_grammar(f'start: "\\"{WORD}\\""')):
+            return "lark"
+        return "schema" if self._obeys(schema) else None
+
+    def _obeys(self, bound: Mapping[str, Any]) -> bool:
+        ask = Ask(self._language.table.encode(TEXT), 12, bound=bound, extra=self._extra)
+        try:
+            pieces = self._server.ask(ask, self._language.reader)
+            return "".join(piece.text for piece in pieces).strip() == f'"{WORD}"'
+        except Refusal:
+            return False
