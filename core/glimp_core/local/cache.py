@@ -27,8 +27,7 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.length = 0
         self._capacity = capacity
-        self._key_buffer: torch.Tensor | None = None
-        self._value_buffer: torch.Tensor | None = None
+        self.buffers: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -37,11 +36,19 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         if not self.is_initialized:
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
         start, end = self.length, self.length + key_states.shape[2]
-        self._key_buffer = self._reserved(self._key_buffer, key_states, end)
-        self._value_buffer = self._reserved(self._value_buffer, value_states, end)
-        self._key_buffer[:, :, start:end] = key_states
-        self._value_buffer[:, :, start:end] = value_states
+        keys, values = self.buffers = self._reserved(key_states, value_states, end)
+        keys[:, :, start:end] = key_states
+        values[:, :, start:end] = value_states
         return self._show(end)
+
+    @property
+    def capacity(self) -> int:
+        """How many tokens fit before the buffers grow."""
+        return 0 if self.buffers is None else self.buffers[0].shape[2]
+
+    def grew(self, tokens: int) -> None:
+        """Take note of tokens that were written into the buffers from outside."""
+        self.length += tokens
 
     def get_seq_length(self) -> int:
         """Return the number of tokens held."""
@@ -55,32 +62,32 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def copy(self, length: int) -> "GrowLayer":
         """Return a layer of its own that holds the first `length` tokens."""
         made = GrowLayer()
-        if self.keys is not None and self.values is not None:
-            made.update(self.keys[:, :, :length], self.values[:, :, :length])
+        if self.buffers is not None:
+            keys, values = self.buffers
+            made.update(keys[:, :, :length], values[:, :, :length])
         return made
 
     def reset(self) -> None:
         """Hold nothing, and keep no memory."""
         self.length, self.is_initialized = 0, False
-        self.keys = self.values = self._key_buffer = self._value_buffer = None
+        self.keys = self.values = self.buffers = None
 
     def _show(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self._key_buffer is not None
-        assert self._value_buffer is not None
+        assert self.buffers is not None
+        keys, values = self.buffers
         self.length = length
-        self.keys = self._key_buffer[:, :, :length]
-        self.values = self._value_buffer[:, :, :length]
+        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
         return self.keys, self.values
 
-    def _reserved(self, buffer: torch.Tensor | None, states: torch.Tensor, needed: int) -> torch.Tensor:
-        held = 0 if buffer is None else buffer.shape[2]
-        if buffer is not None and needed <= held:
-            return buffer
-        batch, heads, _, size = states.shape
-        grown = states.new_empty(batch, heads, max(needed, 2 * held, self._capacity), size)
-        if buffer is not None:
-            grown[:, :, : self.length] = buffer[:, :, : self.length]
-        return grown
+    def _reserved(self, keys: torch.Tensor, values: torch.Tensor, needed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.buffers is not None and needed <= self.capacity:
+            return self.buffers
+        capacity = max(needed, 2 * self.capacity, self._capacity)
+        # zeros: a graph attends to the whole buffer, and what it masks must be numbers all the same
+        grown = [states.new_zeros(*states.shape[:2], capacity, states.shape[3]) for states in (keys, values)]
+        for buffer, held in zip(grown, self.buffers or (), strict=False):
+            buffer[:, :, : self.length] = held[:, :, : self.length]
+        return grown[0], grown[1]
 
 
 def rollback_kind(model: PreTrainedModel) -> RollbackKind:

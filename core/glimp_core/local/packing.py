@@ -7,9 +7,10 @@ taken apart again, session by session, so every session gets what it would get a
 from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any
+from weakref import WeakSet
 
 import torch
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -18,8 +19,11 @@ from glimp_core.local.session import Forward, KVSession
 SHORT = 16
 """Forwards of at most this many tokens are packed; a longer one keeps the processor busy by itself."""
 
+GRAPHS = 4
+"""So many graphs of one token each are launched sooner than a packed forward is put together."""
+
 NAME = "glimp_packed"
-_unpackable: set[int] = set()
+_unpackable: WeakSet[PreTrainedModel] = WeakSet()
 
 
 def run_together(forwards: Sequence[Forward]) -> None:
@@ -29,8 +33,10 @@ def run_together(forwards: Sequence[Forward]) -> None:
     """
     if len(forwards) > 1:
         short = [forward for forward in forwards if len(forward.token_ids) <= SHORT and _packable(forward.session)]
-        if len(short) > 1:
+        if len(short) > GRAPHS:
             _run_packed(short)
+        elif len(slow := [f for f in short if len(f.token_ids) > 1 or not f.session.recorded]) > 1:
+            _run_packed(slow)
     for forward in forwards:
         if not forward.done:
             forward.run()
@@ -39,7 +45,7 @@ def run_together(forwards: Sequence[Forward]) -> None:
 def _packable(session: KVSession) -> bool:
     """Whether the model's attention is the kind that can be taken apart, and has not failed at it before."""
     config = session.model.config.get_text_config(decoder=True)
-    return session.rollback == "crop" and config._attn_implementation == "sdpa" and id(session.model) not in _unpackable
+    return session.rollback == "crop" and config._attn_implementation == "sdpa" and session.model not in _unpackable
 
 
 def _run_packed(forwards: Sequence[Forward]) -> None:
@@ -51,7 +57,7 @@ def _run_packed(forwards: Sequence[Forward]) -> None:
             forward.session.repair()
         if not isinstance(error, TypeError | AttributeError | IndexError | ValueError):
             raise
-        _unpackable.add(id(forwards[0].session.model))  # its attention looks into its keys: one by one from now on
+        _unpackable.add(forwards[0].session.model)  # its attention looks into its keys: one by one from now on
         return
     share = (perf_counter() - started) / sum(len(forward.token_ids) for forward in forwards)
     for forward in forwards:

@@ -41,7 +41,7 @@ class SessionPool:
     def give_back(self, session: KVSession) -> None:
         """Take a session that is no longer in use."""
         with self._lock:
-            session.logits = None  # they would save one forward of a chain that is asked for again, to the letter
+            session.rest()
             self._leased = [leased for leased in self._leased if leased is not session]
             self._free.append(session)
             while sum(len(held.token_ids) for held in self._free) > self._max_cached_tokens:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from glimp_core.local.cache import Snapshot, make_cache, rollback_kind
+from glimp_core.local.graph import WARM_UP, DecodeGraph, can_record, decode_graph
 
 CHUNK = 512
 """A long prefill is fed in pieces of this many tokens, so that it can be cancelled and shared with others."""
@@ -46,6 +47,8 @@ class KVSession:
         self.logits: torch.Tensor | None = None
         self.rollback = rollback_kind(model)
         self._snapshots: list[Snapshot] = []
+        self._graph: DecodeGraph | None = None
+        self._decoded = 0
         parameters = inspect.signature(model.forward).parameters
         self._cache_name = "past_key_values" if "past_key_values" in parameters else "cache_params"
         self._keeps_logits = "logits_to_keep" in parameters
@@ -73,6 +76,9 @@ class KVSession:
 
     def feed(self, token_ids: Sequence[int], keep: int = 1) -> None:
         """Run one forward over new tokens."""
+        if self._graph and self.recorded and len(token_ids) == 1:
+            self.took(token_ids, self._graph.decode(token_ids[0]))
+            return
         options: dict[str, Any] = {self._cache_name: self.cache, "use_cache": True}
         if self._keeps_logits:
             options["logits_to_keep"] = keep
@@ -82,6 +88,31 @@ class KVSession:
             self.repair()
             raise
         self.took(token_ids, output.logits[0, -keep:].float())
+        if len(token_ids) == 1 and self.rollback == "crop":
+            self._record(token_ids[0])
+
+    def _record(self, token_id: int) -> None:
+        """Decode with a graph from here on, where one can be made and has come to pay."""
+        self._decoded = 0 if self._graph else self._decoded + 1
+        self._graph = None
+        if self._decoded < WARM_UP or not can_record(self.model):
+            return
+        assert self.logits is not None
+        layers: list[Any] = self.cache.layers
+        self._graph, self._decoded = decode_graph(self.model, layers, self.logits, token_id), 0
+        if self._graph is None:  # what it left in the cache cannot be trusted
+            self.trim(len(self.token_ids) - 1)
+            self.feed([token_id])
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the next token is decoded by a graph."""
+        return self._graph is not None and self._graph.fits
+
+    def rest(self) -> None:
+        """Keep the tokens, and let go of what only a running request needs."""
+        self.logits = None  # they would save one forward of a chain that is asked for again, to the letter
+        self._graph = None
 
     def took(self, token_ids: Sequence[int], logits: torch.Tensor) -> None:
         """Note tokens that a forward has put into the cache, and its logits."""
