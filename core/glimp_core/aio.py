@@ -1,6 +1,7 @@
 """From a blocking iterator to an async one: the one bridge that the adapters' async methods cross."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TypeVar
@@ -10,7 +11,7 @@ _END = object()
 
 
 async def stream_in_thread(make: Callable[[threading.Event], Iterator[T]]) -> AsyncGenerator[T, None]:
-    """Run `make(cancelled)` in a thread of its own and yield its items as they come.
+    """Run `make(cancelled)` in a thread of its own, in the caller's context, and yield its items as they come.
 
     Leaving the loop in any way (break, `aclose`, task cancel, timeout) sets `cancelled` at once, which
     stops the models within a token. An exception of the iterator is raised here, also where the iterator
@@ -18,7 +19,9 @@ async def stream_in_thread(make: Callable[[threading.Event], Iterator[T]]) -> As
     """
     loop, items = asyncio.get_running_loop(), asyncio.Queue[object]()
     cancelled, left = threading.Event(), threading.Event()
-    worker = threading.Thread(target=_pump, args=(make, cancelled, left, loop, items), name="glimp-stream", daemon=True)
+    here = contextvars.copy_context()  # or a tap would not know the span that it is called in
+    arguments = (_pump, make, cancelled, left, loop, items)
+    worker = threading.Thread(target=here.run, args=arguments, name="glimp-stream", daemon=True)
     worker.start()
     try:
         while (item := await items.get()) is not _END:

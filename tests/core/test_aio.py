@@ -1,6 +1,7 @@
 """The bridge from a blocking stream to an async one: order, errors, and an end to every way of leaving."""
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -46,6 +47,17 @@ async def test_items_come_in_order_from_another_thread() -> None:
     source = Source(200)
     assert [item async for item in stream_in_thread(source)] == list(range(200))
     assert source.thread is not threading.current_thread()
+
+
+async def test_the_thread_is_in_the_callers_context() -> None:
+    """What the caller has in its context, such as the span that it is in, is there for the iterator too."""
+    place = contextvars.ContextVar[str]("place")
+    place.set("here")
+
+    def make(_: threading.Event) -> Iterator[str]:
+        yield place.get("nowhere")
+
+    assert [item async for item in stream_in_thread(make)] == ["here"]
 
 
 @pytest.mark.parametrize("error", [EngineError("out of memory"), KeyError("x"), KeyboardInterrupt()])
