@@ -9,16 +9,16 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from glimp_core import ConfigError
 
-NAMES = {"title", "name", "function", "toolSpec"}
-SHAPES = {"properties", "anyOf", "oneOf", "allOf", "enum", "$ref"}
-"""A JSON schema that says nothing else has no name, which LangChain asks for."""
+FUNCTIONS = {"name", "function", "parameters", "input_schema", "toolSpec"}
+SCHEMAS = {"title", "properties", "items", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"}
+TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
 
 
 def tool_specs(
     tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool] | None, strict: bool | None = None
 ) -> list[dict[str, Any]]:
     """Return tools of any kind as OpenAI's function specs. Raises `ConfigError` for those that run on a server."""
-    specs = [convert_to_openai_tool(_named(tool), strict=strict) for tool in tools or ()]
+    specs = [_spec(tool, strict) for tool in tools or ()]
     for spec in specs:
         if spec.get("type") != "function":
             raise ConfigError(f"{spec.get('type')!r} is a tool of some server: pass functions, tools or schemas")
@@ -47,10 +47,38 @@ def _json_schema(schema: Any) -> dict[str, Any]:
     if is_model(schema):
         describe: Callable[[], dict[str, Any]] = getattr(schema, "model_json_schema", None) or schema.schema
         return describe()
-    return convert_to_json_schema(_named(schema))
+    return dict(schema) if _is_json_schema(schema) else _read(convert_to_json_schema, schema)
 
 
-def _named(schema: Any) -> Any:
-    if isinstance(schema, Mapping) and not NAMES & set(schema) and SHAPES & set(schema):
-        return {"title": "output", **schema}
-    return schema
+def _spec(tool: Any, strict: bool | None) -> dict[str, Any]:
+    tool = _unwrapped(tool)
+    if not _is_json_schema(tool):
+        return _read(convert_to_openai_tool, tool, strict=strict)
+    parameters = {"description": "", **tool}
+    name, description = parameters.pop("title", "output"), parameters.pop("description")
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+def _unwrapped(tool: Any) -> Any:
+    """Return the schema inside a `response_format`, by its name."""
+    form = tool.get("json_schema", tool) if isinstance(tool, Mapping) else {}
+    inner = form.get("schema") if isinstance(form, Mapping) else None
+    return {**inner, "title": form.get("name", "output")} if isinstance(inner, Mapping) else tool
+
+
+def _is_json_schema(schema: Any) -> bool:
+    """LangChain's conversions lose what stands outside `properties`, and ask for a title."""
+    if not isinstance(schema, Mapping) or FUNCTIONS & set(schema):
+        return False
+    kinds = schema.get("type") or ()
+    return bool(SCHEMAS & set(schema)) or bool(TYPES & set([kinds] if isinstance(kinds, str) else kinds))
+
+
+def _read(convert: Callable[..., dict[str, Any]], schema: Any, **options: Any) -> dict[str, Any]:
+    try:
+        return convert(schema, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{schema!r} cannot be read as a tool or schema: pass a Pydantic or TypedDict class, a function, a tool "
+            "or a JSON schema; a list of things goes into a field of a class"
+        ) from error

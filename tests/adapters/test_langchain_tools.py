@@ -188,6 +188,43 @@ def test_references_and_descriptions_reach_the_pair() -> None:
     assert schema["$defs"]["Person"]["properties"]["name"]["description"] == "what they are called"
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"type": "integer"}, "minItems": 2},
+        {"title": "Counts", "type": "object", "additionalProperties": {"type": "integer"}},
+        {"anyOf": [SCHEMA, {"type": "null"}]},
+        {"$ref": "#/$defs/Person", "$defs": {"Person": SCHEMA}},
+        {"title": "Colour", "type": "string", "enum": ["red", "green"]},
+    ],
+)
+def test_a_schema_without_properties_reaches_the_pair_whole(schema: dict[str, Any]) -> None:
+    """Lists, maps, unions, references and plain values are held to all that they say, by name or without."""
+    router = Asked()
+    ChatGlimp(router=router).with_structured_output(schema, include_raw=True).invoke(QUESTION)
+    assert router.requests[0].response_format["json_schema"]["schema"] == schema
+    if schema.get("type", "object") == "object":
+        ChatGlimp(router=router).with_structured_output(schema, method="function_calling").invoke(QUESTION)
+        parameters = router.requests[1].tools[0]["function"]["parameters"]
+        assert parameters == {key: value for key, value in schema.items() if key != "title"}
+
+
+@pytest.mark.parametrize("form", [{"name": "P", "schema": SCHEMA}, {"json_schema": {"name": "P", "schema": SCHEMA}}])
+def test_a_response_format_can_be_called_as_a_function(form: dict[str, Any]) -> None:
+    """The schema in a response_format is that of the function, which has its name."""
+    llm = ChatGlimp(router=good_router()).with_structured_output(form, method="function_calling", include_raw=True)
+    said = llm.invoke(QUESTION)
+    assert (names(said["raw"]), said["parsed"]) == (["P"], {"age": 7})
+
+
+@pytest.mark.parametrize("schema", ["Person", list[Person], 7, {"parameters": {}}])
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+def test_what_is_no_schema_is_refused(schema: Any, method: Any) -> None:
+    """An error shows it and says what to pass."""
+    with pytest.raises(ConfigError, match=r"cannot be read as a tool or schema: pass"):
+        ChatGlimp(router=good_router()).with_structured_output(schema, method=method)
+
+
 def test_raw_replies_come_along() -> None:
     """With include_raw the message is there too, and what cannot be parsed is reported, not raised."""
     llm = ChatGlimp(router=good_router())
