@@ -3,10 +3,12 @@
 Retry and summarisation middleware tell errors apart by LangChain's types.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from langchain_core import exceptions
+from pydantic import ValidationError
 
 import glimp_core
 
@@ -61,3 +63,13 @@ def langchain_errors() -> Iterator[None]:
             if isinstance(error, kind.__bases__[1]) and not isinstance(error, kind):
                 raise kind(str(error)) from error
         raise
+
+
+def what_is_wrong(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """Say which of the given options are wrong, with their values, and why."""
+    problems: dict[str, list[str]] = {}
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        option = f"{name}={given[name]!r}: " if name in given else ""
+        problems.setdefault(option, []).append(problem["msg"].removeprefix("Value error, "))
+    return "; ".join(option + ", or: ".join(messages) for option, messages in problems.items())

@@ -14,6 +14,7 @@ from glimp_core import ConfigError, EntropyThreshold, GlimpRouter, Policy, Route
 from glimp_core.errors import unknown_name
 from glimp_core.live import Reference
 from glimp_core.pair import Pair
+from glimp_langchain._errors import what_is_wrong
 
 LOADING = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision")
 """Fields that say how models load; None leaves it to the core."""
@@ -205,7 +206,7 @@ class GlimpSettings(BaseChatModel):
         try:
             return type(self).model_validate({**fields, **given})
         except ValidationError as error:
-            raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from error
+            raise ConfigError(what_is_wrong(error, given)) from error
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Say what the pair can do, as far as that is known without loading it."""

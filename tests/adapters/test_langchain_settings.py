@@ -180,8 +180,13 @@ def test_an_unknown_option_of_a_call_is_an_error() -> None:
     llm = ChatGlimp(router=good_router())
     with pytest.raises(ModelInvalidRequestError, match="did you mean 'temperature'"):
         llm.invoke("Hello", temprature=0.5)
-    with pytest.raises(ModelInvalidRequestError, match="temperature=-1"):
-        llm.invoke("Hello", temperature=-1)
+    for options, message in (
+        ({"temperature": -1}, r"^temperature=-1\.0 cannot work"),
+        ({"threshold": "x"}, "^threshold='x': Input should be a valid number"),
+        ({"reasoning": "maybe"}, "^reasoning='maybe': Input should be 'auto', 'inline' or 'off', or: "),
+    ):
+        with pytest.raises(ModelInvalidRequestError, match=message):
+            llm.invoke("Hello", **options)
 
 
 def test_tracing_parameters_follow_the_call() -> None:
