@@ -177,7 +177,8 @@ class ChatGlimp(GlimpSettings):
     def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """Count the tokens of a prompt by the large model's own template, `tools` included."""
         with langchain_errors():
-            return self._router().count_tokens(core_messages(messages), tool_specs(tools)) if messages else 0
+            shown = core_messages(messages), tool_specs(tools), self.chat_template_kwargs
+            return self._router().count_tokens(*shown) if messages else 0
 
     def _generate(
         self,

@@ -118,9 +118,15 @@ class GlimpRouter:
             events = tap(asked, events)
         return events
 
-    def count_tokens(self, messages: Sequence[Message] | str, tools: Sequence[Mapping[str, Any]] | None = None) -> int:
+    def count_tokens(
+        self,
+        messages: Sequence[Message] | str,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> int:
         """Return the size of a prompt in the large model's tokens, template and tools included."""
-        with Context(self._request(messages, None, tools=tuple(tools or ())), self.config.reasoning) as context:
+        asked = self._request(messages, None, tools=tuple(tools or ()), chat_template_kwargs=chat_template_kwargs or {})
+        with Context(asked, self.config.reasoning) as context:
             return self.large.prepare(context).tokens
 
     def load(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 
 import tiny
 from adapters.test_langchain_standard import Integration
@@ -118,3 +118,14 @@ def test_a_second_turn_finds_the_first_in_the_cache() -> None:
     details = again.usage_metadata["input_token_details"]
     assert details["cache_read"] > 0.8 * first.usage_metadata["input_tokens"]
     assert details["cache_read"] + details["cache_creation"] == again.usage_metadata["input_tokens"]
+
+
+def test_tokens_are_counted_with_the_options_of_the_template() -> None:
+    """What `chat_template_kwargs` adds to a prompt is counted, as it is when the prompt is used."""
+    template = tiny.PLAIN + "{% if motto is defined %}{{ motto }}{% endif %}"
+    pair = tiny.router(small=tiny.tokenizer(template), large=tiny.tokenizer(template))
+    plain, loud = (ChatGlimp(router=pair, chat_template_kwargs=given) for given in ({}, {"motto": "ab"}))
+    question = [HumanMessage("Hello")]
+    assert loud.get_num_tokens_from_messages(question) == plain.get_num_tokens_from_messages(question) + 2
+    usage = loud.invoke(question, max_tokens=2).usage_metadata
+    assert usage["input_tokens"] == loud.get_num_tokens_from_messages(question)
