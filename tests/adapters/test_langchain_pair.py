@@ -1,0 +1,105 @@
+"""LangChain's standard integration suite, everything switched on, on a pair of your choice. Opt-in: it takes minutes.
+
+GLIMP_SMALL=Qwen/Qwen3-0.6B GLIMP_LARGE=Qwen/Qwen3-8B python -m pytest tests/adapters/test_langchain_pair.py -m slow
+
+GLIMP_OPTIONS holds further arguments of ChatGlimp, as JSON: '{"dtype": "float32", "reasoning": "inline"}'.
+"""
+
+import json
+import os
+from functools import cache
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import tool
+
+from adapters.test_langchain_standard import Integration
+from glimp_langchain import ChatGlimp
+
+SMALL, LARGE = (os.environ.get(f"GLIMP_{role}", "") for role in ("SMALL", "LARGE"))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not (SMALL and LARGE), reason="GLIMP_SMALL and GLIMP_LARGE are not set"),
+]
+
+
+@cache
+def options() -> dict[str, Any]:
+    """What makes the model: greedy, unless GLIMP_OPTIONS says otherwise."""
+    given = json.loads(os.environ.get("GLIMP_OPTIONS", "{}"))
+    return {"small": SMALL, "large": LARGE, "temperature": 0, "max_tokens": 200, **given}
+
+
+class PairIntegration(Integration):
+    """The suite on the pair that the environment names."""
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return options()
+
+    @property
+    def model_override_value(self) -> str:
+        return LARGE
+
+
+class TestPairJsonSchema(PairIntegration):
+    """Structured output as the text of the answer."""
+
+
+class TestPairFunctionCalling(PairIntegration):
+    """Structured output as a forced tool call."""
+
+    method = "function_calling"
+
+
+class TestPairJsonMode(PairIntegration):
+    """Structured output by JSON mode."""
+
+    method = "json_mode"
+
+
+@tool
+def price_of(item: str) -> float:
+    """Look up the price of one box of an item, in euros."""
+    return {"apples": 3.5, "pears": 4.25, "plums": 5.0}.get(item.strip().lower(), 4.0)
+
+
+@tool
+def multiply(a: float, b: float) -> float:
+    """Multiply two numbers."""
+    return a * b
+
+
+@tool
+def opening_hours(day: str) -> str:
+    """Say when the shop is open on a day of the week."""
+    return "closed" if day.lower() == "sunday" else "8 to 18"
+
+
+def test_an_agent_uses_two_of_its_three_tools() -> None:
+    """A question that takes a look-up and then a product is solved with exactly these tools, in this order."""
+    agent = create_agent(
+        ChatGlimp(**options()), [price_of, multiply, opening_hours], system_prompt="You help in a shop. Use the tools."
+    )
+    question = "How much do 12 boxes of pears cost? Look up the price of one box, then multiply."
+    messages = agent.invoke({"messages": [("human", question)]}, {"recursion_limit": 12})["messages"]
+    results = [(message.name, message.content) for message in messages if isinstance(message, ToolMessage)]
+    assert results == [("price_of", "4.25"), ("multiply", "51.0")]
+    assert "51" in messages[-1].text
+
+
+def texts(messages: list[AIMessage]) -> list[tuple[str, str]]:
+    return [(str(message.content), message.additional_kwargs.get("reasoning_content", "")) for message in messages]
+
+
+async def test_batches_are_singles() -> None:
+    """Eight questions at once, greedily, give to the letter what eight single calls give."""
+    llm = ChatGlimp(**{**options(), "dtype": "float32", "temperature": 0, "max_tokens": 24})
+    questions = [f"In one sentence: what is the number {number} known for?" for number in range(3, 11)]
+    singles = texts([llm.invoke(question) for question in questions])
+    assert len(set(singles)) == 8
+    assert texts(llm.batch(questions)) == singles
+    assert texts(await llm.abatch(questions)) == singles
