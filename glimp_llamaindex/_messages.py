@@ -75,6 +75,6 @@ def _text_of(block: ContentBlock, role: str) -> str | None:
     if isinstance(block, (ThinkingBlock, ToolCallBlock, CachePoint)):
         return None
     raise ConfigError(
-        f"Glimp's models read text and a {role} message holds a {type(block).__name__}: "
+        f"Glimp's models read text, and a message of role {role!r} has a block of kind {type(block).__name__}: "
         "turn it into a TextBlock first, or send it to a model that reads such blocks"
     )

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from glimp_core import AlwaysLarge, AlwaysSmall, EntropyThreshold, GlimpRouter, Policy, SamplingParams
+from llama_index.core.bridge.pydantic import BaseModel
+
+from glimp_core import AlwaysLarge, AlwaysSmall, ConfigError, EntropyThreshold, GlimpRouter, Policy, SamplingParams
 from glimp_core.context import Reasoning
 from glimp_core.errors import unknown_name
 from glimp_core.types import Writer
@@ -27,7 +29,8 @@ class Demands:
     """One call's keyword arguments, checked: they win over the fields of the LLM, which win over the router's.
 
     - the sampling parameters `temperature`, `top_p`, `top_k`, `max_tokens` (or `max_new_tokens`), `stop`, `seed`
-    - `tools`, `tool_choice`, `tool_required`, `parallel_tool_calls`, `response_format`
+    - `tools`, `tool_choice`, `tool_required`, `parallel_tool_calls`
+    - `response_format`: a Pydantic class, or OpenAI's dict
     - `reasoning`: "auto" (or True), "inline", "off" (or False); `chat_template_kwargs` go to the models' templates
     - `threshold`, or `writer="small"` / `"large"` (who writes every step), or a whole `policy`
     - `timeout`, in seconds
@@ -52,6 +55,8 @@ class Demands:
             options["tools"] = tools
         if known.get("tool_required") or known.get("call_required"):
             options.setdefault("tool_choice", "required")
+        if not isinstance(options.get("response_format", {}), Mapping):
+            options["response_format"] = response_format(options["response_format"])
         if "reasoning" in known:
             options["reasoning"] = _reasoning(known["reasoning"])
         return cls(
@@ -74,6 +79,14 @@ class Demands:
         if policy is None and self.threshold is not None:
             policy = EntropyThreshold.of(self.threshold, router.config)
         return {**self.options, "sampling": self.sampling, "policy": policy}
+
+
+def response_format(output_cls: Any) -> dict[str, Any]:
+    """Return a Pydantic class as OpenAI's `response_format`. Raises `ConfigError` for anything else."""
+    if not (isinstance(output_cls, type) and issubclass(output_cls, BaseModel)):
+        raise ConfigError(f"{output_cls!r} is no Pydantic class: make one of pydantic.BaseModel, with a field for it")
+    schema = {"name": output_cls.__name__, "schema": output_cls.model_json_schema(), "strict": True}
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def _known(given: Mapping[str, Any]) -> dict[str, Any]:

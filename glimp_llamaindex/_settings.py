@@ -12,6 +12,7 @@ from llama_index.core.bridge.pydantic import (
     SerializationInfo,
     SerializerFunctionWrapHandler,
     field_serializer,
+    field_validator,
     model_serializer,
 )
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -174,6 +175,11 @@ class PairLLM(FunctionCallingLLM):
         config = self.config or (self._given.config if self._given is not None else RouterConfig())
         named = {name: getattr(self, name) for name in ("reasoning", "max_reasoning_tokens")}
         return replace(config, **{name: value for name, value in named.items() if value is not None})
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _several(cls, stop: Any) -> Any:
+        return [stop] if isinstance(stop, str) else stop
 
     @field_serializer("dtype", "quantization_config")
     def _plain(self, option: Any) -> Any:

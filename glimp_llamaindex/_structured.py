@@ -15,6 +15,7 @@ from llama_index.core.types import Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 
 from glimp_core import GlimpError
+from glimp_llamaindex._requests import response_format
 
 dispatcher = get_dispatcher(__name__)
 
@@ -26,6 +27,9 @@ class StructuredOutputError(GlimpError):
         super().__init__(message)
         self.text = text
         self.finish_reason = finish_reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.text, self.finish_reason)  # pipelines send it between processes
 
 
 class GrammarPrediction(FunctionCallingLLM):
@@ -144,8 +148,7 @@ class _Growing:
 
 
 def _bound(output_cls: type[BaseModel], llm_kwargs: dict[str, Any] | None) -> dict[str, Any]:
-    schema = {"name": output_cls.__name__, "schema": output_cls.model_json_schema(), "strict": True}
-    return {**(llm_kwargs or {}), "response_format": {"type": "json_schema", "json_schema": schema}}
+    return {**(llm_kwargs or {}), "response_format": response_format(output_cls)}
 
 
 def _copied(llm_kwargs: dict[str, Any] | None) -> dict[str, Any]:

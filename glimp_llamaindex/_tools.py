@@ -19,11 +19,8 @@ def sanitised(name: str) -> str:
 
 
 def tool_specs(tools: Sequence[BaseTool | Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the tools as the core takes them; dicts pass as they are."""
-    return [
-        dict(tool) if isinstance(tool, Mapping) else tool.metadata.to_openai_tool(skip_length_check=True)
-        for tool in tools
-    ]
+    """Return the tools as the core takes them; dicts pass as they are. Raises `ConfigError` for what is neither."""
+    return [_spec(tool) for tool in tools]
 
 
 def tool_names(tools: Sequence[BaseTool]) -> dict[str, str]:
@@ -93,6 +90,14 @@ def call_dicts(blocks: Sequence[ToolCallBlock]) -> list[dict[str, Any]]:
         {"id": block.tool_call_id, "type": "function", "function": {"name": block.tool_name, "arguments": _json(block)}}
         for block in blocks
     ]
+
+
+def _spec(tool: object) -> dict[str, Any]:
+    if isinstance(tool, Mapping):
+        return dict(tool)
+    if not isinstance(tool, BaseTool):
+        raise ConfigError(f"{tool!r} is no tool of LlamaIndex: wrap it with FunctionTool.from_defaults(...)")
+    return tool.metadata.to_openai_tool(skip_length_check=True)
 
 
 def _json(block: ToolCallBlock) -> str:

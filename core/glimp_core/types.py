@@ -3,8 +3,9 @@
 All of them are frozen and free of torch. Counts are tokens, durations are seconds, entropies are nats.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias
 
 from glimp_core.calls import InvalidToolCall as InvalidToolCall
@@ -56,20 +57,21 @@ class SamplingParams:
     def __post_init__(self) -> None:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         object.__setattr__(self, "stop", tuple(text for text in stop if text))
-        _require(self.temperature is None or self.temperature >= 0, "temperature", self.temperature, "0 or more")
-        _require(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "over 0 and at most 1")
-        _require(self.top_k is None or self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
-        _require(self.max_tokens is None or self.max_tokens > 0, "max_tokens", self.max_tokens, "1 or more")
+        self._require("temperature", Real, lambda value: value >= 0, "a number of 0 or more")
+        self._require("top_p", Real, lambda value: 0 < value <= 1, "a number over 0 and at most 1")
+        self._require("top_k", Integral, lambda value: value >= 0, "a whole number, 0 (off) or more")
+        self._require("max_tokens", Integral, lambda value: value > 0, "a whole number, 1 or more")
+        self._require("seed", Integral, lambda value: True, "a whole number")
 
     def over(self, below: "SamplingParams") -> "SamplingParams":
         """Return these parameters with the unset ones taken from `below`."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return SamplingParams(**{k: getattr(below, k) if v in (None, ()) else v for k, v in values.items()})
 
-
-def _require(fine: bool, name: str, value: object, rule: str) -> None:
-    if not fine:
-        raise ConfigError(f"{name}={value!r} cannot work: it must be {rule}")
+    def _require(self, name: str, kind: type, fine: Callable[[Any], bool], rule: str) -> None:
+        value = getattr(self, name)
+        if value is not None and not (isinstance(value, kind) and fine(value)):
+            raise ConfigError(f"{name}={value!r} cannot work: it must be {rule}")
 
 
 @dataclass(frozen=True, slots=True)

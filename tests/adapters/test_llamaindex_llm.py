@@ -16,7 +16,7 @@ from llama_index.core.types import PydanticProgramMode
 
 from adapters.llamaindex_checks.hooks import QUESTION
 from adapters.llamaindex_checks.structured import PROMPT, SONG, Song
-from adapters.llamaindex_checks.tools import TOOLS
+from adapters.llamaindex_checks.tools import TOOLS, add
 from adapters.llamaindex_glimp import SlowEngine, asked, pair
 from glimp_core import (
     AlwaysLarge,
@@ -150,6 +150,26 @@ class TestAsking:
         llm, script = asked(max_tokens=500)
         llm.chat(QUESTION, max_new_tokens=7)
         assert script.last.sampling.max_tokens == 7
+
+    def test_one_stop(self) -> None:
+        """A single text may stand for a list of stops."""
+        llm, script = asked(stop="END")
+        llm.chat(QUESTION)
+        assert script.last.sampling.stop == ("END",)
+
+    def test_class_as_format(self) -> None:
+        """response_format takes a Pydantic class, as OpenAI's client does, and refuses what is none."""
+        llm, script = asked(SONG.model_dump_json())
+        llm.chat(QUESTION, response_format=Song)
+        assert script.last.response_format["json_schema"]["schema"] == Song.model_json_schema()  # type: ignore[index]
+        for wrong in (lambda: llm.chat(QUESTION, response_format=int), lambda: llm.structured_predict(dict, PROMPT)):  # type: ignore[type-var]
+            with pytest.raises(ConfigError, match="is no Pydantic class"):
+                wrong()
+
+    def test_no_tool(self) -> None:
+        """A bare function is refused with the way to make it a tool."""
+        with pytest.raises(ConfigError, match="FunctionTool"):
+            asked()[0].chat_with_tools([add], "Two and two?")  # type: ignore[list-item]
 
     def test_misspelt(self) -> None:
         """An argument that looks misspelt is refused; a foreign one is not."""

@@ -1,6 +1,7 @@
 """What GlimpLLM makes of messages, and what it reports of a reply."""
 
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -116,6 +117,8 @@ class TestReporting:
             llm.structured_predict(Song, PROMPT, topic="Ann")
         assert isinstance(caught.value, GlimpError)
         assert caught.value.text == '{"name": "Ann", "sec'
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (str(again), again.finish_reason) == (str(caught.value), caught.value.finish_reason)
         with pytest.raises(StructuredOutputError):
             list(llm.stream_structured_predict(Song, PROMPT, topic="Ann"))
 

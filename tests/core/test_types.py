@@ -33,12 +33,13 @@ def test_no_usage_is_the_zero(usage: ModelUsage) -> None:
     [
         {"temperature": -0.1}, {"temperature": math.nan}, {"top_p": 0.0}, {"top_p": 1.01}, {"top_k": -1},
         {"max_tokens": 0}, {"max_tokens": -5},
+        {"temperature": "hot"}, {"top_p": "0.9"}, {"max_tokens": 2.5}, {"seed": "x"},
     ],
 )  # fmt: skip
 def test_impossible_sampling_is_refused_with_its_name_and_value(values: dict[str, Any]) -> None:
     """A value that cannot work is a ConfigError that shows the name and the value."""
     (name, value), *_ = values.items()
-    with pytest.raises(ConfigError, match=rf"{name}={value}"):
+    with pytest.raises(ConfigError, match=rf"{name}={value!r}"):
         SamplingParams(**values)
 
 

@@ -10,12 +10,14 @@ from llama_index.core.base.llms.types import ChatMessage, ThinkingBlock, ToolCal
 from llama_index.core.llms.llm import LLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.memory import ChatMemoryBuffer, Memory
+from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from adapters.llamaindex_checks.hooks import Hooks, Reply, recorded
 from adapters.llamaindex_checks.tools import add, shout
 
 TWO_TOOLS = (Reply(calls=(("add", {"a": 2, "b": 2}),)), Reply(calls=(("shout", {"text": "four"}),)), "It is FOUR.")
+DIRECT = FunctionTool.from_defaults(shout, return_direct=True)
 REACT = ('Thought: I add.\nAction: add\nAction Input: {"a": 2, "b": 2}', "Thought: I know.\nAnswer: It is 4.")
 
 
@@ -41,6 +43,11 @@ def mock(*replies: Reply | str) -> MockFunctionCallingLLM:
         return message
 
     return MockFunctionCallingLLM(response_generator=answer, is_chat_model=True)
+
+
+def ran(code: str) -> str:
+    """Say that some code has run."""
+    return f"ran {code.strip()}"
 
 
 async def events_of(agent: Any, message: str, **kwargs: Any) -> tuple[Any, list[Any]]:
@@ -110,6 +117,24 @@ class Agents(Hooks):
         (agent,) = AgentWorkflow.from_tools_or_functions([add], llm=llm).agents.values()
         assert isinstance(agent, FunctionAgent)
 
+    async def test_return_direct(self) -> None:
+        """The result of a `return_direct` tool is the reply, and its message is taken in the next turn."""
+        llm = self.scripted(Reply(calls=(("shout", {"text": "four"}),)), "As I said.")
+        agent, memory = FunctionAgent(tools=[DIRECT], llm=llm), Memory.from_defaults()
+        assert str((await events_of(agent, "Shout four.", memory=memory))[0]) == "FOUR"
+        assert str((await events_of(agent, "Again?", memory=memory))[0]) == "As I said."
+
+    async def test_code_agent_hands_off(self) -> None:
+        """A CodeActAgent with a colleague chats with one tool, the hand-off, and reads code from the deltas."""
+        hand_off = Reply(calls=(("handoff", {"to_agent": "shouter", "reason": "It shouts."}),))
+        llm = self.scripted("<execute>\nprint(2 + 2)\n</execute>", hand_off, "It is FOUR.")
+        coder = CodeActAgent(
+            name="coder", description="Codes.", llm=llm, code_execute_fn=ran, can_handoff_to=["shouter"]
+        )
+        shouter = FunctionAgent(name="shouter", description="Shouts.", tools=[shout], llm=llm)
+        result, _ = await events_of(AgentWorkflow(agents=[coder, shouter], root_agent="coder"), "Shout four.")
+        assert (str(result), result.current_agent_name) == ("It is FOUR.", "shouter")
+
     async def test_react_agent(self) -> None:
         """A ReActAgent reads its actions from the text, which must not hold the reasoning."""
         llm = self.scripted(*REACT, thinking="Thought: no.\nAnswer: wrong")
@@ -119,12 +144,8 @@ class Agents(Hooks):
 
     async def test_code_agent(self) -> None:
         """A CodeActAgent finds its code in the text."""
-
-        def run(code: str) -> str:
-            return f"ran {code.strip()}"
-
         llm = self.scripted("<execute>\nprint(2 + 2)\n</execute>", "It is 4.")
-        result, events = await events_of(CodeActAgent(code_execute_fn=run, llm=llm), "Two and two?")
+        result, events = await events_of(CodeActAgent(code_execute_fn=ran, llm=llm), "Two and two?")
         assert str(result) == "It is 4."
         assert counted(events)["ToolCallResult"] == 1
 

@@ -94,6 +94,13 @@ class Endpoints(Hooks):
         blocks = self.llm().chat(QUESTION).message.blocks
         assert sum(isinstance(block, TextBlock) for block in blocks) == 1
 
+    async def test_empty_replies(self) -> None:
+        """A model that says nothing gives an empty text, and a stream of at least one chunk."""
+        llm = self.scripted("")
+        assert (llm.chat(QUESTION).message.content, llm.complete(PROMPT).text) == ("", "")
+        for stream in (llm.stream_chat(QUESTION), llm.stream_complete(PROMPT), await llm.astream_chat(QUESTION)):
+            assert (await read(stream)).check() == ""
+
     async def test_complete_is_a_user_turn(self) -> None:
         """A chat model's `complete` sends the prompt as one user message."""
         llm = self.llm()

@@ -1,6 +1,8 @@
 """What is built on an LLM: response modes, chat engines, routers, extractors."""
 
+import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,9 +13,16 @@ from llama_index.core.chat_engine import (
     ContextChatEngine,
     SimpleChatEngine,
 )
-from llama_index.core.extractors import DocumentContextExtractor
-from llama_index.core.indices.property_graph import SchemaLLMPathExtractor
+from llama_index.core.extractors import (
+    DocumentContextExtractor,
+    KeywordExtractor,
+    QuestionsAnsweredExtractor,
+    SummaryExtractor,
+)
+from llama_index.core.indices.property_graph import DynamicLLMPathExtractor, SchemaLLMPathExtractor
+from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms.llm import LLM
+from llama_index.core.postprocessor import LLMRerank, StructuredLLMRerank
 from llama_index.core.query_engine import RouterQueryEngine, SubQuestionQueryEngine
 from llama_index.core.question_gen import LLMQuestionGenerator
 from llama_index.core.response_synthesizers import ResponseMode
@@ -51,6 +60,14 @@ class Pipelines(Hooks):
         whole = str(synthesizer.synthesize("Two and two?", NODES))
         assert whole
         assert str(await synthesizer.asynthesize("Two and two?", NODES))
+
+    @pytest.mark.parametrize("running", [True, False])
+    async def test_async_synthesis(self, running: bool) -> None:
+        """`use_async` makes loops of its own, in a thread where a loop runs already."""
+        llm = self.llm()
+        synthesizer = get_response_synthesizer(response_mode=ResponseMode.TREE_SUMMARIZE, llm=llm, use_async=True)
+        call = partial(synthesizer.synthesize, "Two and two?", NODES)
+        assert str(call() if running else await asyncio.to_thread(call))
 
     @pytest.mark.parametrize("mode", [mode for mode in WRITING if mode not in WHOLE])
     async def test_streamed_response_modes(self, mode: ResponseMode) -> None:
@@ -108,7 +125,8 @@ class Pipelines(Hooks):
         engine = RouterQueryEngine.from_defaults([tool, other], llm=llm)
         assert str(engine.query("Two and two?")) == "It is 4."
 
-    async def test_sub_questions(self) -> None:
+    @pytest.mark.parametrize("use_async", [True, False])
+    async def test_sub_questions(self, use_async: bool) -> None:
         """A SubQuestionQueryEngine finds its questions in a text, after reasoning with brackets in it."""
         questions = '```json\n{"items": [{"sub_question": "Two and two?", "tool_name": "sums"}]}\n```'
         llm = self.scripted(questions, "Four.", "It is 4.", thinking="{[a]}")
@@ -118,10 +136,38 @@ class Pipelines(Hooks):
             question_gen=LLMQuestionGenerator.from_defaults(llm=llm),
             llm=llm,
             response_synthesizer=get_response_synthesizer(llm=llm),
-            use_async=False,
+            use_async=use_async,
             verbose=False,
         )
         assert str(engine.query("Two and two, and then?")) == "It is 4."
+
+    def test_metadata_extractors(self) -> None:
+        """Extractors run in an IngestionPipeline, which knows them again by what their LLM is written down as."""
+        llm = self.llm()
+        extractors = [SummaryExtractor(llm=llm), KeywordExtractor(llm=llm), QuestionsAnsweredExtractor(llm=llm)]
+        pipeline = IngestionPipeline(transformations=extractors, disable_cache=False)  # type: ignore[arg-type]
+        with recorded() as recorder:
+            (node,) = pipeline.run(nodes=[TextNode(text="Ann knows Bo.")])
+            pipeline.run(nodes=[TextNode(text="Ann knows Bo.", id_=node.node_id)])
+        assert len(recorder.of("LLMChatEndEvent")) + len(recorder.of("LLMCompletionEndEvent")) == 3
+        assert {"section_summary", "excerpt_keywords", "questions_this_excerpt_can_answer"} <= set(node.metadata)
+        again = KeywordExtractor.from_dict(extractors[1].to_dict())
+        assert again.llm.to_dict() == llm.to_dict()
+
+    async def test_rerankers(self) -> None:
+        """Rerankers read their ranks from a text, or from an object."""
+        ranks = {"documents": [{"document_number": 2, "relevance": 9}]}
+        by_object = StructuredLLMRerank(llm=self.scripted(json.dumps(ranks)), top_n=1)
+        by_text = LLMRerank(llm=self.scripted("Doc: 2, Relevance: 9", thinking="Doc: 1, Relevance: 9"), top_n=1)
+        for reranker in (by_text, by_object):
+            assert reranker.postprocess_nodes(NODES, query_str="Two?")[0].node == NODES[1].node
+
+    def test_free_extractor(self) -> None:
+        """A DynamicLLMPathExtractor finds its triplets in a text."""
+        triplet = {"head": "Ann", "head_type": "PERSON", "relation": "KNOWS", "tail": "Bo", "tail_type": "PERSON"}
+        extractor = DynamicLLMPathExtractor(llm=self.scripted(json.dumps([triplet]), thinking="[{}]"))
+        (node,) = extractor([TextNode(text="Ann knows Bo.")])
+        assert node.metadata["relations"][0].label == "KNOWS"
 
     def test_schema_extractor(self) -> None:
         """A SchemaLLMPathExtractor fills its schema, four nodes at a time."""
