@@ -26,7 +26,8 @@ XML = (
     + "{{ '</function>\\n</tool_call>' }}{% endfor %}" + END
 )  # fmt: skip
 LLAMA = (
-    TOOLS + "{# <|python_tag|> #}{% set python_tag = '<|python_tag|>' %}{% for m in messages %}" + TURN + CALLS
+    TOOLS + "{% for m in messages %}{% if m.tool_calls and m.tool_calls | length > 1 %}"
+    + "{{ raise_exception('This model only supports single tool-calls at once!') }}{% endif %}" + TURN + CALLS
     + "{{ '{\"name\": \"' + f.name + '\", \"parameters\": ' }}{{ f.arguments | tojson }}{{ '}' }}{% endfor %}" + END
 )  # fmt: skip
 SHORT = "{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif %}"

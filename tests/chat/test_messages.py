@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chat.templates import DEEPSEEK, HERMES, MISTRAL, PLAIN, STRICT, TEMPLATES, rendered, renderer
+from chat.templates import DEEPSEEK, HERMES, LLAMA, MISTRAL, PLAIN, STRICT, TEMPLATES, rendered, renderer
 from glimp_core.errors import ConfigError
 
 TOOL = {"name": "get_weather", "description": "W.", "parameters": {"properties": {"city": {"type": "string"}}}}
@@ -111,6 +111,19 @@ def test_results_are_named_after_their_calls() -> None:
                     [*messages, *results], tools=(TOOL,))  # fmt: skip
     assert "other:2" in text
     assert "get_weather:1" in text
+
+
+def test_several_calls_are_told_one_by_one_where_the_template_takes_one() -> None:
+    """Law: for Llama's templates each call has a message of its own, and its result follows; nothing is lost."""
+    calls = [CALL, {"id": "b", "function": {"name": "other", "arguments": {}}}]
+    asked = [user("x"), {"role": "assistant", "content": "Both.", "reasoning_content": "hm", "tool_calls": calls}]
+    results = [{"role": "tool", "tool_call_id": call_id, "content": text} for call_id, text in
+               (("b", "2"), ("call_0", "1"), ("lost", "3"))]  # fmt: skip
+    first, second = '{"name": "get_weather", "parameters": {"city": "Zürich"}}', '{"name": "other", "parameters": {}}'
+    told = turns(rendered(LLAMA, [*asked, *results, user("y")], tools=(TOOL,)))
+    assert told[1:6] == [f"assistant\nBoth.{first}", "tool\n1", f"assistant\n{second}", "tool\n2", "tool\n3"]
+    together = turns(rendered(HERMES, [*asked, *results, user("y")], tools=(TOOL,)))
+    assert [turn.partition("\n")[0] for turn in together[1:5]] == ["assistant", "tool", "tool", "tool"]
 
 
 def test_a_failed_result_says_so() -> None:

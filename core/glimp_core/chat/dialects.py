@@ -128,9 +128,9 @@ def dialect_of(template: Template) -> Dialect:
         ("[ARGS]", MISTRAL_NAMED),
         ("[TOOL_CALLS]", MISTRAL_LIST),
         ("tool▁call▁begin", DEEPSEEK if "```json" in source else DEEPSEEK_PLAIN),
-        ("<|python_tag|>", LLAMA),
     )
-    return next((dialect for mark, dialect in marks if mark in source), GENERIC)
+    other = LLAMA if template.names_parameters else GENERIC
+    return next((dialect for mark, dialect in marks if mark in source), other)
 
 
 def _arguments(tool: Tool) -> Json:

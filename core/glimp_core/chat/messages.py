@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from glimp_core.chat.template import Template
@@ -38,6 +40,8 @@ def normalised(
     if in_words:
         plain = [_in_words(message) for message in plain]
     ready = _merged(_systems_placed(plain, template, instructions))
+    if template.single_calls and not in_words:
+        ready = list(_calls_parted(ready))
     for message in ready:
         _shape_calls(message, template)
     return ready
@@ -180,6 +184,24 @@ def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     if calls := [*one.get("tool_calls", ()), *other.get("tool_calls", ())]:
         both["tool_calls"] = calls
     return both
+
+
+def _calls_parted(messages: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Give each of several calls a message of its own, its result right behind it."""
+    rest = deque(messages)
+    while rest:
+        message = rest.popleft()
+        calls = message.get("tool_calls", ())
+        if len(calls) < 2:
+            yield message
+            continue
+        results = [rest.popleft() for _ in takewhile(lambda other: other["role"] == "tool", list(rest))]
+        for call in calls:
+            yield {**message, "tool_calls": [call]}
+            message = {"role": "assistant", "content": ""}
+            yield from (result for result in results if result["tool_call_id"] == call["id"])
+        known = {call["id"] for call in calls}
+        yield from (result for result in results if result["tool_call_id"] not in known)
 
 
 def _shape_calls(message: dict[str, Any], template: Template) -> None:

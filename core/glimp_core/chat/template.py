@@ -61,17 +61,28 @@ class Template:
         """Whether it takes only call ids of nine letters and digits."""
         return self.arguments is not None and not self._renders_calls(self.arguments, "call_0123456789abcdef01234567")
 
-    def _renders_calls(self, form: Arguments, call_id: str = _CALL_ID) -> bool:
-        arguments: Any = '{"glimp_argument": "v"}' if form == "text" else {"glimp_argument": "v"}
-        call = {"id": call_id, "type": "function", "function": {"name": "glimp_call", "arguments": arguments}}
-        messages: list[dict[str, Any]] = [
-            _USER,
-            {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "name": "glimp_call", "tool_call_id": call_id, "content": "glimp-result"},
-        ]
-        text = self._render(messages, tools=[_TOOL]) or ""
+    @cached_property
+    def single_calls(self) -> bool:
+        """Whether it takes one call a message at most."""
+        return self.arguments is not None and not self._renders_calls(self.arguments, count=2)
+
+    @cached_property
+    def names_parameters(self) -> bool:
+        """Whether it writes calls as `{"name": ..., "parameters": {...}}`."""
+        return '"glimp_call", "parameters": {"glimp_argument"' in self._call_text(self.arguments or "values")
+
+    def _renders_calls(self, form: Arguments, call_id: str = _CALL_ID, count: int = 1) -> bool:
+        text = self._call_text(form, call_id, count)
         written = "glimp_argument" in text and "'glimp_argument'" not in text and '\\"glimp_argument' not in text
         return written and "glimp_call" in text and "glimp-result" in text
+
+    def _call_text(self, form: Arguments, call_id: str = _CALL_ID, count: int = 1) -> str:
+        """Render a conversation with some calls and their results; "" where it is refused."""
+        arguments: Any = '{"glimp_argument": "v"}' if form == "text" else {"glimp_argument": "v"}
+        call = {"id": call_id, "type": "function", "function": {"name": "glimp_call", "arguments": arguments}}
+        result = {"role": "tool", "name": "glimp_call", "tool_call_id": call_id, "content": "glimp-result"}
+        calling: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [call] * count}
+        return self._render([_USER, calling, *[result] * count], tools=[_TOOL]) or ""
 
     def _shows(self, mark: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> bool:
         return mark in (self._render(messages, **options) or "")
