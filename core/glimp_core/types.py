@@ -102,7 +102,7 @@ class Request:
     @property
     def bound(self) -> bool:
         """Whether the visible reply may hold calls or JSON: then one model writes it, in one go."""
-        calls = bool(self.tools) and self.tool_choice not in ("none", False)
+        calls = bool(self.tools) and self.tool_choice not in ("none", False, {"type": "none"})
         return calls or (self.response_format or {}).get("type", "text") != "text"
 
 

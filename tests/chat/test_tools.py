@@ -51,11 +51,15 @@ def test_what_is_no_tool_is_refused(bad: Any) -> None:
         (None, ToolChoice()), ("auto", ToolChoice()), ({"type": "auto"}, ToolChoice()),
         ("none", ToolChoice("none")), (False, ToolChoice("none")), ({"type": "none"}, ToolChoice("none")),
         ("required", ToolChoice("required")), ("any", ToolChoice("required")), (True, ToolChoice("required")),
-        ({"type": "any"}, ToolChoice("required")), ("add", ToolChoice("required", "add")),
-        ({"type": "function", "function": {"name": "add"}}, ToolChoice("required", "add")),
-        ({"type": "function", "name": "add"}, ToolChoice("required", "add")),
-        ({"type": "tool", "name": "add"}, ToolChoice("required", "add")),
-        ({"name": "add"}, ToolChoice("required", "add")),
+        ({"type": "any"}, ToolChoice("required")), ("add", ToolChoice("required", ("add",))),
+        ({"type": "function", "function": {"name": "add"}}, ToolChoice("required", ("add",))),
+        ({"type": "function", "name": "add"}, ToolChoice("required", ("add",))),
+        ({"type": "tool", "name": "add"}, ToolChoice("required", ("add",))),
+        ({"name": "add"}, ToolChoice("required", ("add",))),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [ADD]}},
+         ToolChoice("required", ("add",))),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "take_note"}]},
+         ToolChoice("auto", ("take_note",))),
     ],
 )  # fmt: skip
 def test_every_form_of_a_choice_is_understood(form: Any, choice: ToolChoice) -> None:
@@ -63,10 +67,15 @@ def test_every_form_of_a_choice_is_understood(form: Any, choice: ToolChoice) -> 
     assert read_choice(form, read_tools([ADD, NOTE])) == choice
 
 
-@pytest.mark.parametrize("form", ["ad", {"name": "takenote"}, 3, {"type": "function"}])
+@pytest.mark.parametrize(
+    "form",
+    ["ad", {"name": "takenote"}, 3, {"type": "function"}, {"type": "function", "function": {"name": "auto"}},
+     {"type": "allowed_tools"}, {"type": "allowed_tools", "mode": "auto", "tools": [{"name": "ad"}]},
+     {"type": "allowed_tools", "mode": "add", "tools": [ADD]}],
+)  # fmt: skip
 def test_an_unknown_choice_is_an_error_with_the_nearest_name(form: Any) -> None:
     """Law: a name that is not offered is an error that suggests one that is."""
-    with pytest.raises(ConfigError, match=r"add|take_note|cannot be read|choose from"):
+    with pytest.raises(ConfigError, match=r"add|take_note|cannot be read|must have a mode"):
         read_choice(form, read_tools([ADD, NOTE]))
 
 
@@ -83,6 +92,10 @@ def test_a_demanded_call_needs_tools() -> None:
         (None, None, ["add", "take_note"], False, False), (None, False, ["add", "take_note"], False, True),
         ("required", None, ["add", "take_note"], True, True), ("required", True, ["add", "take_note"], True, False),
         ("add", None, ["add"], True, True), ("none", None, [], False, False),
+        ({"type": "any", "disable_parallel_tool_use": False}, None, ["add", "take_note"], True, False),
+        ({"type": "auto", "disable_parallel_tool_use": True}, None, ["add", "take_note"], False, True),
+        ({"type": "auto", "disable_parallel_tool_use": True}, True, ["add", "take_note"], False, False),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [NOTE]}, None, ["take_note"], False, False),
     ],
 )  # fmt: skip
 def test_demands_follow_the_request(
@@ -93,6 +106,13 @@ def test_demands_follow_the_request(
     assert [tool.name for tool in demands.tools] == tools
     assert (demands.must_call, demands.one_call) == (must_call, one_call)
     assert len(demands.shown) == (0 if choice == "none" else 2)
+
+
+@pytest.mark.parametrize("choice", ["none", False, {"type": "none"}])
+def test_a_reply_that_may_not_call_is_not_bound(choice: Any) -> None:
+    """Law: tools that may not be called leave a reply free to be written step by step."""
+    assert not Request(MESSAGES, (ADD,), choice).bound
+    assert Request(MESSAGES, (ADD,), {"type": "auto"}).bound
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ class Demands:
         choice = read_choice(request.tool_choice, tools)
         if choice.mode == "none":
             tools = shown = ()
-        elif choice.name:
-            tools = tuple(tool for tool in tools if tool.name == choice.name)
+        elif choice.names:
+            tools = tuple(tool for tool in tools if tool.name in choice.names)
         must_call = choice.mode == "required"
-        parallel = request.parallel_tool_calls
+        parallel = _parallel(request)
         one_call = must_call if parallel is None else not parallel
         schema = read_format(request.response_format)
         return cls(tools, must_call, one_call, None if must_call else schema, shown)
@@ -49,6 +49,14 @@ class Demands:
     def structured(self) -> bool:
         """Whether the reply is bound from its first token."""
         return self.must_call or self.schema is not None
+
+
+def _parallel(request: Request) -> bool | None:
+    """Return what the request says of parallel calls, be it in Anthropic's way, inside its choice."""
+    choice = request.tool_choice
+    if request.parallel_tool_calls is None and isinstance(choice, Mapping) and "disable_parallel_tool_use" in choice:
+        return not choice["disable_parallel_tool_use"]
+    return request.parallel_tool_calls
 
 
 def read_format(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

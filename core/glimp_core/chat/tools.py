@@ -35,10 +35,10 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """Whether the model may (`auto`), must (`required`) or must not (`none`) call, and whom: `name` or any."""
+    """Whether the model may (`auto`), must (`required`) or must not (`none`) call, and whom: `names`, or any for ()."""
 
     mode: Literal["auto", "none", "required"] = "auto"
-    name: str | None = None
+    names: tuple[str, ...] = ()
 
 
 def read_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[Tool, ...]:
@@ -87,12 +87,37 @@ def _choice(choice: object, names: set[str]) -> ToolChoice:
     if choice is None or isinstance(choice, bool):
         return ToolChoice("auto" if choice is None else "required" if choice else "none")
     if isinstance(choice, Mapping):
-        inner = choice.get("function", choice)
-        choice = inner.get("name") if isinstance(inner, Mapping) and inner.get("name") else choice.get("type")
+        if name := _name(choice):
+            return ToolChoice("required", (_known(name, names),))
+        if choice.get("type") == "allowed_tools":
+            return _allowed(choice.get("allowed_tools", choice), names)
+        choice = choice.get("type")
     if not isinstance(choice, str):
         raise ConfigError(f"tool_choice={choice!r} cannot be read: pass 'auto', 'none', 'required' or a tool's name")
-    if choice in names:
-        return ToolChoice("required", choice)
-    if choice in _WORDS:
+    if choice in _WORDS and choice not in names:
         return ToolChoice(_WORDS[choice])
-    raise unknown_name("tool in tool_choice", choice, names or _WORDS)
+    return ToolChoice("required", (_known(choice, names),))
+
+
+def _allowed(choice: Any, names: set[str]) -> ToolChoice:
+    """Read OpenAI's choice among some of the tools."""
+    tools = choice.get("tools") if isinstance(choice, Mapping) else None
+    listed = [_name(tool) for tool in tools] if isinstance(tools, list) else []
+    mode = choice.get("mode", "auto") if listed else None
+    if mode not in _WORDS:
+        raise ConfigError(
+            "tool_choice of type 'allowed_tools' must have a mode, 'auto' or 'required', and the tools, "
+            f"each with its name, got {choice!r}"
+        )
+    return ToolChoice(_WORDS[mode], tuple(_known(name, names) for name in listed))
+
+
+def _name(tool: object) -> Any:
+    function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+    return function.get("name") if isinstance(function, Mapping) else None
+
+
+def _known(name: Any, names: set[str]) -> str:
+    if name not in names:
+        raise unknown_name("tool in tool_choice", str(name), names or _WORDS)
+    return str(name)
