@@ -217,11 +217,16 @@ def test_grammars_are_made_once_per_schema() -> None:
     assert space().compiled(grammars[0]) is space().compiled(grammars[1])
 
 
-@pytest.mark.parametrize("pattern", ["(?=a)b", "a{2"])
-def test_a_pattern_that_cannot_be_enforced_is_an_error(pattern: str) -> None:
-    """Law: a regular expression that the grammar cannot follow is refused, not ignored."""
-    with pytest.raises(UnsupportedSchemaError):
-        guide(HERMES, Demands((), False, False, {"type": "string", "pattern": pattern}))
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [({"pattern": "(?=a)b"}, "look-ahead"), ({"pattern": "a{2"}, "regex parse error"),
+     ({"type": "objekt"}, "Invalid type: objekt$"), ({"$ref": "#/$defs/a"}, "'/\\$defs/a' does not exist$")],
+)  # fmt: skip
+def test_what_the_grammar_cannot_follow_is_an_error(schema: Any, said: str) -> None:
+    """Law: it is refused, not ignored, and the reason is told without the grammar around it."""
+    with pytest.raises(UnsupportedSchemaError, match=said) as refused:
+        guide(HERMES, Demands((), False, False, {"type": "string", **schema}))
+    assert "json_allow" not in str(refused.value)
 
 
 def test_json_objects_of_any_kind_pass() -> None:

@@ -18,6 +18,8 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
     (tmp_path / "tools.json").write_text(json.dumps([TOOL]))
     (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "not.json").write_text('{"not": {}}')
     return tmp_path
 
 
@@ -39,10 +41,23 @@ def test_calls_are_printed(glimp: Any, files: Path) -> None:
     assert document["finish_reason"] == "tool_calls"
 
 
-@pytest.mark.parametrize("name", ["missing.json", "broken.json"])
-def test_a_file_that_cannot_be_read_is_bad_input(glimp: Any, files: Path, name: str) -> None:
-    """One clear line on stderr that names the file, and exit code 2."""
-    ran = glimp("run", "x", "--schema", f"{files}/{name}")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--schema", "missing.json"], "missing.json': No such file"),
+        (["--schema", "broken.json"], "cannot read JSON from"),
+        (["--schema", "list.json"], "list.json' holds no JSON schema"),
+        (["--schema", "not.json"], "keyword 'not'"),
+        (["--tools", "missing.json"], "missing.json': No such file"),
+        (["--tools", "list.json"], "a tool must be"),
+        (["--tools", "tools.json", "--tool-choice", "ad"], "did you mean 'add'"),
+    ],
+)
+def test_what_demands_nothing_that_can_be_met_is_bad_input(
+    glimp: Any, files: Path, options: list[str], said: str
+) -> None:
+    """One clear line on stderr, exit code 2, and no model is asked for."""
+    ran = glimp("run", "x", *(f"{files}/{part}" if part.endswith(".json") else part for part in options))
     assert ran.code == 2
-    assert name in ran.err
-    assert len(ran.err.splitlines()) == 1
+    assert said in ran.err
+    assert (len(ran.err.splitlines()), ran.out, glimp.made) == (1, "", [])

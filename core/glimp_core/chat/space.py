@@ -1,6 +1,7 @@
 """A vocabulary as llguidance sees it, twice: in the model's tokens, and byte by byte to look ahead in."""
 
 import json
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class TokenSpace:
         by_token = LLMatcher(self.tokens, write_lark(grammar.node, lambda text: self._written(text, self._marks)))
         by_byte = LLMatcher(self.bytes, write_lark(grammar.node, lambda text: self._written(text, in_bytes)))
         if error := by_token.get_error() or by_byte.get_error():
-            raise UnsupportedSchemaError(f"the schema cannot be enforced: {' '.join(error.split())[:300]}")
+            raise UnsupportedSchemaError(f"the schema cannot be enforced: {_plain(error)}")
         outline, names = Outline(raw=grammar.raw), grammar.required()
         if (closing := shortest_path(by_byte, outline, names)) is None:
             raise UnsupportedSchemaError("the schema cannot be enforced: no short value that follows it was found")
@@ -116,6 +117,13 @@ class TokenSpace:
     @staticmethod
     def _written(text: str, ids: dict[str, int]) -> str:
         return f"<[{ids[text]}]>" if text in ids else json.dumps(text, ensure_ascii=False)
+
+
+def _plain(error: str) -> str:
+    """Return what llguidance says in one line, without the grammar that it says it of."""
+    said = re.split(r"\n\s*\d+ \| ", error)[0]
+    said = re.sub(r"^at \d+\(\d+\): (failed to compile JSON schema: )?", "", " ".join(said.split()))
+    return said[:300]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from glimp_core.chat.schema import prepared
+from glimp_core.chat.tools import read_choice, read_tools
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.exits import say
 from glimp_core.cli.reply import reply, start
@@ -43,18 +45,29 @@ def command(
 
 
 def _demands(schema: Path | None, tools: Path | None, tool_choice: str | None) -> dict[str, Any]:
-    """Return what the files demand of the reply, as `GlimpRouter.stream` takes it."""
+    """Return what the files demand of the reply, as `GlimpRouter.stream` takes it, checked before a model loads."""
     demands: dict[str, Any] = {"tool_choice": tool_choice}
     if schema:
-        demands["response_format"] = {"type": "json_schema", "json_schema": {"schema": _read(schema)}}
+        demands["response_format"] = {"type": "json_schema", "json_schema": {"schema": _schema(schema)}}
     if tools:
         read = _read(tools)
         demands["tools"] = read if isinstance(read, list) else [read]
+        read_choice(tool_choice, read_tools(demands["tools"]))
     return demands
+
+
+def _schema(path: Path) -> dict[str, Any]:
+    schema = _read(path)
+    if not isinstance(schema, dict):
+        raise ConfigError(f"{str(path)!r} holds no JSON schema: it must be an object, got {str(schema)[:100]}")
+    prepared(schema)
+    return schema
 
 
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read JSON from {str(path)!r}: {error}") from error
+        raise ConfigError(
+            f"cannot read JSON from {str(path)!r}: {getattr(error, 'strerror', None) or error}"
+        ) from error
