@@ -170,6 +170,21 @@ def test_the_glimpse_may_choose_who_writes_the_call() -> None:
     assert len(done.routed) == len(done.steps) == 1
 
 
+@pytest.mark.parametrize("by", ["small", "large", "routed"])
+def test_bound_answers_are_written_by_whom_the_configuration_names(by: Any) -> None:
+    """Law: calls and JSON are the answer, and `answer_by` says who writes it, after thinking that both share."""
+    router = GlimpRouter(engine(), engine(seed=1), config=RouterConfig(max_reasoning_tokens=24, answer_by=by))
+    call = router.generate("Weather?", tools=[WEATHER], tool_choice="required", sampling=SAMPLED)
+    weather(call)
+    answer = router.generate("Count.", response_format=FORMAT, sampling=SAMPLED)
+    jsonschema.validate(json.loads(answer.answer), SCHEMA)
+    for done in (call, answer):
+        *thoughts, last = done.steps
+        assert {step.phase for step in thoughts} == {"thinking"}
+        assert last.phase == "answer"
+        assert last.engine == by or (by == "routed" and last.entropy is not None)
+
+
 @given(case=object_cases(), seed=st.integers(0, 99), more=st.integers(0, 20))
 @settings(
     deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
