@@ -124,7 +124,7 @@ class _Growing:
     def __init__(self, output_cls: type[BaseModel]):
         self._output_cls = output_cls
         self._partial_cls = create_flexible_model(output_cls)
-        self._seen: Any = None
+        self._seen: dict[str, Any] = {}
         self._last: ChatResponse | None = None
 
     def take(self, response: ChatResponse) -> BaseModel | None:
@@ -136,10 +136,11 @@ class _Growing:
             fields = parse_partial_json(response.message.content or "")
         except ValueError:
             return None
-        if not isinstance(fields, dict) or fields == self._seen:
+        known = {name: value for name, value in fields.items() if value is not None} if isinstance(fields, dict) else {}
+        if known == self._seen:
             return None
-        self._seen = fields
-        return self._partial_cls.model_validate(fields)
+        self._seen = known
+        return self._partial_cls.model_validate(known)
 
     def whole(self) -> BaseModel:
         """Return the finished object."""

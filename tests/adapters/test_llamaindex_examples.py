@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import tiny
+from adapters.good_model import good_router
 from adapters.llamaindex_conformance import Reply
 from adapters.llamaindex_glimp import Turns, pair
 from glimp_llamaindex import GlimpLLM
@@ -87,3 +88,13 @@ def test_subquestions(capsys: pytest.CaptureFixture[str]) -> None:
     replies = (f"```json\n{json.dumps({'items': questions})}\n```", "10 euros.", "14 euros.", "North, by 4 euros.")
     example("subquestions")(scripted(*replies))
     assert capsys.readouterr().out.rstrip().endswith("North, by 4 euros.")
+
+
+def test_measures_on_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    """The script that measures a real pair prints one document, in which calls at once say what single ones say."""
+    llm = GlimpLLM(router=good_router(window=100_000))
+    runpy.run_path(str(EXAMPLES / "experiments" / "llamaindex_pair.py"))["main"](llm)
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["agent"]["calls"] == ["price_of", "multiply"]
+    assert (report["objects"]["of"], report["together"]["equal"]) == (5, 4)
+    assert report["cited"]["right"]

@@ -1,5 +1,6 @@
 """What GlimpLLM makes of messages, and what it reports of a reply."""
 
+import itertools
 import json
 import pickle
 from typing import Any
@@ -128,6 +129,15 @@ class TestReporting:
         with pytest.raises(StructuredOutputError, match="raise max_tokens") as caught:
             llm.structured_predict(Song, PromptTemplate("A song."))
         assert caught.value.finish_reason == "length"
+
+    def test_objects_grow(self) -> None:
+        """Each partial object knows more than the one before; the first knows something."""
+        llm, _ = asked(SONG.model_dump_json())
+        *parts, last = llm.stream_structured_predict(Song, PROMPT, topic="Ann")
+        known = [part.model_dump(exclude_none=True) for part in parts]
+        assert known[0] == {"name": "Ann"}
+        assert all(before != after for before, after in itertools.pairwise(known))
+        assert last == SONG
 
     def test_malformed_calls(self) -> None:
         """A call that is none is reported in raw, and is no tool call in any chunk that follows."""
