@@ -31,7 +31,9 @@ class ScriptedServer:
         model: str = "scripted",
         window: int | None = 4096,
         max_logprobs: int = 20,
+        shows: int | None = None,
         tempered: bool = False,
+        cuts: bool = False,
         aborts: bool = True,
         merge: int = 1,
         pace: float = 0.0,
@@ -41,7 +43,8 @@ class ScriptedServer:
         says: str = "too much",
     ):
         self.script, self.kind, self.model, self.window = script, kind, model, window
-        self.max_logprobs, self.tempered, self.aborts = max_logprobs, tempered, aborts
+        self.max_logprobs, self.shows, self.aborts = max_logprobs, shows, aborts
+        self.tempered, self.cuts = tempered, cuts
         self.merge, self.pace, self.buffered, self.cached = merge, pace, buffered, cached
         self.structure = structure
         self.says = says
@@ -232,9 +235,11 @@ class ScriptedServer:
     def _logprobs(self, body: dict[str, Any], ids: list[int], position: int, count: int) -> dict[str, Any] | None:
         temperature = (body.get("temperature", 1.0) or 1.0) if self.tempered else 1.0
         tops = [
-            self.script.distribution(position + n, i, temperature)[: count if count >= 0 else None]
+            self.script.distribution(position + n, i, temperature)[: self.shows or (count if count >= 0 else None)]
             for n, i in enumerate(ids)
         ]
+        if self.cuts and body.get("top_p", 1) < 1:
+            tops = [[(i, lp if n == 0 else -9999.0) for n, (i, lp) in enumerate(top)] for top in tops]
         if self.kind == "llamacpp":
             content = [
                 {"id": i, "logprob": dict(top)[i], "top_logprobs": [{"id": j, "logprob": lp} for j, lp in top]}

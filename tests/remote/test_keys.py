@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from glimp_core import AlwaysLarge, RemoteEngineError
+from glimp_core import AlwaysLarge, ConfigError, RemoteEngineError
 from glimp_core.pair import Pair
+from glimp_core.remote import RemoteEngine
 from glimp_core.trace import TraceFile
 from remote.kit import TOP20, engine, glimpser, pair, run, script
 from remote.scripts import Trouble
@@ -64,15 +65,35 @@ def test_the_key_is_in_no_text(tmp_path: Path) -> None:
     assert "HTTP 401" in errors[0]
 
 
-def test_a_server_that_repeats_the_key() -> None:
-    """What a server says about the key is told without it."""
+@pytest.mark.parametrize("status", [401, 500])
+def test_a_server_that_repeats_the_key(status: int) -> None:
+    """What a server says about the key is told without it, in the error and in everything that led to it."""
     with ScriptedServer(script(), says=f"wrong key {KEY}") as served:
         large = engine(served, api_key=KEY)
         large.load()
-        served.troubles = [Trouble("status", status=401), Trouble("status", status=401)]
+        served.troubles = [Trouble("status", status=status)] * 6
         with pytest.raises(RemoteEngineError, match=r"wrong key \*\*\*") as caught:
-            run(pair(served, served, AlwaysLarge(), api_key=KEY))
-        assert KEY not in str(caught.value)
+            run(pair(served, served, AlwaysLarge(), api_key=KEY, retries=1))
+        assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("end", ["\n", " ", "\t", "\u00e9", "\u20ac"])
+def test_a_key_that_cannot_be_sent(end: str) -> None:
+    """A line break at the end of a key, as files have it, is told when the engine is made, and without the key."""
+    with pytest.raises(ConfigError, match="line break") as caught:
+        RemoteEngine("http://127.0.0.1:1/v1", "m", api_key=KEY + end)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_page_in_place_of_an_error() -> None:
+    """What a proxy says at length is told in part."""
+    with ScriptedServer(script(), says="<html>" + "sorry " * 1000) as served:
+        large = engine(served, retries=0)
+        large.load()
+        served.troubles = [Trouble("status", status=502)] * 2
+        with pytest.raises(RemoteEngineError, match=r"HTTP 502: .*sorry") as caught:
+            run(pair(served, served, AlwaysLarge(), retries=0))
+        assert len(str(caught.value)) < 800
 
 
 def test_an_engine_is_not_pickled() -> None:

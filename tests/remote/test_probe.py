@@ -2,6 +2,7 @@
 
 import json
 import logging
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
@@ -116,6 +117,19 @@ def test_too_few_log_probabilities_for_a_glimpse() -> None:
         engine(served).load()
         with pytest.raises(ModelLoadError, match="--max-logprobs 20"):
             glimpser(served).load()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ({"shows": 5}, "shows 5 log-probabilities where 20 were asked for"),
+        ({"tempered": True, "cuts": True}, "cut by top-p and top-k .*--logprobs-mode raw_logprobs"),
+    ],
+)
+def test_log_probabilities_that_would_measure_something_else(behaviour: dict[str, Any], says: str) -> None:
+    """An entropy of fewer tokens than asked for, or of those that may be drawn, is not the one that is named."""
+    with ScriptedServer(script(), **behaviour) as served, pytest.raises(ModelLoadError, match=says):
+        glimpser(served).load()
 
 
 def test_no_token_ids_for_a_glimpse() -> None:

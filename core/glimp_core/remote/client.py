@@ -4,6 +4,7 @@ import asyncio
 import email.utils
 import os
 import time
+import traceback
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,6 +16,9 @@ from glimp_core.errors import ConfigError, GlimpError, RemoteEngineError
 
 RETRIED = frozenset({408, 425, 429})
 """The refusals that may be taken back, beside all from 500 on."""
+
+LONGEST = 500
+"""What a server says is told up to this length: a proxy may answer with a whole page."""
 
 
 class Fault(Exception):
@@ -38,12 +42,12 @@ class Client:
     """Speaks HTTP with the server at `base_url`, which is used as it is given. To be used in the loop's thread only.
 
     `timeout` is the longest silence, `connect_timeout` the longest time to connect, in seconds. The key is
-    sent to this server and shown to nobody. Raises `ConfigError` for an address that cannot be one.
+    sent to this server and shown to nobody. Raises `ConfigError` for an address or a key that cannot be one.
     """
 
     def __init__(self, base_url: str, api_key: str | None, timeout: float, connect_timeout: float):
         self.base_url = _checked(base_url)
-        self._api_key = api_key
+        self._api_key = _sendable(api_key)
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         if find_spec("openai") is None:
@@ -114,7 +118,8 @@ class Client:
         except (GlimpError, Fault, asyncio.CancelledError, GeneratorExit):
             raise
         except Exception as error:
-            raise self._translate(error) from error
+            told = "".join(traceback.format_exception(error))
+            raise self._translate(error) from error if told == self._clean(told) else None
 
     def _translate(self, error: Exception) -> Exception:
         import openai
@@ -123,12 +128,12 @@ class Client:
         if isinstance(error, openai.APIError) and status and status < 500 and status not in RETRIED:
             return self._refusal(status, str(error))
         if isinstance(error, openai.APIStatusError):
-            return Fault(self._clean(f"HTTP {status}: {error}"), _retry_after(error.response.headers))
+            return Fault(self._clean(f"HTTP {status}: {error}")[:LONGEST], _retry_after(error.response.headers))
         names = {type(error).__name__, type(error.__cause__).__name__}
         timed_out = any(name.endswith("Timeout") or name == "APITimeoutError" for name in names)
         if timed_out and "ConnectTimeout" not in names and "PoolTimeout" not in names:
             return Fault(f"no answer for {self._timeout:g} seconds", timed_out=True)
-        return Fault(self._clean(f"{error} ({error.__cause__})" if error.__cause__ else f"{error!r}"))
+        return Fault(self._clean(f"{error} ({error.__cause__})" if error.__cause__ else f"{error!r}")[:LONGEST])
 
     def _refusal(self, status: int, says: str) -> Refusal:
         advice = {
@@ -137,7 +142,7 @@ class Client:
             404: "is base_url right? It mostly ends in /v1. Is model one that it serves?",
         }
         hint = f" ({advice[status]})" if status in advice else ""
-        return Refusal(status, self._clean(f"{self.base_url} refuses with HTTP {status}: {says}")[:500] + hint)
+        return Refusal(status, self._clean(f"{self.base_url} refuses with HTTP {status}: {says}")[:LONGEST] + hint)
 
     def _clean(self, text: str) -> str:
         """A server may show the key that it got."""
@@ -153,6 +158,15 @@ def _checked(base_url: str) -> str:
             f"base_url holds more than an address ({parts.scheme}://{parts.hostname}...): pass a key as api_key=..."
         )
     return base_url.rstrip("/")
+
+
+def _sendable(api_key: str | None) -> str | None:
+    if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
+        raise ConfigError(
+            "api_key has a line break, a blank end or a letter that HTTP cannot send: strip it, or look for what else "
+            "is wrong with it"
+        )
+    return api_key
 
 
 def _code(body: object) -> int | None:

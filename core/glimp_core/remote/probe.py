@@ -22,6 +22,12 @@ TOP = 20
 HOT = 2.0
 """A temperature at which log-probabilities that depend on it are far from the raw ones."""
 
+NARROW = 0.01
+"""A top-p that leaves one token of a distribution, or a few."""
+
+IMPOSSIBLE = -100.0
+"""The log-probability that no token which can be drawn is below; a cut one is shown as -9999 or -inf."""
+
 TOLERANCE = 0.2
 """How far log-probabilities of one place may differ between two runs of a server in bfloat16."""
 
@@ -127,16 +133,19 @@ class Probe:
         """Compare the log-probabilities of one place at two temperatures."""
         try:
             cold, hot = (
-                self._ask(replace(self._question, max_tokens=1, logprobs=TOP, sampling=SamplingParams(temperature)))
-                for temperature in (0.0, HOT)
+                self._ask(replace(self._question, max_tokens=1, logprobs=TOP, sampling=sampling))
+                for sampling in (SamplingParams(0.0), SamplingParams(HOT, NARROW))
             )
         except Refusal as error:
             raise self._unfit(f"it shows fewer than {TOP} log-probabilities (vLLM: --max-logprobs {TOP})") from error
-        raw, heated = dict(cold.top), dict(hot.top)
-        shared = [key for key in raw if key in heated][:5]
-        if len(shared) < 2:
+        raw, heated = dict(cold.top), {key: lp for key, lp in hot.top if lp > IMPOSSIBLE}
+        by_id = all(isinstance(key, int) for key in raw)
+        if len(raw) < (TOP if by_id else TOP // 2):  # by text, some of them are one
             raise self._unfit(f"it shows {len(raw)} log-probabilities where {TOP} were asked for")
-        best, by_id = shared[0], isinstance(shared[0], int)
+        if len(heated) < TOP // 2:
+            raise self._unfit("its log-probabilities are cut by top-p and top-k (vLLM: --logprobs-mode raw_logprobs)")
+        shared = [key for key in raw if key in heated][:5]
+        best = shared[0]
         if all(abs(raw[key] - heated[key]) < TOLERANCE for key in shared):
             return "raw", by_id
         if all(abs(HOT * (heated[key] - heated[best]) - (raw[key] - raw[best])) < TOLERANCE for key in shared):
