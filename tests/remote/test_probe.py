@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -9,11 +10,11 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 import tiny
-from glimp_core import ConfigError, ModelLoadError, RemoteEngineError
+from glimp_core import AlwaysLarge, ConfigError, ModelLoadError, RemoteEngineError
 from glimp_core.context import Context
 from glimp_core.remote import Findings
 from glimp_core.types import GenerationParams, Request
-from remote.kit import TOKENS, engine, glimpser, script
+from remote.kit import STEPS, TOKENS, engine, glimpser, pair, run, script
 from remote.scripts import Trouble
 from remote.served import ScriptedServer
 
@@ -64,6 +65,28 @@ def test_a_server_that_sends_replies_in_one_piece() -> None:
         assert engine(served).findings.in_one_piece
     with ScriptedServer(script(), pace=0.01) as served:
         assert not engine(served).findings.in_one_piece
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ({"aborts": False, "pace": 0.15}, "writes on after its stream is closed.*proxy_ignore_client_abort"),
+        ({"buffered": True, "pace": 0.01}, "holds replies back.*proxy_buffering off"),
+    ],
+)
+def test_what_makes_a_server_slow_is_said(
+    caplog: pytest.LogCaptureFixture, behaviour: dict[str, Any], says: str
+) -> None:
+    """It is a warning in the log once, and in each summary, with what to set against it."""
+    with (
+        ScriptedServer(script(STEPS[:1], "Yes."), **behaviour) as small,
+        ScriptedServer(script(STEPS[:1], "Yes.")) as large,
+    ):
+        router = pair(small, large, AlwaysLarge())
+        notes = [note for _ in range(2) for note in run(router)[0].summary().notes]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [len(warnings), len(notes)] == [1, 2]
+    assert all(re.search(says, text) for text in (*warnings, *notes))
 
 
 def test_the_findings_are_said(caplog: pytest.LogCaptureFixture) -> None:

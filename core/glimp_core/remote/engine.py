@@ -92,6 +92,8 @@ class RemoteEngine:
                 self._server.dialect = self._listing.dialect
                 self._findings = Probe(self._server, self._language).examine(self._glimpses)
                 log.info("%r (%s): %s", self, self._listing.owner or "unnamed server", self._findings)
+                for cost in self._findings.costs:
+                    log.warning("%r %s", self, cost)
             return self._findings
 
     def load(self) -> None:
@@ -190,6 +192,8 @@ class RemoteEngine:
                 f"the chain has {len(token_ids)} tokens and {self.name!r} a window of {self.window}: "
                 "lower max_reasoning_tokens or shorten the prompt"
             )
+        for cost in self.findings.costs:
+            context.remark(f"the server of {self.name!r} {cost}")
         think = self._language.table.think
         thinks = conversation.prompt.thinking == "open" and not conversation.closed
         return Ask(

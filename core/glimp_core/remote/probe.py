@@ -68,6 +68,22 @@ class Findings:
             said.append("aborts closed streams" if self.aborts else "goes on after a stream is closed")
         return ", ".join(said)
 
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """What this behaviour costs, and what to set against it; for the log and the summary."""
+        told = []
+        if self.in_one_piece:
+            told.append(
+                "holds replies back until they are whole, so that glimpses are slow and nothing streams: turn "
+                "buffering off in what stands before it (nginx: proxy_buffering off)"
+            )
+        if self.aborts is False:
+            told.append(
+                "writes on after its stream is closed, so that steps of the large model cost it a step as well: have "
+                "what stands before it pass closed connections on (nginx: proxy_ignore_client_abort off)"
+            )
+        return tuple(told)
+
 
 class Probe:
     """Asks one server, and settles how to speak with it: `server.dialect` and `server.spell` are set on the way."""
