@@ -1,9 +1,10 @@
 """What goes wrong between here and a server changes no letter of a reply: it is whole, or there is a typed error."""
 
+import email.utils
 import itertools
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -105,6 +106,27 @@ def test_a_reply_is_whole_or_an_error_is_raised_500(
     _law(router, servers, (small, large))
 
 
+STALL = st.builds(Trouble, st.just("stall"), st.integers(0, 6000))
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(small=st.lists(st.one_of(st.none(), STALL), max_size=3), large=st.lists(st.one_of(st.none(), STALL), max_size=3))
+def test_a_silent_server_is_never_waited_for(servers: tuple[Served, Served], small: Any, large: Any) -> None:
+    """A server that falls silent anywhere costs its timeout: then the reply goes on, or a typed error is raised."""
+    router = pair(*servers, RandomRate(0.5), timeout=0.4)
+    router.load()
+    servers[0].troubles, servers[1].troubles = [*small], [*large]
+    seen, started = "", time.monotonic()
+    with suppress(EngineTimeoutError):
+        for event in router.stream("What is two and two?"):
+            seen += event.text if isinstance(event, Delta) else ""
+        assert seen == WHOLE + ANSWER
+    assert (WHOLE + ANSWER).startswith(seen), "never a repeat or a hole"
+    assert time.monotonic() - started < 15, "stalled servers keep a stream open for 20 seconds"
+    for served in servers:
+        served.troubles = []
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(large=SCHEDULE)
 def test_the_small_model_goes_on(router: GlimpRouter, servers: tuple[Served, Served], large: Any) -> None:
@@ -127,19 +149,25 @@ def _step(remote: RemoteEngine) -> str:
             return "".join(chunk.text for chunk in chunks)
 
 
-def _every_byte(stride: int) -> None:
-    with ScriptedServer(script(("é😀.\n\n",))) as served:
+def _every_byte(stride: int, said: str = "é😀.\n\n", server: str = "vllm") -> None:
+    with ScriptedServer(script((said,)), server) as served:
         remote = engine(served)
-        assert _step(remote) == "é😀.\n\n"
+        assert _step(remote) == said
         for kind in ("reset", "eof", "short"):
             for at in range(0, 2600, stride):
                 served.troubles = [Trouble(kind, at)]
-                assert _step(remote) == "é😀.\n\n", (kind, at)
+                assert _step(remote) == said, (kind, at)
 
 
 def test_resets_at_every_byte() -> None:
     """A stream may break anywhere, in the middle of a line or of a character, and the step is whole."""
     _every_byte(stride=53)
+
+
+@pytest.mark.parametrize("server", ["old vllm", "sglang", "llamacpp", "text"])
+def test_streams_of_every_server_break(server: str) -> None:
+    """Also where ids come in other ways, or not at all."""
+    _every_byte(211, "Two and two.\n\n", server)
 
 
 @pytest.mark.slow
@@ -206,6 +234,31 @@ def test_a_server_may_ask_for_a_pause() -> None:
         served.troubles = [Trouble("status", status=429, retry_after="3600")]
         with pytest.raises(RemoteEngineError, match="pause of 3600 seconds"):
             _step(remote)
+
+
+def test_a_pause_may_be_a_date() -> None:
+    """Retry-After may say until when, which is waited for as well."""
+    with ScriptedServer(script()) as served:
+        remote = engine(served)
+        remote.load()
+        until = email.utils.formatdate(time.time() + 2, usegmt=True)
+        served.troubles = [Trouble("status", status=503, retry_after=until)]
+        started = time.monotonic()
+        assert _step(remote) == STEPS[0]
+        assert time.monotonic() - started >= 0.9  # dates have whole seconds
+
+
+def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt waits twice as long as the one before it, less what chance takes off."""
+    monkeypatch.setattr("glimp_core.remote.server.FIRST_WAIT", 0.1)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    with ScriptedServer(script()) as served:
+        remote = engine(served)
+        remote.load()
+        served.troubles = [Trouble("status", status=500)] * 3
+        started = time.monotonic()
+        assert _step(remote) == STEPS[0]
+        assert time.monotonic() - started >= 0.1 + 0.2 + 0.4
 
 
 def test_silence_before_the_first_token_is_a_timeout() -> None:

@@ -80,9 +80,11 @@ class Server:
 
     async def _attempt(self, body: dict[str, Any], reader: Reader) -> AsyncGenerator[Piece, None]:
         """One request. The connection is free for the next one when the stream has been read to its end."""
+        begun = False
         async with aclosing(self.client.lines(body)) as lines:
             async for line in lines:
-                piece = _read(reader, line)
+                piece = _read(reader, line, top=not begun)
+                begun = begun or bool(piece.token_ids)
                 if not piece.finish:
                     yield piece
                     continue
@@ -118,6 +120,8 @@ class Server:
 
 def _after(again: list[int], piece: Piece) -> Piece:
     """Leave out of a piece what is said `again`: a bound reply starts anew, and must come to where it broke off."""
+    if not again:
+        return piece
     count = min(len(again), len(piece.token_ids))
     if again[:count] != list(piece.token_ids[:count]):
         raise RemoteEngineError(
@@ -128,9 +132,9 @@ def _after(again: list[int], piece: Piece) -> Piece:
     return replace(piece, token_ids=piece.token_ids[count:])
 
 
-def _read(reader: Reader, line: Any) -> Piece:
+def _read(reader: Reader, line: Any, top: bool = False) -> Piece:
     try:
-        piece = reader.read(line)
+        piece = reader.read(line, top)
     except Nonsense as error:
         raise Fault(f"a line that cannot be read: {error}") from error
     if piece.finish in ("abort", "error"):

@@ -146,16 +146,16 @@ class Reader:
         self._tags = tags or {}
         self._tag = re.compile(f"({'|'.join(map(re.escape, self._tags))})" if tags else "(?!)")
 
-    def read(self, line: Any) -> Piece:
-        """Return what a line says. Raises `Nonsense` for what cannot be read."""
+    def read(self, line: Any, top: bool = True) -> Piece:
+        """Return what a line says, with the `top` tokens if wanted. Raises `Nonsense` for what cannot be read."""
         try:
-            return self._read(line)
+            return self._read(line, top)
         except RemoteEngineError:
             raise
         except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
             raise Nonsense(f"{type(error).__name__}: {error} in {str(line)[:200]!r}") from error
 
-    def _read(self, line: Mapping[str, Any]) -> Piece:
+    def _read(self, line: Mapping[str, Any], top: bool) -> Piece:
         usage, timings = line.get("usage") or {}, line.get("timings") or {}
         details = usage.get("prompt_tokens_details") or {}
         counts = (usage.get("prompt_tokens"), details.get("cached_tokens", timings.get("cache_n")))
@@ -163,7 +163,8 @@ class Reader:
         text = choice.get("text") or ""
         ids, by_id = self._token_ids(choice, text)
         reason = choice.get("stop_reason", choice.get("matched_stop"))
-        return Piece(ids, text, _top(choice), choice.get("finish_reason"), reason, *counts, by_id)
+        shown = _top(choice) if top else ()
+        return Piece(ids, text, shown, choice.get("finish_reason"), reason, *counts, by_id)
 
     def _token_ids(self, choice: Mapping[str, Any], text: str) -> tuple[tuple[int, ...], bool]:
         """The ids a line brings, in whatever way this server says them; else the ids of its text."""
