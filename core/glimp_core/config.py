@@ -20,6 +20,8 @@ class RouterConfig:
     - `answer_by`: who writes what follows the thinking.
     - `entropy`: the quantity a glimpse measures; `intervene_on_tie` makes H = tau an intervention.
     - `speculate`: whether the small model drafts what the large one writes; None: for a pair that does not think.
+    - `prewarm`: whether the large model reads what is written while the small one writes on; None: where it runs on a
+      device of its own.
     - `on_large_failure`: when the large model's engine fails, "raise" its error, or let the "small" one write the rest.
     - `lenient_tool_calls`: take a reply for calls that is nothing but calls of offered tools, also where the model
       forgot the marks of its markup.
@@ -33,6 +35,7 @@ class RouterConfig:
     entropy: Entropy = "full"
     intervene_on_tie: bool = False
     speculate: bool | None = None
+    prewarm: bool | None = None
     on_large_failure: OnLargeFailure = "raise"
     lenient_tool_calls: bool = True
     max_step_tokens: int = 512

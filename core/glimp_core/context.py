@@ -48,6 +48,8 @@ class Context:
         self.large_lost = False
         """The large model failed, and the small one writes what is left of this request."""
         self._on_close: list[Callable[[], None]] = []
+        self._closing = threading.Lock()
+        self._closed = False
         self._begun: list[tuple[object, Callable[[], None]]] = []
 
     @property
@@ -81,8 +83,12 @@ class Context:
         self.remark(f"the large model failed and the small one wrote the rest: {error}")
 
     def on_close(self, release: Callable[[], None]) -> None:
-        """Have `release` called when the request is over, however it ends."""
-        self._on_close.append(release)
+        """Have `release` called when the request is over, however it ends; at once where it is."""
+        with self._closing:
+            if not self._closed:
+                self._on_close.append(release)
+                return
+        release()
 
     def __enter__(self) -> "Context":
         return self
@@ -91,6 +97,8 @@ class Context:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.hand_to(None)
+        with self._closing:
+            self._closed = True
         for release in reversed(self._on_close):
             release()
         self._on_close.clear()

@@ -65,6 +65,15 @@ class Glimpser(Engine, Protocol):
 
 
 @runtime_checkable
+class Prewarmable(Engine, Protocol):
+    """An engine that can read a chain before it is its turn."""
+
+    def prewarm(self, context: Context, beside: Engine | None = None) -> None:
+        """Begin to read the chain so far and return at once; not where that would slow the engine `beside` down."""
+        ...
+
+
+@runtime_checkable
 class Draftable(Engine, Protocol):
     """An engine that another one can draft for: speculative decoding, which leaves its words as they are."""
 

@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from glimp_core import bundled
-from glimp_core.errors import ModelLoadError, unknown_name
+from glimp_core.errors import ConfigError, ModelLoadError, unknown_name
 from glimp_core.types import SamplingParams
 
 T = TypeVar("T")
 
-OPTIONS = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision", "token")
+LOADING = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision", "token")
+SERVING = ("max_batch", "max_cached_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     """Where a model comes from, and how it is to be loaded.
 
-    `options` are transformers' own: `dtype` ("auto" by default), `device` (the GPU where there is one),
-    `device_map`, `quantization_config`, `attn_implementation`, `revision`, `token`. Code from the model's
-    folder is never run, and pickled weights are never read. Raises `ConfigError` for an unknown option.
+    `options` are transformers' own for loading: `dtype` ("auto" by default), `device` (the GPU where there is one),
+    `device_map`, `quantization_config`, `attn_implementation`, `revision`, `token`. Two are for serving:
+    `max_batch`, how many requests run at once while others wait, and `max_cached_tokens`, for how many tokens finished
+    ones may keep room in the cache. Code from the model's folder is never run, and pickled weights are never read.
+    Raises `ConfigError` for an unknown option.
     """
 
     name: str
@@ -32,8 +35,12 @@ class ModelSource:
 
     def __post_init__(self) -> None:
         for option in self.options:
-            if option not in OPTIONS:
-                raise unknown_name("model option", option, OPTIONS)
+            if option not in LOADING + SERVING:
+                raise unknown_name("model option", option, LOADING + SERVING)
+        for option in SERVING:
+            value = self.options.get(option, 1)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{option}={value!r} cannot work: it must be 1 or more")
 
     @classmethod
     def of(cls, what: Any, **options: Any) -> "ModelSource":

@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import ParamSpec, TypeVar
 
 from glimp_core.chain import Chain
-from glimp_core.engine import Engine
+from glimp_core.engine import Engine, Prewarmable
 from glimp_core.errors import EngineError
 from glimp_core.events import Delta, Event
 from glimp_core.types import Chunk, GenerationParams, ModelUsage, Step, StepEnd, ToolCall, Writer
@@ -35,10 +35,19 @@ def write(
 ) -> Iterator[Event]:
     """Have one of the two models write one step; the small one where the large one is lost, or lost on the way."""
     before = len(chain.steps)
+    if writer == "small" and chain.routed:
+        _prewarm(chain, engines)
     if not chain.context.large_lost:
         yield from write_step(chain, engines[writer], writer, clock, entropy)
     if len(chain.steps) == before:
         yield from write_step(chain, engines["small"], "small", clock, entropy)
+
+
+def _prewarm(chain: Chain, engines: Mapping[Writer, Engine]) -> None:
+    """Have the large model read along, where that costs the small one no time or is wanted all the same."""
+    wanted, large = chain.config.prewarm, engines["large"]
+    if wanted is not False and not chain.context.large_lost and isinstance(large, Prewarmable):
+        large.prewarm(chain.context, beside=None if wanted else engines["small"])
 
 
 def write_step(

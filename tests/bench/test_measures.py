@@ -13,6 +13,7 @@ from glimp_core.context import Context, Span
 from glimp_core.engine import Engine
 from glimp_core.entropy import entropy, paper_code_entropy
 from glimp_core.local import LocalEngine
+from glimp_core.local.glimpsing import top20_entropy
 from glimp_core.plan import settle
 from glimp_core.types import GenerationParams, Request, SamplingParams
 
@@ -88,8 +89,8 @@ def test_the_glimpse_of_the_top_20_is_that_of_the_authors_code(
     logits[7] = 2.5
     texts = [(tokens_text(engine, int(at)), float(lp)) for lp, at in zip(*logits.log_softmax(-1).topk(20), strict=True)]
     assert [text for text, _ in texts[:4]].count("\ufffd") == 3
-    assert engine._paper_code_entropy(logits) == pytest.approx(paper_code_entropy(texts), abs=1e-5)
-    assert engine._paper_code_entropy(logits) < entropy(logits.log_softmax(-1).tolist())
+    assert top20_entropy(logits, engine.table) == pytest.approx(paper_code_entropy(texts), abs=1e-5)
+    assert top20_entropy(logits, engine.table) < entropy(logits.log_softmax(-1).tolist())
 
 
 def tokens_text(engine: LocalEngine, token_id: int) -> str:

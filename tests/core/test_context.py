@@ -34,3 +34,12 @@ def test_leaving_releases_everything_once_in_reverse_order(fails: bool) -> None:
         except RuntimeError:
             assert fails
     assert (released, chain.notes) == ([3, 2, 1], {})
+
+
+def test_what_comes_too_late_is_released_at_once() -> None:
+    """Law: a lease that is taken while the request ends is given back."""
+    released: list[str] = []
+    with context() as closing:
+        closing.on_close(lambda: released.append("in time"))
+    closing.on_close(lambda: released.append("late"))
+    assert released == ["in time", "late"]

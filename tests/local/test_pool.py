@@ -67,8 +67,8 @@ def test_nothing_in_common_starts_cold() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """The sessions that waited longest are dropped when there are too many tokens."""
-    sessions = pool(most=100)
+    """The sessions that waited longest are dropped when they take too much room: 256 tokens each at least."""
+    sessions = pool(most=600)
     made = [held(sessions, [start, *range(10, 60)]) for start in (3, 4, 5)]
     for session in made:
         sessions.give_back(session)

@@ -3,6 +3,8 @@
 from glimp_core.chat.rendering import Renderer
 from glimp_core.chat.transcript import Transcript
 from glimp_core.context import Context
+from glimp_core.local.meter import Meter
+from glimp_core.local.owner import Job
 from glimp_core.local.pool import SessionPool
 from glimp_core.local.session import KVSession
 
@@ -14,11 +16,36 @@ class Conversation(Transcript):
         super().__init__(context, renderer)
         self._read = False
         self._session: KVSession | None = None
+        self._reading: Job | None = None
+        self.meter = Meter()
+        """What reading ahead took; the next call that writes goes on counting from there."""
 
     def newly_cached(self, shared: int) -> int:
         """Return how many tokens of the prompt the cache held when it was first looked at, 0 after that."""
         first, self._read = not self._read, True
         return min(shared, len(self.prompt.token_ids)) if first else 0
+
+    @property
+    def reads(self) -> bool:
+        """Whether the chain is being read ahead."""
+        return self._reading is not None and not self._reading.ended
+
+    def read_ahead(self, reading: Job) -> None:
+        """Note who reads, after whoever did before. Raises what that one met."""
+        self.finish_reading()
+        self._reading = reading
+        self._context.on_close(reading.close)
+
+    def finish_reading(self) -> None:
+        """Wait until nobody reads ahead. Raises what reading met."""
+        reading, self._reading = self._reading, None
+        for _ in reading.results() if reading else ():
+            pass
+
+    def take_meter(self) -> Meter:
+        """Return the meter of a call that writes."""
+        meter, self.meter = self.meter, Meter()
+        return meter
 
     def session(self, pool: SessionPool) -> KVSession:
         """Return the session of this request, leased from the pool until the context closes."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,34 +18,37 @@ from glimp_core.chat.space import TokenSpace
 from glimp_core.chat.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.engine import Engine
-from glimp_core.entropy import paper_code_entropy
 from glimp_core.errors import ContextOverflowError
+from glimp_core.local.admission import Admission
 from glimp_core.local.cache import RollbackKind, rollback_kind
 from glimp_core.local.conversation import Conversation
+from glimp_core.local.glimpsing import glimpse_of
 from glimp_core.local.loading import context_window, load_config, load_model
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job, Owner
 from glimp_core.local.pool import SessionPool
-from glimp_core.local.sampling import Law, Sampler, entropy, likeliest, top_two
+from glimp_core.local.sampling import Law, Sampler
 from glimp_core.local.session import Forward, KVSession
 from glimp_core.local.writer import write
 from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, stop_ids
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
+MAX_BATCH = 32
+"""How many requests a model serves at once, unless its options say otherwise."""
+
 MAX_CACHED_TOKENS = 16_384
-"""How many tokens finished requests may leave in the cache of one model."""
+"""How many tokens finished requests may leave in its cache, unless its options say otherwise."""
 
 
 class LocalEngine:
     """Runs one causal language model. Weights load with `load()` or the first call that needs them.
 
-    Requests may come from any number of threads; their forwards take turns in the thread that owns the
-    device. Raises `ModelLoadError` for a model that cannot be read or cannot serve.
+    Requests may come from any number of threads; their forwards are run, together where that is quicker, by the
+    thread that owns the device. Raises `ModelLoadError` for a model that cannot be read or cannot serve.
     """
 
-    def __init__(self, source: ModelSource, max_cached_tokens: int = MAX_CACHED_TOKENS):
+    def __init__(self, source: ModelSource):
         self.source = source
-        self._max_cached_tokens = max_cached_tokens
         self._loading = threading.Lock()
 
     @classmethod
@@ -73,7 +77,7 @@ class LocalEngine:
     def load(self) -> None:
         """Load the weights, unless they are there."""
         with self._loading:
-            self._model  # noqa: B018
+            self._model, self._admission  # noqa: B018
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, in which nothing is taken for a control token; needs the tokenizer only."""
@@ -95,10 +99,22 @@ class LocalEngine:
         """Continue the context, token by token."""
         yield from self.run(context, lambda job: self._generate(job, context, params))
 
+    def prewarm(self, context: Context, beside: Engine | None = None) -> None:
+        """Begin to read the chain so far and return at once; not on the device of the engine `beside`."""
+        if isinstance(beside, LocalEngine) and beside.device == self.device:
+            return
+        conversation = self.conversation(context)
+        if not conversation.reads and self._admission.enters_at_once(context):
+            token_ids = conversation.token_ids()
+            job = Job(lambda _: self._read(conversation, token_ids), context.cancelled.is_set)
+            conversation.read_ahead(self._owner.submit(job))
+
     def run(self, context: Context, work: Callable[[Job], Generator[Forward, None, None]]) -> Iterator[Any]:
         """Have the owner of this model's device do some work; yields what it puts."""
         self.load()
-        return Owner.of(self.device).submit(Job(work, context.cancelled.is_set)).results()
+        self._admission.enter(context)
+        self.conversation(context).finish_reading()
+        return self._owner.submit(Job(work, context.cancelled.is_set)).results()
 
     def chain(self, context: Context) -> tuple[KVSession, list[int]]:
         """Return the session that serves a request, and the ids of its prompt and chain so far."""
@@ -149,24 +165,17 @@ class LocalEngine:
         session, _ = yield from self._synced(context, meter)
         assert session.logits is not None
         with meter.decoding():
-            logits = session.logits[-1]
-            token_id, probability, margin = top_two(logits)
-            measured = entropy(logits) if definition == "full" else self._paper_code_entropy(logits)
-        text = (self.table.pieces[token_id] or b"").decode(errors="replace")
-        job.put(Glimpse(measured, definition, text, probability, margin, meter.usage()))
-
-    def _paper_code_entropy(self, logits: torch.Tensor) -> float:
-        return paper_code_entropy((self._spelled(token_id), lp) for token_id, lp in likeliest(logits, 20))
-
-    def _spelled(self, token_id: int) -> str:
-        """The text of one id; control tokens and padding, which have none, are told apart by their number."""
-        piece = self.table.pieces[token_id] if token_id < len(self.table.pieces) else None
-        return f"<{token_id}>" if piece is None else piece.decode(errors="replace")
+            glimpse = glimpse_of(session.logits[-1], definition, self.table)
+        job.put(replace(glimpse, usage=meter.usage()))
 
     def _generate(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
-        meter = Meter()
+        meter = self.conversation(context).take_meter()
         session, room = yield from self._synced(context, meter)
         yield from write(job, session, self.sampler(params), self.page(context, params, room), meter)
+
+    def _read(self, conversation: Conversation, token_ids: list[int]) -> Generator[Forward, None, None]:
+        shared = yield from conversation.meter.forwards(conversation.session(self._pool).sync(token_ids))
+        conversation.meter.cached_tokens += conversation.newly_cached(shared)
 
     def _synced(self, context: Context, meter: Meter) -> Generator[Forward, None, tuple[KVSession, int]]:
         """Bring the session up to the chain, after steps that the other model wrote; returns the room left, too."""
@@ -205,7 +214,16 @@ class LocalEngine:
 
     @cached_property
     def _pool(self) -> SessionPool:
-        return SessionPool(lambda: KVSession(self._model), self._max_cached_tokens)
+        most = self.source.options.get("max_cached_tokens", MAX_CACHED_TOKENS)
+        return SessionPool(lambda: KVSession(self._model), most)
+
+    @cached_property
+    def _admission(self) -> Admission:
+        return Admission(self.source.options.get("max_batch", MAX_BATCH), lambda: self._owner.idle)
+
+    @cached_property
+    def _owner(self) -> Owner:
+        return Owner.of(self.device)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from glimp_core.errors import ModelLoadError
-from glimp_core.source import ModelSource, attempt
+from glimp_core.source import LOADING, ModelSource, attempt
 
 WRITES_TEXT = ("ForCausalLM", "LMHead", "ForConditionalGeneration")
 """A class of which the name holds one of these can continue a text."""
@@ -35,7 +35,8 @@ def load_model(source: ModelSource) -> Any:
     load_config(source)
     where, common = source.where()
     options: dict[str, Any] = {**common, "dtype": "auto", "trust_remote_code": False}
-    options |= {name: value for name, value in source.options.items() if value is not None and name != "device"}
+    given = {name: source.options.get(name) for name in LOADING if name != "device"}
+    options |= {name: value for name, value in given.items() if value is not None}
     if "gguf_file" in common:
         from transformers.utils.quantization_config import GgufConfig
 

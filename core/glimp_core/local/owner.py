@@ -15,9 +15,6 @@ from glimp_core.local.session import Forward
 IDLE_SECONDS = 5.0
 """A thread without work ends after this time; the next job starts another."""
 
-MAX_BATCH = 32
-"""So many jobs share the device; more wait for their turn, first come first served."""
-
 _END = object()
 
 
@@ -28,6 +25,7 @@ class Job:
         self._items: SimpleQueue[Any] = SimpleQueue()
         self._cancelled = cancelled
         self._closed = False
+        self.ended = False
         self.work = work(self)
 
     def put(self, item: Any) -> None:
@@ -37,7 +35,12 @@ class Job:
     def end(self, error: BaseException | None = None) -> None:
         """Tell the caller that nothing more will come, or why."""
         self.work.close()
+        self.ended = True
         self._items.put(_END if error is None else error)
+
+    def close(self) -> None:
+        """Stop before the next forward."""
+        self._closed = True
 
     def check(self) -> None:
         """Raise `Cancelled` when nobody wants the results any more."""
@@ -52,7 +55,7 @@ class Job:
                     raise item
                 yield item
         finally:
-            self._closed = True
+            self.close()
 
 
 class Owner:
@@ -64,12 +67,18 @@ class Owner:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._active: list[Job] = []
 
     @classmethod
     def of(cls, device: torch.device) -> "Owner":
         """Return the one owner of a device: two models on it would only be in each other's way."""
         with _lock:
             return _owners.setdefault(str(device), cls(str(device)))
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no work."""
+        return not self._active and self._waiting.empty()
 
     def submit(self, job: Job) -> Job:
         """Queue a job; its forwards start as soon as the thread gets to it."""
@@ -89,13 +98,12 @@ class Owner:
 
     @torch.inference_mode()
     def _serve(self) -> None:
-        active: list[Job] = []
         while not self._stopping:
-            active += self._arrivals(MAX_BATCH - len(active), wait=not active)
-            if not active and self._retired():
+            self._active += self._arrivals(wait=not self._active)
+            if not self._active and self._retired():
                 return
-            active = self._turn(active)
-        for job in active:
+            self._active = self._turn(self._active)
+        for job in self._active:
             job.end(Cancelled("the process is ending"))
 
     def _turn(self, active: list[Job]) -> list[Job]:
@@ -106,13 +114,13 @@ class Owner:
             by_model.setdefault(id(forward.session.model), []).append((job, forward))
         return [job for group in by_model.values() for job in _run(group)]
 
-    def _arrivals(self, most: int, wait: bool) -> list[Job]:
-        """Take what waits, first come first served; with nothing else to do, wait for it."""
+    def _arrivals(self, wait: bool) -> list[Job]:
+        """Take what waits; with nothing else to do, wait for it."""
         jobs: list[Job | None] = []
         try:
             if wait:
                 jobs.append(self._waiting.get(timeout=IDLE_SECONDS))
-            while len(jobs) < most:
+            while True:
                 jobs.append(self._waiting.get_nowait())
         except Empty:
             pass

@@ -10,7 +10,7 @@ WORTH_COPYING = 16
 
 
 class SessionPool:
-    """Keeps finished sessions, the longest unused ones dropped first, up to `max_cached_tokens` in all."""
+    """Keeps finished sessions, the longest unused ones dropped first, up to room for `max_cached_tokens`."""
 
     def __init__(self, make: Callable[[], KVSession], max_cached_tokens: int):
         self._make = make
@@ -44,7 +44,7 @@ class SessionPool:
             session.rest()
             self._leased = [leased for leased in self._leased if leased is not session]
             self._free.append(session)
-            while sum(len(held.token_ids) for held in self._free) > self._max_cached_tokens:
+            while sum(held.capacity for held in self._free) > self._max_cached_tokens:
                 self._free.pop(0)
 
     def clear(self) -> None:

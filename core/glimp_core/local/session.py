@@ -105,6 +105,12 @@ class KVSession:
             self.feed([token_id])
 
     @property
+    def capacity(self) -> int:
+        """For how many tokens memory is taken."""
+        layers: list[Any] = self.cache.layers
+        return layers[0].capacity if self.rollback == "crop" else len(self.token_ids)
+
+    @property
     def recorded(self) -> bool:
         """Whether the next token is decoded by a graph."""
         return self._graph is not None and self._graph.fits

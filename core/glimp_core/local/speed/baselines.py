@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -11,13 +12,14 @@ from glimp_core.local.engine import LocalEngine
 from glimp_core.local.session import KVSession
 
 
-def generate_seconds(engine: LocalEngine, token_ids: Sequence[int], new: int) -> float:
-    """Return the time of one greedy generate() call that writes `new` tokens."""
+def generate_seconds(engine: LocalEngine, token_ids: Sequence[int], new: int, **options: Any) -> float:
+    """Return the time of one greedy generate() call that writes `new` tokens; `options` are its own."""
     model, _ = engine.loaded
     ids = torch.tensor([token_ids], device=model.device)
     mask = torch.ones_like(ids)
     started = perf_counter()
-    model.generate(ids, attention_mask=mask, max_new_tokens=new, min_new_tokens=new, do_sample=False)
+    length = {"max_new_tokens": new, "min_new_tokens": new}
+    model.generate(ids, attention_mask=mask, do_sample=False, **length, **options)
     return perf_counter() - started
 
 

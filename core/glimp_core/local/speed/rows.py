@@ -15,6 +15,7 @@ from glimp_core.config import RouterConfig
 from glimp_core.events import Delta, Routed
 from glimp_core.local.speed.baselines import OfficialSchedule, generate_per_step_seconds, generate_seconds
 from glimp_core.local.speed.floor import floor_seconds, recorded
+from glimp_core.local.speed.graphs import decode_pace
 from glimp_core.local.speed.measuring import GREEDY, Bench, Row, padded, prompt_ids
 from glimp_core.local.speed.memory import peak_beyond
 from glimp_core.local.speed.pairs import costlier, longer
@@ -181,6 +182,14 @@ def _pace(usage: Any) -> float:
     return float(usage.decode_seconds / max(1, usage.decode_tokens))
 
 
+def _graphs(bench: Bench, name: str) -> Row | None:
+    pace = decode_pace(bench.small)
+    if pace is None:
+        return None
+    note = f"{1000 * pace.graph:.2f} ms a token, {pace.graph / pace.floor:.2f}x what reading the weights takes"
+    return Row(name, pace.eager / pace.graph, 2.0, True, note)
+
+
 def _peak_memory(bench: Bench, name: str) -> Row | None:
     value = peak_beyond(lambda: bench.run(SHARED), [bench.small, bench.large])
     return None if value is None else Row(name, value, 0.10, False)
@@ -202,6 +211,7 @@ ROWS: dict[str, Callable[[Bench, str], Row | None]] = {
     "generate() / our decode, one model": _over_generate,
     "first token of a second turn, cold / warm": _second_turn,
     "overhead a token at 4k context / at 256": _overhead_growth,
+    "decode on a GPU, forwards / CUDA graphs": _graphs,
     "peak memory beyond weights and KV / weights": _peak_memory,
     "heavy modules that `import glimp_core` loads": _import,
 }

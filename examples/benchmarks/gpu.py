@@ -1,0 +1,69 @@
+"""How fast a GPU decodes: by plain forwards, by CUDA graphs, and as its memory allows; random weights, real shapes.
+
+python examples/benchmarks/gpu.py [--shapes qwen3-0.6b qwen3-8b] [--dtype bfloat16] [--tokens 64]
+
+Prints a table, and one JSON document as the last line.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
+
+from glimp_core import bundled
+from glimp_core.bench.machine import commit, machine
+from glimp_core.local import LocalEngine
+from glimp_core.local.speed.graphs import decode_pace
+from glimp_core.source import ModelSource
+
+COMMON: dict[str, Any] = {"vocab_size": 151_936, "num_key_value_heads": 8, "head_dim": 128, "rope_theta": 1e6}
+SHAPES = {
+    "qwen3-0.6b": Qwen3Config(
+        **COMMON, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16,
+        tie_word_embeddings=True,
+    ),
+    "qwen3-8b": Qwen3Config(
+        **COMMON, hidden_size=4096, intermediate_size=12_288, num_hidden_layers=36, num_attention_heads=32,
+        tie_word_embeddings=False,
+    ),
+}  # fmt: skip
+
+
+def engine(shape: str, dtype: str) -> LocalEngine:
+    """Return an engine on a model of a shape, with random weights, on the GPU."""
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(SHAPES[shape], dtype=getattr(torch, dtype))
+    tokenizer = AutoTokenizer.from_pretrained(bundled.path("glimp-tiny-small"))
+    return LocalEngine(ModelSource.of((model, tokenizer)))
+
+
+def main() -> None:
+    """Measure, and print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
+    parser.add_argument("--tokens", type=int, default=64)
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("this benchmark needs a CUDA GPU, and torch finds none")
+    rows = []
+    for shape in arguments.shapes:
+        pace = decode_pace(engine(shape, arguments.dtype), arguments.tokens)
+        assert pace
+        rows.append({"shape": shape, **{name: 1000 * seconds for name, seconds in asdict(pace).items()}})
+        torch.cuda.empty_cache()
+    table = Table("shape", "eager, ms a token", "graph, ms a token", "memory's floor, ms a token")
+    for row in rows:
+        table.add_row(row["shape"], *(f"{row[name]:.2f}" for name in ("eager", "graph", "floor")))
+    Console().print(table)
+    print(json.dumps({"dtype": arguments.dtype, "rows": rows, "machine": machine(), "commit": commit()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Reading ahead: the large model reads along while the small one writes."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+import tiny
+from glimp_core import AlwaysSmall, GlimpRouter, RandomRate, RouterConfig
+from glimp_core.events import Routed
+from glimp_core.local.owner import Owner
+from glimp_core.local.session import KVSession
+from glimp_core.types import Step
+
+LIMITS: dict[str, Any] = {"max_reasoning_tokens": 120, "max_answer_tokens": 24, "max_step_tokens": 10}
+POLICIES = [RandomRate(0.3, seed=1), RandomRate(0.7, seed=2), AlwaysSmall()]
+
+
+def router(policy: Any = POLICIES[0], apart: bool = True, **settings: Any) -> GlimpRouter:
+    """A pair whose models have a thread each, as on two devices, unless they are not kept `apart`."""
+    made = tiny.router(policy, RouterConfig(**LIMITS, **settings))
+    if apart:
+        made.large.__dict__["_owner"] = Owner("another device")
+    return made
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_reading_ahead_changes_no_word(policy: Any, apart: bool) -> None:
+    """Law: the same reply, and no token is read twice."""
+    plain = router(policy, prewarm=False).generate("What is it?")
+    done = router(policy, apart, prewarm=True).generate("What is it?")
+    assert (done.reasoning, done.answer) == (plain.reasoning, plain.answer)
+    assert [step.engine for step in done.steps] == [step.engine for step in plain.steps]
+    read = [usage.large.prefill_tokens + usage.large.decode_tokens for usage in (done.usage, plain.usage)]
+    assert read[0] == read[1]
+    assert done.usage.large.cached_tokens == plain.usage.large.cached_tokens == 0
+
+
+def test_the_large_model_has_read_when_its_turn_comes() -> None:
+    """While the small model writes a step, the large one reads all before it."""
+    made = router(AlwaysSmall(), prewarm=True)
+    events = made.stream("What is it?")
+    assert isinstance(next(event for event in events if isinstance(event, Routed | Step)), Routed)
+    assert not made.large._pool._leased  # type: ignore[attr-defined]
+    next(event for event in events if isinstance(event, Step))
+    deadline = monotonic() + 30
+    while not any(session.logits is not None for session in made.large._pool._leased):  # type: ignore[attr-defined]
+        assert monotonic() < deadline
+        sleep(0.01)
+    events.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("prewarm", "reads"), [(None, False), (True, True), (False, False)])
+def test_on_one_device_only_where_it_is_wanted(
+    prewarm: bool | None, reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default nobody reads ahead on a device that the other model needs."""
+    made, begun = router(AlwaysSmall(), apart=False, prewarm=prewarm), []
+    submit = Owner.submit
+
+    def noting(self: Owner, job: Any) -> Any:
+        begun.append(threading.current_thread())
+        return submit(self, job)
+
+    monkeypatch.setattr(Owner, "submit", noting)
+    done = made.generate("What is it?")
+    needed = 2 * len([step for step in done.steps if step.entropy is not None]) + 1
+    assert (len(begun) > needed) is reads
+
+
+def test_many_at_once_and_some_closed() -> None:
+    """Law: requests that read ahead side by side, between others that are given up, say what they say alone."""
+    made = router(prewarm=True)
+    questions = [f"What is {n}?" for n in range(12)]
+    alone = [made.generate(question).reasoning for question in questions]
+
+    def ask(at: int) -> str | None:
+        if at % 3 == 2:
+            stream = made.stream(questions[at])
+            for _ in zip(range(at), stream, strict=False):
+                pass
+            stream.close()  # type: ignore[attr-defined]
+            return None
+        return made.generate(questions[at]).reasoning
+
+    with ThreadPoolExecutor(6) as threads:
+        said = list(threads.map(ask, range(12)))
+    assert said == [None if at % 3 == 2 else reasoning for at, reasoning in enumerate(alone)]
+    assert made.large._pool._leased == []  # type: ignore[attr-defined]
+
+
+def test_what_reading_meets_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: an error of the thread that reads ahead is raised, and the next request is answered."""
+    made = router(prewarm=True)
+    feed = KVSession.feed
+
+    def failing(self: KVSession, *arguments: Any) -> None:
+        if self.model is made.large.loaded[0]:  # type: ignore[attr-defined]
+            raise RuntimeError("out of memory")
+        feed(self, *arguments)
+
+    monkeypatch.setattr(KVSession, "feed", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        made.generate("What is it?")
+    monkeypatch.undo()
+    assert made.generate("What is it?").answer
