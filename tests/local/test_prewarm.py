@@ -15,7 +15,7 @@ from glimp_core.local.session import KVSession
 from glimp_core.types import Step
 
 LIMITS: dict[str, Any] = {"max_reasoning_tokens": 120, "max_answer_tokens": 24, "max_step_tokens": 10}
-POLICIES = [RandomRate(0.3, seed=1), RandomRate(0.7, seed=2), AlwaysSmall()]
+POLICIES = [RandomRate(0.5, seed=1), AlwaysSmall()]
 
 
 def router(policy: Any = POLICIES[0], apart: bool = True, **settings: Any) -> GlimpRouter:

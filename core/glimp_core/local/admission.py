@@ -8,8 +8,8 @@ from time import monotonic
 from glimp_core.context import Context
 from glimp_core.errors import Cancelled
 
-GLANCE = 0.05
-"""How often one who waits looks around, in seconds."""
+GLANCE, DOZE = 0.05, 0.5
+"""How often one who waits looks around, in seconds: the next in turn, and those behind, who may be a thousand."""
 
 ASLEEP = 1.0
 """Where the device had no work for so many seconds, nobody inside is being read, and one more may come in."""
@@ -39,9 +39,10 @@ class Admission:
                 while not self._admits(context):
                     if context.cancelled.is_set():
                         raise Cancelled("the request was cancelled")
-                    self._changed.wait(GLANCE)
+                    self._changed.wait(GLANCE if self._outside[0] is context else DOZE)
             finally:
                 self._outside.remove(context)
+                self._changed.notify_all()
             self._inside.add(context)
         context.on_close(lambda: self._leave(context))
 
