@@ -1,14 +1,15 @@
 """What one call asks for: messages and keyword arguments as demands on a router."""
 
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.messages import BaseMessage
 
-from glimp_core import Event
+from glimp_core import Event, Routed
 from glimp_core.deadline import deadline
 from glimp_core.errors import unknown_name
 from glimp_langchain._errors import langchain_errors
@@ -68,4 +69,14 @@ class Call:
         with langchain_errors(), deadline(self.model.timeout, cancelled):
             stream = self.model._router().stream(self.messages, **self.options, cancelled=cancelled)
             with closing(stream):  # type: ignore[type-var]
-                yield from stream
+                yield from _told(stream) if self.model.step_events else stream
+
+
+def _told(events: Iterable[Event]) -> Iterator[Event]:
+    """Tell the run that the model is called in of each routed step, when it is decided; pass all events on."""
+    for event in events:
+        if isinstance(event, Routed):
+            step = {"step": event.index, "model": event.decision.writer, "entropy": event.glimpse.entropy}
+            with suppress(RuntimeError):  # LangChain's answer where there is no such run
+                dispatch_custom_event("glimp_step", step)
+        yield event

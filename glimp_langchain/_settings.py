@@ -57,6 +57,7 @@ class GlimpSettings(BaseChatModel):
     seed: int | None = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     logprobs: bool = False
+    step_events: bool = False
 
     timeout: float | None = None
     max_retries: int | None = None

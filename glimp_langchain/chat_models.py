@@ -37,6 +37,7 @@ class ChatGlimp(GlimpSettings):
         reasoning: "auto" (also True), "inline" (routes the visible reply) or "off" (also False).
         threshold: the entropy in nats above which the large model writes a step (default 1.0); or a whole `policy`.
         chat_template_kwargs: what the models' templates take, for example `{"preserve_thinking": True}`.
+        step_events: whether the run around the model gets each decision as a custom event, "glimp_step".
         timeout: seconds a call may take. max_retries is accepted and means nothing: here nothing is lost on the way.
 
     Key init args, client params:

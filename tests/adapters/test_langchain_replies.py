@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.runnables import RunnableLambda
 
 from adapters.good_model import good_router
 from glimp_core import Delta, Event, Finish, GlimpRouter, InvalidToolCall, Start, Step, ToolCall, ToolCallDelta
@@ -155,6 +156,21 @@ async def test_every_chunk_is_reported_once() -> None:
     _ = [event async for event in llm.astream_events("Hello", {"callbacks": [four]}, version="v2")]
     await (await llm.astream_events("Hello", {"callbacks": [five]}, version="v3"))
     assert [counter.count for counter in (one, two, three, four, five)] == [chunks] * 5
+
+
+STEPS = [("small", 0.1), ("large", 2.0), ("small", 0.5)]
+
+
+async def test_decisions_are_custom_events_where_wanted() -> None:
+    """With `step_events` the run around the model is told of each decision, also where it only invokes; else not."""
+    for wanted, expected in ((True, STEPS), (False, [])):
+        llm = ChatGlimp(router=good_router(), step_events=wanted)
+        assert llm.invoke("Hello").content == "You said: Hello"  # no run around it, no event, no error
+        for runnable in (RunnableLambda(llm.invoke), RunnableLambda(llm.ainvoke)):
+            events = [event async for event in runnable.astream_events("Hello", version="v2")]
+            told = [event["data"] for event in events if event["event"] == "on_custom_event"]
+            assert [(step["model"], step["entropy"]) for step in told] == expected
+            assert [step["step"] for step in told] == list(range(len(expected)))
 
 
 class Canned(GlimpRouter):
