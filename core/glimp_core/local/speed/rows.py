@@ -15,6 +15,7 @@ from glimp_core.config import RouterConfig
 from glimp_core.events import Delta, Routed
 from glimp_core.local.speed.baselines import OfficialSchedule, generate_per_step_seconds, generate_seconds
 from glimp_core.local.speed.floor import floor_seconds, recorded
+from glimp_core.local.speed.grammar import new_schema, token_with_grammar
 from glimp_core.local.speed.graphs import decode_pace
 from glimp_core.local.speed.measuring import GREEDY, Bench, Row, padded, prompt_ids
 from glimp_core.local.speed.memory import peak_beyond
@@ -212,6 +213,8 @@ ROWS: dict[str, Callable[[Bench, str], Row | None]] = {
     "first token of a second turn, cold / warm": _second_turn,
     "overhead a token at 4k context / at 256": _overhead_growth,
     "decode on a GPU, forwards / CUDA graphs": _graphs,
+    "a token with a grammar / without": token_with_grammar,
+    "a new schema, in milliseconds": new_schema,
     "peak memory beyond weights and KV / weights": _peak_memory,
     "heavy modules that `import glimp_core` loads": _import,
 }
