@@ -215,6 +215,15 @@ def test_cached_tokens_are_what_the_server_says() -> None:
         assert done.usage.large.prefill_tokens == done.usage.prompt_tokens - 8 + len(TABLE.encode(WHOLE)) + 1
 
 
+def test_cached_tokens_of_a_glimpsed_step() -> None:
+    """A server tells them at the end of the step, when the glimpse has counted the prompt as read: it is set right."""
+    with ScriptedServer(script(), cached=16) as small, ScriptedServer(script()) as large:
+        done, _ = run(pair(small, large, AlwaysSmall()))
+        first = done.routed[0].glimpse.usage + done.steps[0].usage
+        assert (first.cached_tokens, first.prefill_tokens) == (16, done.usage.prompt_tokens - 16)
+        assert done.usage.small.cached_tokens == done.usage.cached_tokens == 16
+
+
 def test_many_at_once(router: GlimpRouter, servers: tuple[Served, Served]) -> None:
     """Requests of many threads share a pool of connections, and none sees another's tokens."""
     with ThreadPoolExecutor(16) as threads:

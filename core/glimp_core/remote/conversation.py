@@ -10,10 +10,14 @@ from glimp_core.remote.wire import Ask, Piece
 
 
 class Begun(Iterator[Piece]):
-    """A stream that is being read, of which the first piece can be looked at before it is taken."""
+    """A stream that is being read, of which the first piece can be looked at before it is taken.
 
-    def __init__(self, ask: Ask, stream: Feed[Piece]):
+    `known` is how many tokens of its prompt the server had read in this request before.
+    """
+
+    def __init__(self, ask: Ask, stream: Feed[Piece], known: int | None = None):
         self.ask = ask
+        self.known = known
         self._stream = stream
         self._read: list[Piece] = []
         self._ended = False

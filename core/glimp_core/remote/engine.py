@@ -116,7 +116,7 @@ class RemoteEngine:
         ask = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
         begun = conversation.take(ask)
         sent = len(ask.token_ids)
-        meter = Meter(sent, conversation.send(sent))
+        meter = Meter(sent, conversation.send(sent), before=begun.known if begun else None)
         answer = None if params.phase == "thinking" else self._holder.answer(context, conversation.demands)
         page = Page(self._language.table, self._language.stop_ids, params, self.window - sent, answer)
         fill = self._fill if answer and conversation.demands.structured else self._write
@@ -170,10 +170,10 @@ class RemoteEngine:
                 if script.ended:
                     return
 
-    def _begin(self, context: Context, ask: Ask) -> Begun:
+    def _begin(self, context: Context, ask: Ask, known: int | None = None) -> Begun:
         conversation = self._conversation(context)
         feed = self._server.ask(ask, self._language.reader, context.cancelled.is_set, conversation.fault)
-        return Begun(ask, feed)
+        return Begun(ask, feed, known)
 
     def _ask(
         self,

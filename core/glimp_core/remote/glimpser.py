@@ -36,8 +36,9 @@ class RemoteGlimpser(RemoteEngine):
         index = sum(isinstance(link, Span) for link in context.chain)
         limit, logprobs = (1, self._all) if definition == "full" else (STEP, TOP)
         ask = self._ask(context, context.request.sampling, index, limit, logprobs=logprobs)
-        meter = Meter(len(ask.token_ids), conversation.send(len(ask.token_ids)), glimpses=1)
-        conversation.begun = self._begin(context, ask)
+        known = conversation.send(len(ask.token_ids))
+        meter = Meter(len(ask.token_ids), known, glimpses=1)
+        conversation.begun = self._begin(context, ask, known)
         context.begin(self, conversation.withdraw)
         try:
             piece = conversation.begun.peek()

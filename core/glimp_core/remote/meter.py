@@ -9,13 +9,15 @@ from glimp_core.types import ModelUsage
 class Meter:
     """Counts tokens and times. Waiting for a first token is prefill, what follows is decoding; the network is in both.
 
-    Of the `sent` tokens the server has read the `known` ones in this request; what its cache held it may tell.
+    Of the `sent` tokens the server has read the `known` ones in this request; what its cache held it may tell, at the
+    end of a stream. Where a glimpse has counted them as read, only `before` were known then, and they are taken back.
     """
 
-    def __init__(self, sent: int, known: int, glimpses: int = 0):
+    def __init__(self, sent: int, known: int, glimpses: int = 0, before: int | None = None):
         self._glimpses = glimpses
         self._sent = sent
         self._known = known
+        self._before = known if before is None else before
         self._cached_tokens = 0
         self._tokens = 0
         self._started = self._last = perf_counter()
@@ -34,7 +36,7 @@ class Meter:
             self._first = max(piece.at, self._started)
             self._prefill_seconds = self._first - self._started
         if piece.cached_tokens is not None:
-            self._cached_tokens = max(0, min(piece.cached_tokens, self._sent) - self._known)
+            self._cached_tokens = max(0, min(piece.cached_tokens, self._sent) - self._before)
 
     def usage(self) -> ModelUsage:
         """Return the counts so far."""
