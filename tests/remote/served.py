@@ -7,7 +7,6 @@ on there. Whoever writes a chain with it, in however many requests, gets the scr
 import asyncio
 import contextlib
 import json
-import re
 import socket
 import struct
 import threading
@@ -15,13 +14,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+from remote.replies import Replies
 from remote.scripts import Script, Served, Trouble
 
-MAX_SECONDS = 120
+MAX_SECONDS = 1200
 """A server that was forgotten ends by itself."""
 
 
-class ScriptedServer:
+class ScriptedServer(Replies):
     """Serves one script in a thread, as `kind`: "vllm", "old vllm", "sglang", "llamacpp" or "text" (no ids at all)."""
 
     def __init__(
@@ -42,12 +42,9 @@ class ScriptedServer:
         structure: Callable[[dict[str, Any]], str | None] = lambda body: None,
         says: str = "too much",
     ):
-        self.script, self.kind, self.model, self.window = script, kind, model, window
-        self.max_logprobs, self.shows, self.aborts = max_logprobs, shows, aborts
-        self.tempered, self.cuts = tempered, cuts
-        self.merge, self.pace, self.buffered, self.cached = merge, pace, buffered, cached
-        self.structure = structure
-        self.says = says
+        super().__init__(script, kind, merge, shows, tempered, cuts, cached, structure)
+        self.model, self.window, self.says = model, window, says
+        self.max_logprobs, self.aborts, self.pace, self.buffered = max_logprobs, aborts, pace, buffered
 
     def __enter__(self) -> Served:
         self._loop = asyncio.new_event_loop()
@@ -129,11 +126,9 @@ class ScriptedServer:
             self.served.probes += 1
             self._document(writer, 400, "application/json", '{"error": {"message": "prompt must be a string"}}')
             return True
-        probe = self.script.open_id not in ids
-        trouble = None
-        if probe:
-            self.served.probes += 1
-        else:
+        probe, trouble = self.script.open_id not in ids, None
+        self.served.probes += probe
+        if not probe:
             self.served.asked.append(body)
             self.served.headers.append(headers)
             trouble = self.served.troubles.pop(0) if self.served.troubles else None
@@ -142,9 +137,8 @@ class ScriptedServer:
             return False
         if trouble and trouble.kind == "status":
             wait = f"retry-after: {trouble.retry_after}\r\n" if trouble.retry_after else ""
-            self._document(
-                writer, trouble.status, "application/json", json.dumps({"error": {"message": self.says}}), wait
-            )
+            says = json.dumps({"error": {"message": self.says}})
+            self._document(writer, trouble.status, "application/json", says, wait)
             return True
         if trouble and trouble.kind == "html":
             self._document(writer, 200, "text/html", "<html>welcome</html>")
@@ -153,111 +147,14 @@ class ScriptedServer:
             says = json.dumps({"error": {"message": "more logprobs than max allowed", "code": 400}})
             self._document(writer, 400, "application/json", says)
             return True
-        if trouble and trouble.kind == "delay":
-            await asyncio.sleep(trouble.seconds)
-        lines = self._lines(body, ids)
-        done = await self._stream(lines, trouble, reader, writer)
+        await asyncio.sleep(trouble.seconds if trouble else 0)
+        done = await self._stream(self._lines(body, ids), trouble, reader, writer)
         self.served.seconds += 0 if probe else time.perf_counter() - started
         return done
 
     def _may(self, body: dict[str, Any]) -> bool:
         wanted = body.get("logprobs") or 0
         return self.max_logprobs < 0 or 0 <= wanted <= self.max_logprobs
-
-    def _read_text(self, text: str) -> list[int]:
-        """The tokenizer of a server without ids: tags are read as control tokens."""
-        ids: list[int] = []
-        for part in re.split(r"(<think>|</think>|<\|im_start\|>|<\|im_end\|>)", text):
-            special = {"<think>": "think", "</think>": "close"}.get(part)
-            think = self.script.vocabulary.think
-            assert think
-            if special:
-                ids.append(think.open_id if special == "think" else think.close_id)
-            elif not part.startswith("<|"):
-                ids += self.script.vocabulary.encode(part)
-        return ids
-
-    # what is said, line by line
-
-    def _lines(self, body: dict[str, Any], ids: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the lines of a reply, each with the number of its tokens."""
-        if (forced := self.structure(body)) is None:
-            position, script = self.script.rest(ids)
-        else:
-            position, script = 0, [*self.script.vocabulary.encode(forced), self.script.reply[-1]]
-        script = script[: body["max_tokens"]]
-        text, sent, count, finish, reason, group = b"", 0, 0, "length", None, list[int]()
-        eos = self.script.reply[-1]
-        for n, token_id in enumerate(script):
-            group.append(token_id)
-            count += 1
-            text += self.script.vocabulary.pieces[token_id] or b""
-            if self.kind == "text" and token_id == (self.script.vocabulary.think or 0).close_id:  # type: ignore[union-attr]
-                text += b"</think>"
-            stops = [stop for stop in body.get("stop", ()) if stop.encode() in text]
-            last = n == len(script) - 1
-            if token_id == eos or stops or token_id in body.get("stop_token_ids", ()):
-                finish, last = "stop", True
-                reason = stops[0] if stops else token_id if token_id != eos else None
-            if len(group) < self.merge and not last:
-                continue
-            whole = text.decode(errors="ignore").encode()  # half a character is held back
-            shown = whole[sent:].decode()
-            sent = len(whole)
-            ends = finish if last and (finish == "stop" or n == body["max_tokens"] - 1) else None
-            yield len(group), self._line(body, group, shown, position + n + 1 - len(group), ends, reason)
-            group = []
-            if last:
-                break
-        else:
-            if not script:
-                yield 0, self._line(body, [], "", position, "stop", None)
-        yield 0, {"choices": [], "usage": self._usage(len(ids), count)}
-
-    def _usage(self, prompt: int, written: int) -> dict[str, Any]:
-        usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": written}
-        if self.cached is not None:
-            usage["prompt_tokens_details"] = {"cached_tokens": min(self.cached, prompt)}
-        return usage
-
-    def _line(
-        self, body: dict[str, Any], ids: list[int], text: str, position: int, finish: str | None, reason: Any
-    ) -> dict[str, Any]:
-        choice: dict[str, Any] = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
-        if self.kind == "vllm":
-            choice |= {"stop_reason": reason} | ({"token_ids": ids} if body.get("return_token_ids") else {})
-        elif self.kind == "sglang":
-            choice |= {"matched_stop": reason} | ({"token_ids": ids} if body.get("return_token_ids") else {})
-        if (count := body.get("logprobs")) is not None and self.kind != "text":
-            choice["logprobs"] = self._logprobs(body, ids, position, count)
-        return {"id": "cmpl-1", "object": "text_completion", "choices": [choice]}
-
-    def _logprobs(self, body: dict[str, Any], ids: list[int], position: int, count: int) -> dict[str, Any] | None:
-        temperature = (body.get("temperature", 1.0) or 1.0) if self.tempered else 1.0
-        tops = [
-            self.script.distribution(position + n, i, temperature)[: self.shows or (count if count >= 0 else None)]
-            for n, i in enumerate(ids)
-        ]
-        if self.cuts and body.get("top_p", 1) < 1:
-            tops = [[(i, lp if n == 0 else -9999.0) for n, (i, lp) in enumerate(top)] for top in tops]
-        if self.kind == "llamacpp":
-            content = [
-                {"id": i, "logprob": dict(top)[i], "top_logprobs": [{"id": j, "logprob": lp} for j, lp in top]}
-                for i, top in zip(ids, tops, strict=True)
-            ]
-            return {"content": content} if content else None
-
-        def name(i: int) -> str:
-            text = (self.script.vocabulary.pieces[i] or b"").decode(errors="replace")
-            return f"token_id:{i}" if body.get("return_tokens_as_token_ids") else text
-
-        return {
-            "tokens": [name(i) for i in ids],
-            "token_logprobs": [dict(top)[i] for i, top in zip(ids, tops, strict=True)],
-            "top_logprobs": [{name(j): lp for j, lp in top} for top in tops],
-        }
-
-    # how it is sent
 
     async def _stream(
         self,
@@ -277,9 +174,7 @@ class ScriptedServer:
                 if gone.done() and self.aborts:
                     self.served.closed_by_client += 1
                     return False
-                cut = (
-                    trouble is not None and kind in ("reset", "eof", "short", "stall") and sent + len(part) > trouble.at
-                )
+                cut = trouble is not None and kind in BREAKS and sent + len(part) > trouble.at
                 if cut:
                     part = part[: trouble.at - sent]  # type: ignore[union-attr]
                 sent += len(part)
@@ -337,6 +232,7 @@ class ScriptedServer:
             yield held
 
 
+BREAKS = ("reset", "eof", "short", "stall")
 WRONG_LINES = {
     "garbage": b'data: {"id": "cmpl-1", "choi\n\n',
     "number": b"data: 42\n\n",

@@ -4,10 +4,7 @@ from typing import Any
 
 import pytest
 
-from glimp_core import (
-    ConfigError,
-    ContextOverflowError,
-)
+from glimp_core import ConfigError, ContextOverflowError, GlimpRouter
 from glimp_core.context import Context, Span
 from glimp_core.remote import RemoteEngine
 from glimp_core.types import GenerationParams, Request
@@ -38,6 +35,13 @@ def test_options_that_cannot_work(options: dict[str, Any], says: str) -> None:
     """They are refused when the engine is made, and a secret in an address is not shown."""
     with pytest.raises(ConfigError, match=says) as caught:
         RemoteEngine(**{"base_url": "http://host/v1", "model": "m", **options})
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_is_no_model() -> None:
+    """Whoever names a server where a model is named is told what to pass, and a password in it is not shown."""
+    with pytest.raises(ConfigError, match=r"'host' is an engine: pass RemoteGlimpser\(") as caught:
+        GlimpRouter.from_pretrained(small="https://me:secret@host/v1", large="glimp-tiny-large")
     assert "secret" not in str(caught.value)
 
 

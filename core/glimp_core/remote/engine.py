@@ -13,12 +13,13 @@ from glimp_core.context import Context, ThinkingClosed
 from glimp_core.errors import ConfigError, ContextOverflowError, RemoteEngineError
 from glimp_core.remote.client import Client
 from glimp_core.remote.conversation import Begun, Conversation
+from glimp_core.remote.findings import Findings
 from glimp_core.remote.form import Open
 from glimp_core.remote.holding import Holder
 from glimp_core.remote.language import Language
 from glimp_core.remote.listing import Listing, read_listing
 from glimp_core.remote.meter import Meter
-from glimp_core.remote.probe import Findings, Probe
+from glimp_core.remote.probe import Probe
 from glimp_core.remote.script import Script
 from glimp_core.remote.server import Server
 from glimp_core.remote.wire import Ask
