@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tiny
 from glimp_core.local.cache import rollback_kind
-from glimp_core.local.session import CHUNK, KVSession, common_prefix
+from glimp_core.local.session import CPU_CHUNK, KVSession, common_prefix
 
 FAMILIES = list(tiny.CONFIGS)
 MODELS: dict[str, Any] = {}
@@ -76,10 +76,10 @@ def test_only_new_tokens_are_fed() -> None:
 
 
 def test_long_prefills_run_in_chunks() -> None:
-    """A prefill is cut into forwards of at most CHUNK tokens, and one chunk gives what many give."""
-    token_ids = [3 + i % 200 for i in range(CHUNK + 100)]
+    """A prefill is cut into forwards of at most CPU_CHUNK tokens, and one chunk gives what many give."""
+    token_ids = [3 + i % 200 for i in range(CPU_CHUNK + 100)]
     session = KVSession(model("llama"))
-    assert sync(session, token_ids) == [CHUNK, 100]
+    assert sync(session, token_ids) == [CPU_CHUNK, 100]
     with torch.inference_mode():
         whole = model("llama")(input_ids=torch.tensor([token_ids])).logits[0, -1]
     assert session.logits is not None

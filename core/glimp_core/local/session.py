@@ -13,8 +13,8 @@ from transformers.cache_utils import Cache
 from glimp_core.local.cache import Snapshot, make_cache, rollback_kind
 from glimp_core.local.graph import WARM_UP, DecodeGraph, can_record, decode_graph
 
-CHUNK = 512
-"""A long prefill is fed in pieces of this many tokens, so that it can be cancelled and shared with others."""
+CHUNK, CPU_CHUNK = 512, 256
+"""A long prefill is fed in pieces of so many tokens, which take seconds on a CPU, so that others get their turn."""
 
 SNAPSHOTS = 4
 """How many states of a recurrent cache are kept to go back to."""
@@ -66,9 +66,10 @@ class KVSession:
         self.trim(max(0, min(shared, len(token_ids) - keep)))
         shared = len(self.token_ids)
         rest = token_ids[shared:]
-        while len(rest) > CHUNK + keep:
-            yield Forward(self, rest[:CHUNK])
-            rest = rest[CHUNK:]
+        chunk = CPU_CHUNK if self.model.device.type == "cpu" else CHUNK
+        while len(rest) > chunk + keep:
+            yield Forward(self, rest[:chunk])
+            rest = rest[chunk:]
         yield Forward(self, rest, keep)
         if self.rollback == "snapshot" and len(token_ids) - shared > 1:
             self._snapshots = [*self._snapshots[1 - SNAPSHOTS :], Snapshot(self.cache, len(token_ids))]
