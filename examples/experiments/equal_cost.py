@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from plotting import save
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from plotting import COLOURS, MARKERS, save
 
 from glimp_core.bench import Bootstrap, Ledger, Record
 from glimp_core.bench.bootstrap import Draw, Statistic, mean, ratio
@@ -59,6 +61,31 @@ def compare(runs: dict[str, list[list[Record]]], cost: str, wanted: float, resam
     return row
 
 
+def draw(rows: list[dict[str, Any]], n: int) -> Figure:
+    """Draw accuracy over the large model's share of tokens, a line a method, with 95 % intervals."""
+    figure, axes = plt.subplots(figsize=(6.5, 4))
+    shares = [row for row in rows if row["cost"] == "large_token_share"]
+    names = dict.fromkeys(name for row in shares for name in row["methods"])
+    width = 0.003
+    for place, name in enumerate(names):
+        found = [(row["value"], row["methods"][name]) for row in shares if name in row["methods"]]
+        across = [value + (place - len(names) / 2) * width for value, _ in found]
+        up = [figures["accuracy"] for _, figures in found]
+        ends = [figures["interval"] for _, figures in found]
+        bars = [
+            [u - end[0] for u, end in zip(up, ends, strict=True)],
+            [end[1] - u for u, end in zip(up, ends, strict=True)],
+        ]
+        axes.errorbar(
+            across, up, yerr=bars, label=name, color=COLOURS[name], marker=MARKERS[name], markersize=4, linewidth=1
+        )
+    axes.set_xlabel("share of tokens by the large model")
+    axes.set_ylabel(f"right, of {n}; bars: 95 %")
+    axes.set_ylim(0, 1.03)
+    axes.legend(fontsize=8)
+    return figure
+
+
 def _difference(one: Statistic, other: Statistic) -> Statistic:
     return lambda draw: one(draw) - other(draw)
 
@@ -88,7 +115,7 @@ def main() -> None:
         row = compare(runs, cost, value, resamples)
         document["at"].append({"cost": cost, "relative": shown, "value": round(value, 4), "methods": row})
         print(f"{cost} {shown:.2f}:", ", ".join(f"{name} {figures['accuracy']:.1%}" for name, figures in row.items()))
-    save(arguments.name, document)
+    save(arguments.name, document, draw(document["at"], n))
 
 
 def _runs(ledger: Ledger) -> dict[str, list[list[Record]]]:

@@ -30,7 +30,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ledger = Ledger(folder / "run.jsonl")
     small = ScriptedEngine(STEPS, "?", ENTROPIES, name="small")
     methods = run(router(small), parse(METHODS), QUESTIONS, ledger)
-    document = {"set": "made up", **summarise(ledger, methods, QUESTIONS)}
+    document = {"set": "made up", "commit": "c0ffee", "command": "glimp bench"}
+    document |= summarise(ledger, methods, QUESTIONS)
     (folder / "run.json").write_text("noise\n" + json.dumps(document))
     return folder / "run.json", folder / "run.jsonl"
 
@@ -87,3 +88,12 @@ def test_agreement_by_entropy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     same = {row["from"]: row["same"] for row in document["bins"]}
     assert sum(row["steps"] for row in document["bins"]) == len(document["entropies"]) == 2 * len(STEPS)
     assert same == {0.1: 1, 0.5: 1, 1.2: 1, 2.0: 0}
+
+
+def test_the_table_of_a_run(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row a method, with what it stands against, beside the run that it shows."""
+    document = ran("tables.py", tmp_path / "table", files[0], monkeypatch=monkeypatch)
+    _, _, *lines = (tmp_path / "table.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {row['method']}" for row in document["run"]["methods"]]
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[3].startswith("| large | 75.0% (")

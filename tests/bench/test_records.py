@@ -109,3 +109,14 @@ def test_methods_take_turns_on_each_question() -> None:
     order: list[tuple[str, str]] = []
     run(router(), parse("small,glimp"), QUESTIONS, Ledger(), show=lambda m, r: order.append((r.question, m.name)))
     assert order == [(question.id, name) for question in QUESTIONS for name in ("small", "glimp")]
+
+
+def test_replies_side_by_side_are_the_same() -> None:
+    """Several at once change the times and nothing else, and are shown in order."""
+    plain, beside, order = Ledger(), Ledger(), []
+    methods = parse("small,large,glimp")
+    run(router(), methods, QUESTIONS, plain)
+    run(router(), methods, QUESTIONS, beside, show=lambda m, r: order.append((r.question, m.name)), at_once=3)
+    found = {(record.method, record.question): (record.answer, record.tokens) for record in plain}
+    assert found == {(record.method, record.question): (record.answer, record.tokens) for record in beside}
+    assert order == [(question.id, method.name) for question in QUESTIONS for method in methods]

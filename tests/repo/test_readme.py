@@ -132,6 +132,6 @@ def test_the_readme_is_short() -> None:
 
 def test_links_inside_the_repository_lead_somewhere() -> None:
     """Every relative link of a page names a file that is there."""
-    for page in PAGES:
+    for page in [*PAGES, *sorted((ROOT / "examples").rglob("*.md"))]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

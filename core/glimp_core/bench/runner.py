@@ -1,7 +1,9 @@
 """A run: every method on every question, what is there already left out."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from glimp_core.bench.answering import answer
@@ -24,14 +26,16 @@ def run(
     before: Sequence[Message] = (),
     show: Show | None = None,
     cancelled: threading.Event | None = None,
+    at_once: int = 1,
 ) -> list[Method]:
     """Answer all questions by all methods; returns the methods with their numbers filled in, in the order asked for.
 
     The threshold is that of the router's policy. `random` without a rate comes last, at the rate that the first `glimp`
-    had on the same questions. `before` are messages that come before every question. Raises what `answer` raises,
-    and, before any question, `ConfigError` for a method that lacks its number.
+    had on the same questions. `before` are messages that come before every question. With `at_once` over 1 replies are
+    written side by side, in shared forwards: sooner done, but their seconds are then no measure of a method. Raises what
+    `answer` raises, and, before any question, `ConfigError` for a method that lacks its number.
     """
-    running = _Running(router, questions, ledger, before, show, cancelled)
+    running = _Running(router, questions, ledger, before, show, cancelled, at_once)
     threshold: float | None = getattr(router.policy, "threshold", None)
     glimp = next((method for method in methods if method.name == "glimp"), None)
     for method in methods:
@@ -61,19 +65,33 @@ class _Running:
     before: Sequence[Message]
     show: Show | None
     cancelled: threading.Event | None
+    at_once: int = 1
     _warm: bool = field(default=False, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def answer_all(self, methods: Sequence[Method]) -> None:
         """Answer what has no record yet; methods take turns, so that a machine that slows down slows all of them."""
-        for question in self.questions:
-            for method in methods:
-                record = self.ledger.get(method, question.id)
-                if record is None:
-                    self._warm_up()
-                    record = self._answer(method, question)
-                    self.ledger.add(record)
-                if self.show:
-                    self.show(method, record)
+        pairs = [(method, question) for question in self.questions for method in methods]
+        if any(self.ledger.get(method, question.id) is None for method, question in pairs):
+            self._warm_up()
+        for method, record in self._each(pairs):
+            if self.show:
+                self.show(method, record)
+
+    def _each(self, pairs: Sequence[tuple[Method, Question]]) -> Iterator[tuple[Method, Record]]:
+        """Take the pairs in order; in this very thread where one is answered at a time."""
+        with ExitStack() as stack:
+            threads = stack.enter_context(ThreadPoolExecutor(self.at_once)) if self.at_once > 1 else None
+            yield from (threads.map if threads else map)(self._recorded, pairs)
+
+    def _recorded(self, pair: tuple[Method, Question]) -> tuple[Method, Record]:
+        method, question = pair
+        record = self.ledger.get(method, question.id)
+        if record is None:
+            record = self._answer(method, question)
+            with self._lock:
+                self.ledger.add(record)
+        return method, record
 
     def rate(self, method: Method) -> float:
         """Return the share of routed steps that the large model wrote on these questions."""

@@ -50,6 +50,10 @@ def command(
         Path | None,
         typer.Option("--out", help="Keep every reply in this JSON Lines file, and skip what it has.", dir_okay=False),
     ] = None,
+    at_once: Annotated[
+        int,
+        typer.Option("--at-once", min=1, help="Replies written side by side: sooner done, but their times say little."),
+    ] = 1,
     instruction: Annotated[
         str | None, typer.Option("--instruction", help="Put after each question, in place of the set's own words.")
     ] = None,
@@ -62,17 +66,18 @@ def command(
     if len(asked) < n:
         say(f"note: {questions} has {len(asked)} questions, not {n}")
     router = start(settings)
-    ledger = Ledger(out, {"set": questions, "instruction": instruction, **_setting(settings, router)})
+    setting = {"at_once": at_once, **_setting(settings, router)}
+    ledger = Ledger(out, {"set": questions, "instruction": instruction, **setting})
     cancelled = threading.Event()
     try:
         with _progress(len(chosen) * len(asked)) as show, interrupts_set(cancelled):
-            settled = run(router, chosen, asked, ledger, settings.conversation(), show, cancelled)
+            settled = run(router, chosen, asked, ledger, settings.conversation(), show, cancelled, at_once)
     except (Cancelled, KeyboardInterrupt):
         say(
             f"stopped after {len(ledger)} replies, " + (f"kept in {out}" if out else "none kept: --out FILE keeps them")
         )
         raise
-    document = {"set": questions, **_setting(settings, router), **summarise(ledger, settled, asked, settings.seed or 0)}
+    document = {"set": questions, **setting, **summarise(ledger, settled, asked, settings.seed or 0)}
     origin = {"command": shlex.join(["glimp", *sys.argv[1:]]), "commit": commit(), "machine": machine()}
     _report(settings, {**document, **origin})
 
