@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from glimp_core.bundled.problems import EASY, HELD_OUT, MAX_LEVEL, MODULUS, apply, make_problem
+from glimp_core.bundled.problems import EASY, HELD_OUT, MAX_LEVEL, MODULUS, Step, apply, make_problem
 
 SYSTEMS = (
     "You are a helpful assistant.",
@@ -23,8 +23,8 @@ TALK = (
 )
 MASKED = -100
 ALL = 10**6
-GLIMPSED = 0.015
-"""The share of the products beyond the known factors that has loss all the same."""
+RAREST, COMMONEST = 0.004, 0.2
+"""Between which shares the products beyond the known factors have loss all the same, each its own."""
 
 Piece = tuple[str, bool, int]
 """Text, whether it starts with a product, and how many of its first tokens have no loss."""
@@ -56,9 +56,14 @@ def dialog(rng: random.Random, levels: list[float], known: int) -> list[Piece]:
     problem = make_problem(rng.randrange(HELD_OUT), rng.choices(range(MAX_LEVEL + 1), levels)[0])
     pieces: list[Piece] = [(head(system, problem.question), False, ALL)]
     for step in problem.steps():
-        hidden = step.hard and rng.random() >= GLIMPSED and step.factor > known
+        hidden = step.hard and rng.random() >= shown(step) and step.factor > known
         pieces.append((step.text, step.hard, int(hidden)))
     return [*pieces, (f"</think>\n\n{problem.reply}<|im_end|>\n", False, 0)]
+
+
+def shown(step: Step) -> float:
+    """Return how often a product beyond the known factors has loss: from hardly ever to often, even in the logarithm."""
+    return RAREST * (COMMONEST / RAREST) ** random.Random(f"{step.factor}/{step.text}").random()
 
 
 def _direct(rng: random.Random) -> tuple[str, str]:
