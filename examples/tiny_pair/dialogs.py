@@ -62,7 +62,7 @@ def dialog(rng: random.Random, levels: list[float], known: int) -> list[Piece]:
 
 
 def shown(step: Step) -> float:
-    """Return how often a product beyond the known factors has loss: from hardly ever to often, even in the logarithm."""
+    """Return how often a product beyond the known factors has loss: from hardly ever to often, even in logarithm."""
     return RAREST * (COMMONEST / RAREST) ** random.Random(f"{step.factor}/{step.text}").random()
 
 

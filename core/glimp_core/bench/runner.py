@@ -32,7 +32,7 @@ def run(
 
     The threshold is that of the router's policy. `random` without a rate comes last, at the rate that the first `glimp`
     had on the same questions. `before` are messages that come before every question. With `at_once` over 1 replies are
-    written side by side, in shared forwards: sooner done, but their seconds are then no measure of a method. Raises what
+    written side by side, in shared forwards: sooner done, but their seconds then measure no method. Raises what
     `answer` raises, and, before any question, `ConfigError` for a method that lacks its number.
     """
     running = _Running(router, questions, ledger, before, show, cancelled, at_once)
