@@ -124,6 +124,20 @@ async def test_protocol_events_carry_the_same_reply(question: str) -> None:
         assert not message.invalid_tool_calls
 
 
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_events_carry_every_chunk(question: str, version: Any) -> None:
+    """The chunks in the events of versions 1 and 2 are those of a stream, and add up to the reply."""
+    llm = model()
+    chunks = [
+        event["data"]["chunk"]
+        async for event in llm.astream_events(question, version=version)
+        if event["event"] == "on_chat_model_stream"
+    ]
+    assert len(chunks) == len(list(llm.stream(question)))
+    assert fields(merged(chunks)) == fields(llm.invoke(question))
+
+
 class Counter(AsyncCallbackHandler):
     """Counts the chunks that it is told of."""
 
