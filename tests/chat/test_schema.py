@@ -44,6 +44,25 @@ def test_required_strings_are_not_empty_unless_the_schema_lets_them() -> None:
     assert [part.get("minLength") for part in ready["properties"].values()] == [1, None, None]
 
 
+A, B = {"a": {"type": "null"}}, {"b": {"type": "null"}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "closed"),
+    [
+        ({"properties": A}, True), ({"properties": A, "required": ["a"]}, True), ({"type": "object"}, False),
+        ({"properties": A, "additionalProperties": True}, False), ({"properties": A, "required": ["b"]}, False),
+        ({"properties": A, "minProperties": 2}, False), ({"properties": A, "patternProperties": B}, False),
+        ({"properties": A, "anyOf": [{"properties": B}, {"type": "object"}]}, False),
+        ({"allOf": [{"properties": A}, {"properties": B}], "properties": {}}, False),
+    ],
+)  # fmt: skip
+def test_objects_keep_to_the_properties_they_name(schema: Any, closed: bool) -> None:
+    """Law: an object has no property without a name, unless it says so, needs one, or names them in several places."""
+    assert (prepared(schema).get("additionalProperties") is False) is closed
+    assert (prepared({"type": "array", "items": schema})["items"].get("additionalProperties") is False) is closed
+
+
 def test_references_move_with_the_schema() -> None:
     """Law: a schema that is put inside another one still refers to its own parts."""
     schema = {"$defs": {"x": {"type": "null"}}, "properties": {"a": {"$ref": "#/$defs/x"}}}

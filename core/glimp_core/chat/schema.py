@@ -31,12 +31,14 @@ ANY_DEPTH = 24
 def prepared(schema: Mapping[str, Any] | bool, at: str = "#") -> Any:
     """Return a schema ready for the grammar, its references moved to where it will stand: `at`.
 
-    Bounds strings and integers, and makes required free strings non-empty. Raises `UnsupportedSchemaError`
-    that names the first keyword that cannot be enforced.
+    Bounds strings and integers, makes required free strings non-empty, and keeps objects to the properties that
+    they name. Raises `UnsupportedSchemaError` that names the first keyword that cannot be enforced.
     """
     if not schema and schema is not False:
         return any_object()
     ready = _prepared(json.loads(json.dumps(schema)), "#", at)
+    if not _combines(ready):
+        _close(ready)
     if not _ends(schema, schema, frozenset()):
         raise UnsupportedSchemaError(f"no finite value follows the schema, for it requires itself: {str(schema)[:200]}")
     return ready
@@ -143,6 +145,26 @@ def _fill_required(schema: dict[str, Any]) -> None:
         part = properties.get(name)
         if isinstance(part, dict) and part.get("type") == "string" and part.get("maxLength") == MAX_STRING:
             part.setdefault("minLength", 1)
+
+
+def _combines(schema: Any) -> bool:
+    """Whether some object's properties are named in several places, which have to know of each other's."""
+    if not isinstance(schema, dict):
+        return False
+    split = "properties" in schema and {"anyOf", "oneOf", "$ref"} & set(schema)
+    return "allOf" in schema or bool(split) or any(_combines(part) for *_, part in _subschemas(schema))
+
+
+def _close(schema: Any) -> None:
+    """Allow no property without a name: a weak model makes some up, which no function takes."""
+    if not isinstance(schema, dict):
+        return
+    named = set(schema.get("properties", ()))
+    enough = named >= {*schema.get("required", ())} and len(named) >= schema.get("minProperties", 0)
+    if named and enough and "patternProperties" not in schema:
+        schema.setdefault("additionalProperties", False)
+    for *_, part in _subschemas(schema):
+        _close(part)
 
 
 def _ends(schema: Any, root: Any, within: frozenset[str]) -> bool:
