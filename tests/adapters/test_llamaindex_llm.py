@@ -107,6 +107,7 @@ class TestMaking:
         assert GlimpLLM(**engines, config=config).metadata.num_output == 150
         assert GlimpLLM(**engines, config=config, reasoning="off").metadata.num_output == 50
         assert GlimpLLM(**engines, config=config, max_tokens=70).metadata.num_output == 170
+        assert not GlimpLLM(**engines, is_function_calling_model=False).metadata.is_function_calling_model
         metadata = GlimpLLM(**engines).metadata
         assert (metadata.context_window, metadata.num_output, metadata.model_name) == (800, 400, "scripted+big")
 

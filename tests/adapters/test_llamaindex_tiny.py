@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from llama_index.core import Settings
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.llms.llm import LLM
@@ -76,6 +77,19 @@ class TestOnTinyModels(Hooks):
                 raise RuntimeError("boom")
 
         return GlimpLLM(router=hooked(CONFIG, fail), temperature=0)
+
+    def test_gradients_stay_the_callers(self) -> None:
+        """Between two chunks the caller's torch is as it was: it may train another model."""
+        for _ in GlimpLLM(router=shared(), temperature=0).stream_chat([ChatMessage("Hi")]):
+            assert torch.is_grad_enabled()
+            assert not torch.is_inference_mode_enabled()
+
+    def test_thinking_without_end(self) -> None:
+        """Where the budget ends within the thinking, there is an answer all the same."""
+        reply = GlimpLLM(router=shared(), temperature=0).chat([ChatMessage("Hi")])
+        assert reply.raw is not None
+        assert reply.raw["usage"]["completion_tokens_details"]["reasoning_tokens"] >= CONFIG.max_reasoning_tokens
+        assert reply.message.content
 
     def test_second_turn_is_cached(self) -> None:
         """A conversation that goes on finds its beginning in the cache."""
