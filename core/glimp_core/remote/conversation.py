@@ -9,7 +9,7 @@ from glimp_core.remote.feed import Feed
 from glimp_core.remote.wire import Ask, Piece
 
 
-class Begun(Iterator[Piece]):
+class BegunStream(Iterator[Piece]):
     """A stream that is being read, of which the first piece can be looked at before it is taken.
 
     `known` is how many tokens of its prompt the server had read in this request before.
@@ -49,7 +49,7 @@ class Conversation(Transcript):
 
     def __init__(self, context: Context, renderer: Renderer, name: str):
         super().__init__(context, renderer)
-        self.begun: Begun | None = None
+        self.begun: BegunStream | None = None
         self._name = name
         self._sent = 0
         self._faults: list[str] = []
@@ -65,7 +65,7 @@ class Conversation(Transcript):
         known, self._sent = min(count, self._sent), max(count, self._sent)
         return known
 
-    def take(self, ask: Ask) -> Begun | None:
+    def take(self, ask: Ask) -> BegunStream | None:
         """Return the stream that already writes what is asked for; another one is closed."""
         begun, self.begun = self.begun, None
         if begun and (begun.ask.token_ids, begun.ask.sampling, begun.ask.index) == (

@@ -12,16 +12,16 @@ from glimp_core.chat.page import LONGEST_CHARACTER, Page
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.errors import ConfigError, ContextOverflowError, RemoteEngineError
 from glimp_core.remote.client import Client
-from glimp_core.remote.conversation import Begun, Conversation
+from glimp_core.remote.conversation import BegunStream, Conversation
 from glimp_core.remote.findings import Findings
 from glimp_core.remote.form import Open
-from glimp_core.remote.holding import Holder
 from glimp_core.remote.language import Language
 from glimp_core.remote.listing import Listing, read_listing
 from glimp_core.remote.meter import Meter
+from glimp_core.remote.page_writer import PageWriter
 from glimp_core.remote.probe import Probe
-from glimp_core.remote.script import Script
 from glimp_core.remote.server import Server
+from glimp_core.remote.structured import StructuredOutput
 from glimp_core.remote.wire import Ask
 from glimp_core.steps import BREAK
 from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
@@ -63,7 +63,7 @@ class RemoteEngine:
         self._language = Language(tokenizer if tokenizer is not None else model, model)
         self._window = window
         self._extra = dict(extra_body or {})
-        self._holder = Holder(self._server, self._language, self._extra)
+        self._structured = StructuredOutput(self._server, self._language, self._extra)
         self._examining = threading.Lock()
         self._findings: Findings | None = None
 
@@ -105,7 +105,7 @@ class RemoteEngine:
         """Render the request with the model's template."""
         conversation = self._conversation(context)
         prompt = conversation.prompt
-        shortest = self._holder.shortest(conversation.demands)
+        shortest = self._structured.shortest(conversation.demands)
         return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest)
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
@@ -118,7 +118,7 @@ class RemoteEngine:
         begun = conversation.take(ask)
         sent = len(ask.token_ids)
         meter = Meter(sent, conversation.send(sent), before=begun.known if begun else None)
-        answer = None if params.phase == "thinking" else self._holder.answer(context, conversation.demands)
+        answer = None if params.phase == "thinking" else self._structured.answer(context, conversation.demands)
         page = Page(self._language.table, self._language.stop_ids, params, self.window - sent, answer)
         fill = self._fill if answer and conversation.demands.structured else self._write
         try:
@@ -127,54 +127,56 @@ class RemoteEngine:
         finally:
             conversation.report()
 
-    def _write(self, context: Context, page: Page, ask: Ask, begun: Begun | None, meter: Meter) -> Iterator[Chunk]:
+    def _write(
+        self, context: Context, page: Page, ask: Ask, begun: BegunStream | None, meter: Meter
+    ) -> Iterator[Chunk]:
         """Fill a page from one stream, and from further ones where the server ended a stream too early."""
         while True:
             begun = begun or self._begin(context, ask)
-            script = Script(page, self._language.table, self._language.stop_ids, begun.ask.max_tokens)
-            yield from self._read(begun, script, meter)
+            writer = PageWriter(page, self._language.table, self._language.stop_ids, begun.ask.max_tokens)
+            yield from self._read(begun, writer, meter)
             if page.end:
                 return
-            if not (script.written or ask.stop):
+            if not (writer.written or ask.stop):
                 raise RemoteEngineError(f"the server of {self.name!r} ended a reply again and again without a token")
             ask = replace(
                 ask,
-                token_ids=[*ask.token_ids, *script.written],
+                token_ids=[*ask.token_ids, *writer.written],
                 max_tokens=max(page.left, LONGEST_CHARACTER),
-                stop=ask.stop if script.written else (),  # so that it cannot end in the same place again
+                stop=ask.stop if writer.written else (),  # so that it cannot end in the same place again
             )
             begun = None
 
-    def _fill(self, context: Context, page: Page, ask: Ask, begun: Begun | None, meter: Meter) -> Iterator[Chunk]:
+    def _fill(self, context: Context, page: Page, ask: Ask, begun: BegunStream | None, meter: Meter) -> Iterator[Chunk]:
         """Write a demanded answer part by part: what stands fast here, JSON at the server."""
         if begun:
             begun.close()
         closed = context.chain and context.chain[-1] == ThinkingClosed(written=True)
-        for part in self._holder.parts(self._conversation(context).demands, lead="\n\n" if closed else ""):
-            script = Script(page, self._language.table, self._language.stop_ids, part=True)
+        for part in self._structured.parts(self._conversation(context).demands, lead="\n\n" if closed else ""):
+            writer = PageWriter(page, self._language.table, self._language.stop_ids, part=True)
             if isinstance(part, Open):
                 bound = replace(ask, bound=part.fields, max_tokens=page.left, stop=(), stop_token_ids=())
-                yield from self._read(self._begin(context, bound), script, meter)
+                yield from self._read(self._begin(context, bound), writer, meter)
             else:
-                yield from script.put(*self._language.spell(part.text, part.mark))
+                yield from writer.put(*self._language.spell(part.text, part.mark))
             if page.end:
                 return
-            ask = replace(ask, token_ids=[*ask.token_ids, *script.written])
-        yield from script.put(min(self._language.stop_ids))
+            ask = replace(ask, token_ids=[*ask.token_ids, *writer.written])
+        yield from writer.put(min(self._language.stop_ids))
 
-    def _read(self, begun: Begun, script: Script, meter: Meter) -> Iterator[Chunk]:
+    def _read(self, begun: BegunStream, writer: PageWriter, meter: Meter) -> Iterator[Chunk]:
         """Read one stream up to its end or the page's."""
         with closing(begun):
             for piece in begun:
                 meter.take(piece)
-                yield from script.take(piece)
-                if script.ended:
+                yield from writer.take(piece)
+                if writer.ended:
                     return
 
-    def _begin(self, context: Context, ask: Ask, known: int | None = None) -> Begun:
+    def _begin(self, context: Context, ask: Ask, known: int | None = None) -> BegunStream:
         conversation = self._conversation(context)
         feed = self._server.ask(ask, self._language.reader, context.cancelled.is_set, conversation.fault)
-        return Begun(ask, feed, known)
+        return BegunStream(ask, feed, known)
 
     def _ask(
         self,

@@ -19,7 +19,7 @@ WORD = "glimp"
 """What no model would say of itself where numbers are to be counted."""
 
 
-class Holder:
+class StructuredOutput:
     """Turns demands into parts of a reply, in the way that a server keeps to; `extra` goes into each request."""
 
     def __init__(self, server: Server, language: Language, extra: Mapping[str, Any]):

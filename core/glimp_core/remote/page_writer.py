@@ -9,7 +9,7 @@ from glimp_core.remote.wire import Piece
 from glimp_core.types import Chunk
 
 
-class Script:
+class PageWriter:
     """Writes the tokens of one stream onto a page; `written` are those that belong to the text.
 
     A stream may end without an end of the page: at a blank line before any text, or at a limit that the page goes
