@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import jsonschema
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,23 @@ def test_a_model_that_goes_in_circles_is_brought_to_an_end(case: Case, habit: by
     guide = constraint(case.schema)
     text = text_of(space(), written(guide, case.shortest + more, by_habit([*map(_token, habit)])))
     jsonschema.validate(json.loads(text), case.schema)
+
+
+@pytest.mark.parametrize(
+    ("choices", "shortest"),
+    [
+        ([{"type": "string", "minLength": 2}, {"const": "0"}], '"0"'),
+        ([{"type": "string", "minLength": 5}, {"type": "string", "pattern": "^(yes|w{3}|q)$"}], '"q"'),
+        ([{"$ref": "#/$defs/long"}, {"enum": ["abc", "\n", 50000]}], '"\\n"'),
+        ([{"type": "string", "minLength": 3}, {"const": 12345}], "12345"),
+    ],
+)
+def test_the_shortest_of_several_kinds_of_text_is_found(choices: Any, shortest: str) -> None:
+    """Law: where a text may follow one of several rules, it is closed by the one that ends first."""
+    schema = {"anyOf": choices, "$defs": {"long": {"type": "string", "minLength": 4}}}
+    guide = constraint(schema)
+    assert guide.shortest == len(shortest)
+    assert text_of(space(), written(guide, len(shortest), by_chance(0))) == shortest
 
 
 def _token(byte: int) -> int:

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from llguidance import LLMatcher
 
@@ -18,6 +18,19 @@ FREE = 100
 Path: TypeAlias = tuple[int, ...]
 """Bytes, and marks from 257 on."""
 
+
+class Hints(NamedTuple):
+    """What helps to search in a grammar.
+
+    `names` are those that any of its objects requires; `texts` are strings, without their opening quote, worth
+    trying where a value may follow one of several rules: free text hides what it could have been instead.
+    """
+
+    names: frozenset[bytes] = frozenset()
+    texts: tuple[Path, ...] = ()
+
+
+_NO_HINTS = Hints()
 _QUOTE = 0x22
 _FILLERS = b"a0 A-"
 
@@ -31,15 +44,15 @@ _ASCII = (1 << 128) - 1
 _AFTER_VALUE = _SPACE | _CLOSE | _bits(b",<") | 1 << 256
 
 
-def shortest_path(matcher: LLMatcher, outline: Outline, required: frozenset[bytes] = frozenset()) -> Path | None:
+def shortest_path(matcher: LLMatcher, outline: Outline, hints: Hints = _NO_HINTS) -> Path | None:
     """Return the fewest bytes that end the reply whole; None where there is no end, or none was found.
 
-    `required` holds the names that any of the grammar's objects requires: an object that cannot be closed yet
-    lacks one of them, so that other names are tried only where that leads nowhere.
+    An object that cannot be closed yet lacks a required name, so that other names are tried only where that leads
+    nowhere.
     """
-    if required and (path := _search(matcher, outline, required)) is not None:
+    if hints.names and (path := _search(matcher, outline, hints)) is not None:
         return path
-    return _search(matcher, outline, frozenset())
+    return _search(matcher, outline, hints._replace(names=frozenset()))
 
 
 def advanced(outline: Outline, path: Iterable[int]) -> Outline:
@@ -49,7 +62,7 @@ def advanced(outline: Outline, path: Iterable[int]) -> Outline:
     return outline
 
 
-def _search(matcher: LLMatcher, outline: Outline, names: frozenset[bytes]) -> Path | None:
+def _search(matcher: LLMatcher, outline: Outline, hints: Hints) -> Path | None:
     """Dijkstra's search over the states of a byte-wise matcher.
 
     States are told apart by what they allow next and by their outline; the length of what is being written
@@ -68,7 +81,7 @@ def _search(matcher: LLMatcher, outline: Outline, names: frozenset[bytes]) -> Pa
             if (key := _signature(allowed, outline)) in seen:
                 continue
             seen.add(key)
-            moves = _moves(allowed, outline, names)
+            moves = _moves(allowed, outline, hints)
         for move in moves:
             after = state.deep_copy()
             if after.try_consume_tokens(list(move)) == len(move):
@@ -81,11 +94,13 @@ def _signature(allowed: int, outline: Outline) -> tuple[int, Outline]:
     return allowed, outline._replace(length=0) if ends else outline
 
 
-def _moves(allowed: int, outline: Outline, names: frozenset[bytes]) -> Iterator[Path]:
+def _moves(allowed: int, outline: Outline, hints: Hints) -> Iterator[Path]:
     """The bytes worth trying: all where few are allowed; in free text its end, or a filler."""
     ends = outline.mode == STRING and allowed >> _QUOTE & 1
     if outline.mode == RAW:
         yield tuple(RAW_END[len(outline.line) :])
+    if outline.mode == STRING and outline.length == 0 and outline.key is None:
+        yield from hints.texts
     if allowed.bit_count() > FREE:
         yield (_QUOTE,) if ends else (next((byte for byte in _FILLERS if allowed >> byte & 1), _first(allowed)),)
         return
@@ -94,7 +109,7 @@ def _moves(allowed: int, outline: Outline, names: frozenset[bytes]) -> Iterator[
         return
     if outline.mode == STRUCTURE and outline.stack:
         allowed = allowed & _CLOSE or allowed & ~_SPACE or allowed
-    elif ends and outline.key is not None and names and outline.key not in names:
+    elif ends and outline.key is not None and hints.names and outline.key not in hints.names:
         allowed &= ~(1 << _QUOTE)
     while allowed:
         yield (_first(allowed),)

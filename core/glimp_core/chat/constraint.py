@@ -18,7 +18,7 @@ class Constraint:
     def __init__(self, space: TokenSpace, grammar: Grammar):
         compiled = space.compiled(grammar)
         self._space = space
-        self._required = compiled.required
+        self._hints = compiled.hints
         self._tokens, self._bytes = compiled.by_token.deep_copy(), compiled.by_byte.deep_copy()
         self._outline = compiled.outline
         self._closing: Path = compiled.closing
@@ -103,7 +103,7 @@ class Constraint:
         for way in (known[len(solid) :] if known[: len(solid)] == solid else None, known[1:], known):
             if way is not None and self._closes(way):
                 return way
-        return shortest_path(self._bytes, outline, self._required)
+        return shortest_path(self._bytes, outline, self._hints)
 
     def _closes(self, way: Path) -> bool:
         if not way:

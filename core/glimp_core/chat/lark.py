@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
+from glimp_core.chat.schema import resolved
+
 SPACES = r"[ ]{1,2}|[ ]?\r?\n[ \t]{0,40}"
 """The blank space that may stand between two parts of a JSON text: none, a few spaces, or a line's indentation."""
 
@@ -82,6 +84,10 @@ class Grammar:
         """Return the names, as JSON writes them, that any object of the grammar requires."""
         return frozenset(json.dumps(name, ensure_ascii=False)[1:-1].encode() for name in _required(self.node))
 
+    def texts(self) -> tuple["Json", ...]:
+        """Return the kinds of string that meet in some union, each on its own."""
+        return tuple(dict.fromkeys(_texts(self.node)))
+
 
 GAP = Optional(Pattern(r"[ ]|[ ]?\n{1,2}"))
 """The blank space that models put around the parts of their markup."""
@@ -138,6 +144,35 @@ def _required(node: Any) -> Iterator[str]:
     elif is_dataclass(node):
         for field in fields(node):
             yield from _required(getattr(node, field.name))
+
+
+def _texts(node: Any, root: Any = None) -> Iterator[Json]:
+    if isinstance(node, Json):
+        schema = json.loads(node.schema)
+        yield from _texts(schema, schema)
+    elif isinstance(node, dict):
+        for choices in (node.get(keyword, ()) for keyword in ("anyOf", "oneOf")):
+            texts = [text for part in choices if (text := _as_text(resolved(part, root)))]
+            yield from texts if len(texts) > 1 else ()
+        for part in node.values():
+            yield from _texts(part, root)
+    elif isinstance(node, (list, tuple)):
+        for part in node:
+            yield from _texts(part, root)
+    elif is_dataclass(node):
+        for field in fields(node):
+            yield from _texts(getattr(node, field.name))
+
+
+def _as_text(schema: Any) -> Json | None:
+    """A schema with all but strings left out; None where it has none."""
+    if not isinstance(schema, dict) or {"anyOf", "oneOf", "allOf"} & set(schema):
+        return None
+    if values := [schema["const"]] if "const" in schema else schema.get("enum"):
+        values = [value for value in values if isinstance(value, str)]
+        return Json(json.dumps({"enum": values}, ensure_ascii=False)) if values else None
+    fine = "string" in schema.get("type", ())
+    return Json(json.dumps({**schema, "type": "string"}, ensure_ascii=False)) if fine else None
 
 
 def _with_spaces(schema: str) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
-from glimp_core.chat.closing import Path, shortest_path
+from glimp_core.chat.closing import Hints, Path, shortest_path
 from glimp_core.chat.lark import Grammar, write_lark
 from glimp_core.chat.outline import Outline
 from glimp_core.chat.vocabulary import Vocabulary
@@ -109,10 +109,16 @@ class TokenSpace:
         by_byte = LLMatcher(self.bytes, write_lark(grammar.node, lambda text: self._written(text, in_bytes)))
         if error := by_token.get_error() or by_byte.get_error():
             raise UnsupportedSchemaError(f"the schema cannot be enforced: {_plain(error)}")
-        outline, names = Outline(raw=grammar.raw), grammar.required()
-        if (closing := shortest_path(by_byte, outline, names)) is None:
+        outline, hints = Outline(raw=grammar.raw), Hints(grammar.required(), tuple(self._shortest_texts(grammar)))
+        if (closing := shortest_path(by_byte, outline, hints)) is None:
             raise UnsupportedSchemaError("the schema cannot be enforced: no short value that follows it was found")
-        return Compiled(by_token, by_byte, outline, names, closing)
+        return Compiled(by_token, by_byte, outline, hints, closing)
+
+    def _shortest_texts(self, grammar: Grammar) -> Iterator[Path]:
+        for text in grammar.texts():
+            matcher = LLMatcher(self.bytes, write_lark(text, json.dumps))
+            if path := shortest_path(matcher, Outline()):
+                yield path[1:]
 
     @staticmethod
     def _written(text: str, ids: dict[str, int]) -> str:
@@ -133,7 +139,7 @@ class Compiled:
     by_token: LLMatcher
     by_byte: LLMatcher
     outline: Outline
-    required: frozenset[bytes]
+    hints: Hints
     closing: Path
 
 
