@@ -1,6 +1,6 @@
 """What GlimpLLM does with a real pair: an agent, five schemas, a cited answer, four calls at once.
 
-python examples/experiments/llamaindex_pair.py [SMALL LARGE]
+python examples/experiments/llamaindex_pair.py [SMALL LARGE [agent] [objects] [cited] [together]]
 
 Greedy, in float32. Prints what comes back; the last line is one JSON document.
 """
@@ -176,11 +176,13 @@ async def _gaps(work: Awaitable[Any], pause: float = 0.01) -> dict[str, Any]:
     return {"result": result, "seconds_together": round(seconds, 2), **seen}
 
 
-def main(llm: GlimpLLM) -> None:
-    shows = {"agent": agent, "objects": objects, "cited": cited, "together": together}
+SHOWS = {"agent": agent, "objects": objects, "cited": cited, "together": together}
+
+
+def main(llm: GlimpLLM, *names: str) -> None:
     report = {}
-    for name, show in shows.items():
-        made = show(llm)
+    for name in names or SHOWS:
+        made = SHOWS[name](llm)
         report[name] = asyncio.run(made) if asyncio.iscoroutine(made) else made
         print(f"{name}: {json.dumps(report[name], indent=1, ensure_ascii=False)}", flush=True)
     print(json.dumps({"pair": llm.metadata.model_name, **report}, ensure_ascii=False))
@@ -188,4 +190,4 @@ def main(llm: GlimpLLM) -> None:
 
 if __name__ == "__main__":
     small, large = sys.argv[1:3] or ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B")
-    main(GlimpLLM(small, large, temperature=0, dtype="float32"))
+    main(GlimpLLM(small, large, temperature=0, dtype="float32"), *sys.argv[3:])
