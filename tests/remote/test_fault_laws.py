@@ -84,6 +84,7 @@ def test_a_reply_is_whole_or_an_error_is_raised(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(small=SCHEDULE, large=SCHEDULE)
 def test_a_reply_is_whole_or_an_error_is_raised_500(

@@ -77,6 +77,7 @@ def test_streams_of_every_server_break(server: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_resets_at_every_byte_without_exception() -> None:
     """The same, at each single byte."""
     _every_byte(stride=1)
