@@ -14,10 +14,11 @@ from glimp_core import ConfigError, EntropyThreshold, GlimpRouter, Policy, Route
 from glimp_core.errors import unknown_name
 from glimp_core.live import Reference
 from glimp_core.pair import Pair
+from glimp_core.source import SERVING
 from glimp_langchain._errors import what_is_wrong
 
-LOADING = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision")
-"""Fields that say how models load; None leaves it to the core."""
+LOADING = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision", *SERVING)
+"""Fields that say how models load and serve; None leaves it to the core."""
 
 LIVE = ("small", "large", "router")
 """Fields that may hold an engine or a router, which copies share and pickles refer to."""
@@ -42,6 +43,8 @@ class GlimpSettings(BaseChatModel):
     quantization_config: Any = None
     attn_implementation: str | None = None
     revision: str | None = None
+    max_batch: int | None = None
+    max_cached_tokens: int | None = None
 
     threshold: float | None = None
     policy: Policy | None = None

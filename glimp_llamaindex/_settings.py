@@ -22,10 +22,11 @@ from glimp_core import ConfigError, EntropyThreshold, GlimpRouter, Policy, Route
 from glimp_core.errors import unknown_name
 from glimp_core.live import Reference
 from glimp_core.pair import Pair
+from glimp_core.source import SERVING
 from glimp_llamaindex._replies import ThinkingPosition
 
-LOADING = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision")
-"""Fields that say how models load; None leaves it to the core."""
+LOADING = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision", *SERVING)
+"""Fields that say how models load and serve; None leaves it to the core."""
 
 
 class PairLLM(FunctionCallingLLM):
@@ -39,6 +40,8 @@ class PairLLM(FunctionCallingLLM):
     quantization_config: Any = Field(default=None, description="How the weights are quantised.")
     attn_implementation: str | None = Field(default=None, description="Which attention code runs.")
     revision: str | None = Field(default=None, description="The models' revision on the hub.")
+    max_batch: int | None = Field(default=None, description="How many requests a model serves at once; others wait.")
+    max_cached_tokens: int | None = Field(default=None, description="For how many tokens caches are kept.")
     threshold: float | None = Field(default=None, description="Entropy in nats above which the large model writes.")
     reasoning: Literal["auto", "inline", "off"] | None = Field(default=None, description="Whether the pair thinks.")
     max_reasoning_tokens: int | None = Field(default=None, description="The most tokens that are thought.")

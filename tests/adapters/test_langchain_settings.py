@@ -85,6 +85,12 @@ def test_a_token_in_the_environment_is_left_to_the_hub(monkeypatch: pytest.Monke
     assert llm._pair == plain
 
 
+def test_limits_reach_the_models() -> None:
+    """How many requests are served at once is said where the models are named."""
+    engine = ChatGlimp(**NAMES, max_batch=3, max_cached_tokens=512)._router().large
+    assert engine.source.options == {"max_batch": 3, "max_cached_tokens": 512}  # type: ignore[attr-defined]
+
+
 CONFIGURATIONS: list[dict[str, Any]] = [
     {},
     {"small": "other"},

@@ -43,6 +43,11 @@ class TestMaking:
         )
         subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
+    def test_limits_reach_the_models(self) -> None:
+        """How many requests are served at once is said where the models are named."""
+        engine = GlimpLLM(small="a", large="b", max_batch=3, max_cached_tokens=512).router.large
+        assert engine.source.options == {"max_batch": 3, "max_cached_tokens": 512}  # type: ignore[attr-defined]
+
     @pytest.mark.parametrize(
         ("options", "said"),
         [
