@@ -33,7 +33,7 @@ def opening_hours(day: str) -> str:
 
 
 def main(llm: ChatGlimp) -> None:
-    agent = create_agent(llm, [price_of, multiply, opening_hours], system_prompt="You help in a shop. Use the tools.")
+    agent = create_agent(llm, [price_of, multiply, opening_hours], system_prompt="You know no prices: look them up.")
     for message in agent.invoke({"messages": [("human", QUESTION)]})["messages"]:
         message.pretty_print()
         if isinstance(message, AIMessage):

@@ -39,7 +39,7 @@ def main(llm: ChatGlimp) -> None:
     for partial in llm.with_structured_output(Ticket.model_json_schema()).stream(text):
         print(partial)
 
-    agent = create_agent(llm, [order_of], response_format=Reply)
+    agent = create_agent(llm, [order_of], response_format=Reply, system_prompt="Look orders up.")
     print(repr(agent.invoke({"messages": [("human", "When does Ann's order arrive?")]})["structured_response"]))
 
 
