@@ -57,14 +57,19 @@ def draw(rows: list[dict[str, Any]], total: int) -> Figure:
     labels = [
         f"{row['from']:g} to {row['to']:g}" if row["to"] < EDGES[-1] else f"{row['from']:g} and more" for row in rows
     ]
-    above.bar(places, [row["steps"] / total for row in rows], color="#0072b2")
-    above.set_ylabel(f"share of {total} steps")
+    shares = [row["steps"] / total for row in rows]
+    above.bar(places, shares, color="#0072b2")
+    for place, share in zip(places, shares, strict=True):
+        above.text(place, share, f"{share:.1%}", ha="center", va="bottom", fontsize=8)
+    above.set_yscale("log")
+    above.set_ylim(top=3)
+    above.set_ylabel(f"share of {total:,} steps, log scale")
     below.bar(places, [row["same"] for row in rows], color="#d55e00", width=0.4, align="edge", label="the same step")
     below.bar(places, [row["alike"] for row in rows], color="#e69f00", width=-0.4, align="edge", label="alike (0 to 1)")
     below.set_ylabel("small and large agree")
     below.set_xticks(places, labels, rotation=30, ha="right")
     below.set_xlabel("entropy of the small model's first token, nats")
-    below.legend(fontsize=8, loc="lower left")
+    below.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
 

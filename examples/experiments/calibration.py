@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from plotting import kind, read, save
+from plotting import kind, read, save, seconds
 
 SHOWN = ("accuracy", "interval", "gap_closed", "gap_closed_interval", "intervention_rate", "large_token_share")
 
@@ -56,7 +56,7 @@ def _shown(row: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
 
 def _time(row: dict[str, Any], run: dict[str, Any]) -> float:
     large = next(other for other in run["methods"] if other["method"] == "large")
-    return round(row["seconds_per_question"] / large["seconds_per_question"], 4)
+    return round(seconds(row, run) / seconds(large, run), 4)
 
 
 def _line(row: dict[str, Any], run: dict[str, Any]) -> str:

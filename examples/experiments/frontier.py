@@ -13,11 +13,14 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from plotting import COLOURS, MARKERS, kind, read, save
 
-PANELS = (
+SHARE = ("large_token_share", "share of tokens by the large model")
+ALONE = (
     ("seconds_per_question", "seconds a question (wall)"),
     ("cpu_seconds_per_question", "processor seconds a question"),
-    ("large_token_share", "share of tokens by the large model"),
+    SHARE,
 )
+SIDE_BY_SIDE = (("forward_seconds_per_question", "seconds in forwards a question, of shared batches"), SHARE)
+"""What is told of a run with --at-once: wall time is that of all replies that were being written."""
 
 
 def draw(axes: Axes, rows: list[dict[str, Any]], key: str) -> None:
@@ -45,8 +48,9 @@ def main() -> None:
     parser.add_argument("name", help="name of the result")
     arguments = parser.parse_args()
     run = read(arguments.document)
-    figure, panels = plt.subplots(1, len(PANELS), figsize=(12, 4), sharey=True)
-    for axes, (key, label) in zip(panels, PANELS, strict=True):
+    shown = ALONE if run.get("at_once", 1) == 1 else SIDE_BY_SIDE
+    figure, panels = plt.subplots(1, len(shown), figsize=(1 + 4 * len(shown), 4), sharey=True)
+    for axes, (key, label) in zip(panels, shown, strict=True):
         draw(axes, run["methods"], key)
         axes.set_xlabel(label)
     panels[0].set_ylabel(f"right, of {run['n']} ({run['set']}); bars: 95 %")

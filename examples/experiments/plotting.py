@@ -40,6 +40,12 @@ def kind(method: str) -> str:
     return method.partition("@")[0]
 
 
+def seconds(row: dict[str, Any], run: dict[str, Any]) -> float:
+    """Return the wall time of a question; of replies written side by side, their share of the time in forwards."""
+    beside = run.get("at_once", 1) > 1
+    return float(row["forward_seconds_per_question" if beside else "seconds_per_question"])
+
+
 def read(path: Path) -> dict[str, Any]:
     """Read a document of `glimp bench --json`: the last line of the file."""
     return json.loads(path.read_text(encoding="utf-8").splitlines()[-1])

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from plotting import read, save
+from plotting import read, save, seconds
 
 PARTS = (
     ("small model", "#56b4e9"),
     ("large model", "#d55e00"),
     ("written by the small model and discarded", "#bbbbbb"),
 )
+
+
+TIME = {False: "wall time", True: "time in forwards"}
 
 
 def tokens(row: dict[str, Any]) -> tuple[float, float, float]:
@@ -40,11 +43,13 @@ def main() -> None:
         axes.barh(range(len(rows)), widths, left=left, color=colour, label=label)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for at, row in enumerate(rows):
-        axes.text(left[at], at, f" {row['accuracy']:.0%}, {row['seconds_per_question']:.2f} s", va="center", fontsize=8)
+        axes.text(left[at], at, f" {row['accuracy']:.0%}, {seconds(row, run):.2f} s", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.25 * max(left))
-    axes.set_xlabel(f"tokens a question ({run['set']}, n={run['n']}); beside the bars: right, wall time")
+    axes.set_xlabel(
+        f"tokens a question ({run['set']}, n={run['n']}); beside the bars: right, {TIME[run.get('at_once', 1) > 1]}"
+    )
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -1.4)
     shown = {row["method"]: dict(zip(("small", "large", "discarded"), tokens(row), strict=True)) for row in rows}

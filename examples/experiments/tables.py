@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from plotting import RESULTS, read, save
+from plotting import RESULTS, read, save, seconds
 
 HEAD = (
     "method", "right (95 %)", "gap closed", "steps by large", "tokens by large", "time of large alone",
@@ -18,15 +18,17 @@ HEAD = (
 
 def markdown(run: dict[str, Any]) -> str:
     """Return the methods of a run as a Markdown table, its set, number of questions and command above it."""
-    large = next((row["seconds_per_question"] for row in run["methods"] if row["method"] == "large"), None)
+    large = next((seconds(row, run) for row in run["methods"] if row["method"] == "large"), None)
     ahead = {row["against"]: row for row in run["comparisons"]}
     lines = [_line(HEAD), _line(["---"] * len(HEAD))]
-    lines += [_line(_cells(row, large, ahead.get(row["method"]))) for row in run["methods"]]
+    lines += [
+        _line(_cells(row, large and seconds(row, run) / large, ahead.get(row["method"]))) for row in run["methods"]
+    ]
     head = f"{run['set']}, n={run['n']}, seed {run['seed']}, commit {run['commit']}: `{run['command']}`"
     return head + "\n\n" + "\n".join(lines) + "\n"
 
 
-def _cells(row: dict[str, Any], large: float | None, ahead: dict[str, Any] | None) -> list[str]:
+def _cells(row: dict[str, Any], time: float | None, ahead: dict[str, Any] | None) -> list[str]:
     closed = row.get("gap_closed")
     shown = row["method"] if "@" in row["method"] or row["value"] is None else f"{row['method']} ({row['value']:g})"
     return [
@@ -35,7 +37,7 @@ def _cells(row: dict[str, Any], large: float | None, ahead: dict[str, Any] | Non
         "-" if closed is None else f"{closed:.0%}",
         f"{row['intervention_rate']:.1%}",
         f"{row['large_token_share']:.1%}",
-        "-" if large is None else f"{row['seconds_per_question'] / large:.2f}",
+        "-" if time is None else f"{time:.2f}",
         f"{row['discarded_tokens_per_question']:.0f}",
         "" if ahead is None else f"{100 * ahead['accuracy_difference']:.1f} points ({_span(ahead['interval'])})",
     ]
