@@ -66,7 +66,7 @@ def draw(rows: list[dict[str, Any]], n: int) -> Figure:
     figure, axes = plt.subplots(figsize=(6.5, 4))
     shares = [row for row in rows if row["cost"] == "large_token_share"]
     names = dict.fromkeys(name for row in shares for name in row["methods"])
-    width = 0.003
+    width = 0.01 * (max(row["value"] for row in shares) - min(row["value"] for row in shares))  # keeps bars apart
     for place, name in enumerate(names):
         found = [(row["value"], row["methods"][name]) for row in shares if name in row["methods"]]
         across = [value + (place - len(names) / 2) * width for value, _ in found]

@@ -1,5 +1,6 @@
 """The shape of the repository: small files, plain names, a clean top level, layers that hold."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_no_file_is_long(root: Path) -> None:
         name: len((root / name).read_text().splitlines()) for name in tracked(root, "*.py") if (root / name).exists()
     }
     assert {name: n for name, n in lengths.items() if n > LONGEST[name.startswith("tests/")]} == {}
+
+
+def test_every_result_says_where_it_comes_from(root: Path) -> None:
+    """What the experiments keep has its command, commit and machine, and all of it is under 1 MB."""
+    results = root / "examples" / "experiments" / "results"
+    documents = [json.loads(path.read_text()) for path in results.glob("*.json")]
+    assert documents
+    assert all(document["command"] and document["commit"] and document["machine"] for document in documents)
+    assert sum(path.stat().st_size for path in results.iterdir()) < 1_000_000
 
 
 def test_no_module_has_a_vague_name(root: Path) -> None:
