@@ -22,10 +22,11 @@ SERVING = ("max_batch", "max_cached_tokens")
 class ModelSource:
     """Where a model comes from, and how it is to be loaded.
 
-    `options` are transformers' own for loading: `dtype` ("auto" by default), `device` (the GPU where there is one),
-    `device_map`, `quantization_config`, `attn_implementation`, `revision`, `token`. Two are for serving:
-    `max_batch`, how many requests run at once while others wait, and `max_cached_tokens`, for how many tokens finished
-    ones may keep room in the cache. Code from the model's folder is never run, and pickled weights are never read.
+    `options` are transformers' own for loading: `dtype` (as stored, and float32 on a CPU that is slow in 16 bits),
+    `device` (the GPU where there is one), `device_map`, `quantization_config`, `attn_implementation`, `revision`,
+    `token`. Two are for serving: `max_batch`, how many requests run at once while others wait, and `max_cached_tokens`,
+    for how many tokens finished ones may keep room in the cache. Code from the model's folder is never run, and pickled
+    weights are never read.
     Raises `ConfigError` for an unknown option.
     """
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import BertConfig, BertForMaskedLM
 
 import tiny
 from glimp_core import ConfigError, GlimpRouter, ModelLoadError
-from glimp_core.local import LocalEngine, engine_from
+from glimp_core.local import LocalEngine, engine_from, loading
 from glimp_core.source import ModelSource
 
 
@@ -31,6 +32,31 @@ def test_the_same_name_is_the_same_engine(folder: Path) -> None:
     """Whoever names a model the same way shares its weights; other options make another."""
     assert engine_from(str(folder)) is engine_from(folder)
     assert engine_from(str(folder), dtype="float32") is not engine_from(folder)
+
+
+@pytest.mark.parametrize(
+    ("fast", "memory", "options", "dtype"),
+    [
+        (False, 2**40, {}, torch.float32),
+        (True, 2**40, {}, torch.bfloat16),
+        (False, 2**10, {}, torch.bfloat16),
+        (False, 2**40, {"dtype": "auto"}, torch.bfloat16),
+        (False, 2**40, {"dtype": "bfloat16"}, torch.bfloat16),
+    ],
+)
+def test_weights_are_widened_where_16_bits_are_slow(
+    fast: bool,
+    memory: int,
+    options: dict[str, str],
+    dtype: torch.dtype,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a CPU without instructions for bfloat16, unless a dtype is asked for or memory is short."""
+    tiny.model().to(torch.bfloat16).save_pretrained(tmp_path)
+    monkeypatch.setattr(loading, "_fast_in_16_bits", lambda: fast)
+    monkeypatch.setattr(loading, "_memory", lambda: memory)
+    assert loading.load_model(ModelSource.of(tmp_path, device="cpu", **options)).dtype == dtype
 
 
 def test_loaded_objects_and_engines_pass() -> None:

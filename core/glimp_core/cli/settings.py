@@ -45,7 +45,7 @@ class Settings:
 
     small: Annotated[str | None, _model("--small", "Hub id, folder or .gguf file. Default: the bundled pair.")] = None
     large: Annotated[str | None, _model("--large", "Hub id, folder or .gguf file. Default: the bundled pair.")] = None
-    dtype: Annotated[str | None, _model("--dtype", "float32, bfloat16, float16. Default: as stored.")] = None
+    dtype: Annotated[str | None, _model("--dtype", "float32, bfloat16, float16. Default: what is quickest.")] = None
     device: Annotated[str | None, _model("--device", "cpu, cuda, cuda:1, mps. Default: the GPU, if any.")] = None
     threshold: Annotated[
         float | None,
