@@ -41,14 +41,25 @@ def opening_hours(day: str) -> str:
     return "closed" if day.lower() == "sunday" else "8 to 18"
 
 
-async def agent(llm: GlimpLLM) -> dict[str, Any]:
-    """A FunctionAgent with three tools has a question that takes two of them."""
-    tools = [price_of, multiply, opening_hours]
-    worker = FunctionAgent(tools=tools, llm=llm, system_prompt="You help in a shop. Use the tools.")
-    question = "How much do 12 boxes of pears cost? Look up the price of one box, then multiply."
-    output = await worker.run(user_msg=question)
-    calls = [call.tool_name for call in output.tool_calls]
-    return {"calls": calls, "answer": str(output), "right": len(set(calls)) > 1 and "51" in str(output)}
+TASKS = {
+    "How much do 12 boxes of pears cost? Look up the price of one box, then multiply.": ("51",),
+    "What is the price of a box of plums, and is the shop open on Sunday?": ("5", "closed"),
+}
+"""Questions that take two tools, in turn and side by side, and what their answers hold."""
+
+
+async def agent(llm: GlimpLLM) -> list[dict[str, Any]]:
+    """A FunctionAgent with three tools has questions that take two of them."""
+    told: list[dict[str, Any]] = []
+    for question, words in TASKS.items():
+        tools = [price_of, multiply, opening_hours]
+        worker = FunctionAgent(tools=tools, llm=llm, system_prompt="You help in a shop. Use the tools.")
+        output = await worker.run(user_msg=question)
+        calls = [f"{call.tool_name}({json.dumps(call.tool_kwargs)})" for call in output.tool_calls]
+        used = {call.tool_name for call in output.tool_calls}
+        right = len(used) > 1 and all(word in str(output) for word in words)
+        told.append({"question": question, "calls": calls, "answer": str(output), "right": right})
+    return told
 
 
 class Person(BaseModel):

@@ -67,7 +67,7 @@ def suited(model: Any, source: ModelSource) -> Any:
 
 def _fast_in_16_bits() -> bool:
     """Whether this processor has instructions for bfloat16; one that does not tell is believed to."""
-    told = getattr(torch.cpu, "get_capabilities", dict)()
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return told.get("architecture") != "x86_64" or any(told.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
