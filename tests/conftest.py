@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import socket
 import sys
 from typing import Any
@@ -13,6 +14,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is first imported,
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "TERM"):
     os.environ.pop(name, None)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it starts in the background
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 

@@ -18,8 +18,8 @@ class Page:
     """Takes the tokens of one step or answer, and knows its `end`; at most `room` tokens fit the window.
 
     A step that reaches its limit inside a character goes on to the end of the character, so that the
-    other model can follow; an answer does not show the broken one. With an `answer`, tokens may be held to a
-    grammar, and calls are read out of the text.
+    other model can follow; an answer does not show the broken one, and does not end before it has said something.
+    With an `answer`, tokens may be held to a grammar, and calls are read out of the text.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Page:
         self._left = params.max_tokens
         self._room = room
         self._answer = answer
+        self._silent = params.phase != "thinking" and (params.index == 0 or not params.stepwise)
 
     @property
     def left(self) -> int:
@@ -55,7 +56,8 @@ class Page:
 
     def mask(self) -> bytes | None:
         """Return a bit for every token that may come next, lowest bit first; None where all may."""
-        return self._answer.mask() if self._answer else None
+        mask = self._answer.mask() if self._answer else None
+        return _without(self._stop_ids, self.readable) if mask is None and self._silent else mask
 
     def take(self, token_id: int) -> int:
         """Return the token to write for a drawn one: itself, or one that closes in time what is bound."""
@@ -73,6 +75,7 @@ class Page:
             yield Chunk("", (token_id,), end=self.end)
             return
         piece = self._pieces[token_id] or b""
+        self._silent = self._silent and not piece.strip()
         whole = self._stream.push(token_id, piece)
         if self._boundary and self._boundary.push(piece):
             self.end = "break"
@@ -115,6 +118,15 @@ class Page:
     def _broken_off(self) -> tuple[str, tuple[int, ...]]:
         text, token_ids = self._stream.flush()
         return text if self._boundary else text.removesuffix("\ufffd"), token_ids
+
+
+def _without(token_ids: frozenset[int], size: int) -> bytes:
+    """A bit for each of `size` tokens but some, lowest bit first."""
+    mask = bytearray(b"\xff" * (size // 8 + 1))
+    for token_id in token_ids:
+        if token_id < size:
+            mask[token_id // 8] &= ~(1 << token_id % 8) & 0xFF
+    return bytes(mask)
 
 
 def _chunk(piece: Piece) -> Chunk:

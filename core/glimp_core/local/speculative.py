@@ -3,6 +3,8 @@
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 
+import torch
+
 from glimp_core.chat.page import Page
 from glimp_core.context import Context
 from glimp_core.local.drafting import MAX_DRAFT, Bridge, Drafter
@@ -90,7 +92,7 @@ class SpeculativeEngine:
             assert session.logits is not None
             with meter.decoding():
                 logits, mask = session.logits[:, : page.readable], page.mask()
-                logits = masked(logits[0], mask)[None] if mask else logits
+                logits = torch.cat([masked(logits[0], mask)[None], logits[1:]]) if mask else logits
                 kept, accepted = verify(draft.token_ids, draft.laws, logits, sampler)
             meter.verified(len(draft.token_ids), accepted)
             kept = self._put(job, page, kept, meter, drafter)
