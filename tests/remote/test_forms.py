@@ -1,6 +1,7 @@
 """Answers of remote models that are held to a form, and calls that are read out of free ones."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ def obedient(body: dict[str, Any]) -> str | None:
     if grammar:
         if "glimp" in grammar:
             return '"glimp"'
-        return '<tool_call>\n{"name": "add", "arguments": {"n": 4}}\n</tool_call>' if "add" in grammar else '{"n": 4}'
+        call = '<tool_call>\n{"name": "add", "arguments": {"n": 4}}\n</tool_call>'
+        return call if re.search(r"\badd\b", grammar) else '{"n": 4}'
     schema = (body.get("response_format") or {}).get("json_schema", {}).get("schema") or body.get("json_schema")
     if schema is None:
         return None
