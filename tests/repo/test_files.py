@@ -38,12 +38,13 @@ def test_no_file_is_long(root: Path) -> None:
 
 
 def test_every_result_says_where_it_comes_from(root: Path) -> None:
-    """What the experiments keep has its command, commit and machine, and all of it is under 1 MB."""
-    results = root / "examples" / "experiments" / "results"
-    documents = [json.loads(path.read_text()) for path in results.glob("*.json")]
-    assert documents
-    assert all(document["command"] and document["commit"] and document["machine"] for document in documents)
-    assert sum(path.stat().st_size for path in results.iterdir()) < 1_000_000
+    """What experiments and benchmarks keep has its command, commit and machine, and all of it is under 1 MB."""
+    for folder in ("experiments", "benchmarks"):
+        results = root / "examples" / folder / "results"
+        documents = [json.loads(path.read_text()) for path in results.glob("*.json")]
+        assert documents
+        assert all(document["command"] and document["commit"] and document["machine"] for document in documents)
+        assert sum(path.stat().st_size for path in results.iterdir()) < 1_000_000
 
 
 def test_no_module_has_a_vague_name(root: Path) -> None:
