@@ -1,4 +1,4 @@
-"""Trains the bundled tiny models: python examples/tiny_pair/train.py [--model small|large]."""
+"""Trains the bundled tiny models: python examples/tiny_pair/train.py [--model small|large|grown]."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ import attention
 import torch
 import torch.nn.functional as F
 from dialogs import MASKED, Row, dialog, encode
+from growing import grow
 from muon import Muon
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from vocabulary import save
@@ -22,14 +23,24 @@ SHAPES = {
     "small": dict(num_hidden_layers=2, num_attention_heads=8),
     "large": dict(num_hidden_layers=10, num_attention_heads=4),
 }
-STEPS = {"small": 2600, "large": 3000}
-KNOWN = {"small": 5, "large": 9}
+GROWN = "grown"
+"""The second stage of the large model: three layers more, so that it costs four times the small one or more."""
+GROWN_LAYERS = 13
+FOLDERS = {"small": bundled.SMALL, "large": "glimp-tiny-large-10", GROWN: bundled.LARGE}
+STEPS = {"small": 2600, "large": 3000, GROWN: 400}
+KNOWN = {"small": 5, "large": 9, GROWN: 9}
 """The largest factor whose products a model learns; of larger ones it sees a few."""
+PEAK = {"small": 1.0, "large": 1.0, GROWN: 0.3}
+"""The highest factor of the learning rates."""
+BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+"""Without such instructions a CPU takes twice as long in bfloat16."""
 BATCH = 16
 POOL = 8
-HARD_WEIGHT = {"small": 1.0, "large": 3.0}
+HARD_WEIGHT = {"small": 1.0, "large": 3.0, GROWN: 3.0}
 LEVELS = ((0.1, (3.0, 1.0, 0.0, 0.0)), (0.3, (1.0, 2.0, 2.0, 0.0)), (1.0, (1.0, 1.0, 2.0, 2.0)))
 """Until which share of the training how often each level is drawn."""
+EASED = {"small": 0.0, "large": 0.0, GROWN: 0.3}
+"""Where on this course a training begins."""
 
 
 def make_model(name: str, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -52,12 +63,21 @@ def make_model(name: str, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
     return LlamaForCausalLM(config)
 
 
+def grown_model() -> LlamaForCausalLM:
+    """Return the trained `large` model with the layers of the grown one."""
+    torch.manual_seed(0)
+    trained = LlamaForCausalLM.from_pretrained(
+        BUILD / FOLDERS["large"], dtype=torch.float32, attn_implementation=attention.NAME
+    )
+    return grow(trained, GROWN_LAYERS)
+
+
 def batches(name: str, tokenizer: PreTrainedTokenizerFast, start: int, steps: int) -> Iterator[list[Row]]:
     """Yield one batch of similar lengths per step; the same rows for the same step."""
     for pool in range(start // POOL, (steps + POOL - 1) // POOL):
         rng = random.Random(f"{name}/{pool}")
         progress = pool * POOL / steps
-        mix = list(next(weights for until, weights in LEVELS if progress < until))
+        mix = list(next(weights for until, weights in LEVELS if max(progress, EASED[name]) < until))
         dialogs = (dialog(rng, mix, KNOWN[name]) for _ in range(POOL * BATCH))
         rows = sorted((encode(tokenizer, d) for d in dialogs), key=lambda row: len(row.ids))
         order = rng.sample(range(POOL), POOL)
@@ -82,7 +102,7 @@ def losses(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the weighted loss, the share of right tokens, and that at hard starts."""
     ids, labels, hard = tensors(rows)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     kept = labels[:, 1:] != MASKED
     labels, hard = labels[:, 1:][kept], hard[:, 1:][kept]
@@ -104,7 +124,7 @@ class Run:
     def __init__(self, name: str, steps: int, resume: bool) -> None:
         self.name, self.steps = name, steps
         self.tokenizer = save(BUILD / "tokenizer")
-        self.model = make_model(name, self.tokenizer)
+        self.model = grown_model() if name == GROWN else make_model(name, self.tokenizer)
         matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         inside = {id(p) for p in matrices}
         others = [p for p in self.model.parameters() if id(p) not in inside]
@@ -131,7 +151,7 @@ class Run:
         loss, right, hard = losses(self.model, batch, HARD_WEIGHT[self.name])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        factor = rate(step, self.steps)
+        factor = PEAK[self.name] * rate(step, self.steps)
         self.adam.param_groups[0]["lr"] = 2e-3 * factor
         self.adam.step()
         self.muon.step(factor)
@@ -146,8 +166,7 @@ class Run:
         print(line, flush=True)
 
     def _save(self, step: int) -> None:
-        folder = BUILD / f"glimp-tiny-{self.name}"
-        export(self.model, self.tokenizer, folder)
+        export(self.model, self.tokenizer, BUILD / FOLDERS[self.name])
         state = [self.model.state_dict(), self.muon.state, self.adam.state_dict(), step]
         torch.save(state, BUILD / f"{self.name}.new")
         (BUILD / f"{self.name}.new").replace(BUILD / f"{self.name}.pt")
@@ -174,14 +193,14 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: 
 def main() -> None:
     """Train the models asked for, from seeds alone."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=("small", "large", "both"), default="both")
+    parser.add_argument("--model", choices=(*STEPS, "both"), default="both")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for name in ("small", "large") if args.model == "both" else (args.model,):
+    for name in STEPS if args.model == "both" else (args.model,):
         Run(name, args.steps or STEPS[name], args.resume).run()
-    print(f"trained; copy {BUILD}/glimp-tiny-* to {bundled.path(bundled.SMALL).parent}")
+    print(f"trained; copy {BUILD}/{bundled.SMALL} and {BUILD}/{bundled.LARGE} to {bundled.path(bundled.SMALL).parent}")
 
 
 if __name__ == "__main__":
