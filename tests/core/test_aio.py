@@ -10,7 +10,7 @@ from contextlib import aclosing
 import pytest
 
 from glimp_core import Delta, EngineError
-from glimp_core.aio import stream_in_thread
+from glimp_core.aio import AHEAD, stream_in_thread
 from pairs import scripted_router
 
 PATIENCE = 5.0
@@ -47,6 +47,36 @@ async def test_items_come_in_order_from_another_thread() -> None:
     source = Source(200)
     assert [item async for item in stream_in_thread(source)] == list(range(200))
     assert source.thread is not threading.current_thread()
+
+
+async def test_the_thread_waits_for_a_slow_reader() -> None:
+    """A reader that stops for a while finds a bounded number of items waiting, and then all of them, in order."""
+    made: list[int] = []
+
+    def make(_: threading.Event) -> Iterator[int]:
+        for item in range(4 * AHEAD):
+            made.append(item)
+            yield item
+
+    async with aclosing(stream_in_thread(make)) as items:
+        first = await anext(items)
+        await asyncio.sleep(0.2)
+        assert len(made) <= AHEAD + 2
+        assert [first, *[item async for item in items]] == list(range(4 * AHEAD))
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_a_thread_that_waits_for_a_reader_ends_with_the_reader(close: bool) -> None:
+    """Leaving ends the thread even where it stands before a full queue; so does a loop that is closed over it."""
+    source = Source()
+    loop = asyncio.new_event_loop()
+    items = stream_in_thread(source)
+    loop.run_until_complete(anext(items))
+    time.sleep(0.0008 * AHEAD + 0.2)
+    if close:
+        loop.run_until_complete(items.aclose())
+    loop.close()
+    assert source.closed.wait(PATIENCE)
 
 
 async def test_the_thread_is_in_the_callers_context() -> None:
