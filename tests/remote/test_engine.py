@@ -1,6 +1,5 @@
 """Remote engines on scripted servers: one request a small step, two a large one, the same text everywhere."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,19 +23,6 @@ from remote.served import ScriptedServer
 
 WHOLE = "".join(STEPS)
 KINDS = ["vllm", "old vllm", "sglang", "llamacpp"]
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[tuple[Served, Served]]:
-    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
-        yield small, large
-
-
-@pytest.fixture(scope="module")
-def router(servers: tuple[Served, Served]) -> GlimpRouter:
-    made = pair(*servers)
-    made.load()
-    return made
 
 
 @pytest.fixture(autouse=True)

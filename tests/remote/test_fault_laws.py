@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -11,31 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glimp_core import Delta, EngineTimeoutError, GlimpRouter, RandomRate, RemoteEngineError, RouterConfig
-from remote.kit import ANSWER, STEPS, pair, script
+from remote.kit import ANSWER, STEPS, pair
 from remote.scripts import Served, Trouble
-from remote.served import ScriptedServer
 
 WHOLE = "".join(STEPS)
+pytestmark = pytest.mark.usefixtures("no_pauses")
 RETRIES = 3
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow each other at once."""
-    monkeypatch.setattr("glimp_core.remote.server.FIRST_WAIT", 0.0005)
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[tuple[Served, Served]]:
-    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
-        yield small, large
-
-
-@pytest.fixture(scope="module")
-def router(servers: tuple[Served, Served]) -> GlimpRouter:
-    made = pair(*servers, RandomRate(0.5))
-    made.load()
-    return made
 
 
 def troubles() -> st.SearchStrategy[Trouble | None]:

@@ -2,7 +2,6 @@
 
 import email.utils
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +12,6 @@ from glimp_core import (
     AlwaysSmall,
     EngineTimeoutError,
     GlimpRouter,
-    RandomRate,
     RemoteEngineError,
     RouterConfig,
 )
@@ -25,25 +23,7 @@ from remote.scripts import Served, Trouble
 from remote.served import ScriptedServer
 
 WHOLE = "".join(STEPS)
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow each other at once."""
-    monkeypatch.setattr("glimp_core.remote.server.FIRST_WAIT", 0.0005)
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[tuple[Served, Served]]:
-    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
-        yield small, large
-
-
-@pytest.fixture(scope="module")
-def router(servers: tuple[Served, Served]) -> GlimpRouter:
-    made = pair(*servers, RandomRate(0.5))
-    made.load()
-    return made
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def _step(remote: RemoteEngine) -> str:
