@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from glimp_core.memory import machine_memory
+
 
 def machine() -> dict[str, Any]:
     """Return processor, cores, threads that torch was told to use, memory, and versions."""
@@ -15,7 +17,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
-        "memory_gib": _memory(),
+        "memory_gib": round(machine_memory() / 2**30, 1) or None,
         "gpu": _gpu(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -46,13 +48,6 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _memory() -> float | None:
-    try:
-        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _gpu() -> str | None:

@@ -43,8 +43,7 @@ class Admission:
             finally:
                 self._outside.remove(context)
                 self._changed.notify_all()
-            self._inside.add(context)
-        context.on_close(lambda: self._leave(context))
+            self._take_place(context)
 
     def enters_at_once(self, context: Context) -> bool:
         """Take a place if there is one to be had without waiting, and say whether there was."""
@@ -53,8 +52,7 @@ class Admission:
                 return True
             if self._outside or len(self._inside) >= self._most:
                 return False
-            self._inside.add(context)
-        context.on_close(lambda: self._leave(context))
+            self._take_place(context)
         return True
 
     def _admits(self, context: Context) -> bool:
@@ -63,6 +61,10 @@ class Admission:
             self._worked = now
         room = len(self._inside) < self._most or now - self._worked > ASLEEP
         return room and self._outside[0] is context
+
+    def _take_place(self, context: Context) -> None:
+        self._inside.add(context)
+        context.on_close(lambda: self._leave(context))
 
     def _leave(self, context: Context) -> None:
         with self._changed:

@@ -1,12 +1,12 @@
 """From where a model comes from to its config and its weights."""
 
-import os
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from glimp_core.errors import ModelLoadError
+from glimp_core.memory import machine_memory
 from glimp_core.source import LOADING, ModelSource, attempt
 
 AMPLE = 0.3
@@ -61,7 +61,7 @@ def suited(model: Any, source: ModelSource) -> Any:
     chosen = {"dtype", "quantization_config", "device_map"} & {key for key, value in source.options.items() if value}
     if chosen or model.device.type != "cpu" or model.dtype not in (torch.bfloat16, torch.float16) or _fast_in_16_bits():
         return model
-    ample = 4 * sum(parameter.numel() for parameter in model.parameters()) <= AMPLE * _memory()
+    ample = 4 * sum(parameter.numel() for parameter in model.parameters()) <= AMPLE * machine_memory()
     return model.float() if ample else model
 
 
@@ -69,13 +69,6 @@ def _fast_in_16_bits() -> bool:
     """Whether this processor has instructions for bfloat16; one that does not tell is believed to."""
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return told.get("architecture") != "x86_64" or any(told.get(name) for name in ("avx512_bf16", "amx_bf16"))
-
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
 
 
 def default_device() -> str:
