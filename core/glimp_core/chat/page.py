@@ -34,6 +34,7 @@ class Page:
         self.readable = len(vocabulary.pieces)
         """Ids from here on are padding of the model's output, which no tokenizer can read."""
         self.measured = params.measured
+        self._vocabulary = vocabulary
         self._pieces = vocabulary.pieces
         self._stop_ids = stop_ids
         self._close_id = vocabulary.think.close_id if vocabulary.think and params.phase == "thinking" else None
@@ -42,6 +43,7 @@ class Page:
         self._left = params.max_tokens
         self._room = room
         self._answer = answer
+        self._owes_word = False
         self._silent = params.phase != "thinking" and (params.index == 0 or not params.stepwise)
 
     @property
@@ -51,13 +53,22 @@ class Page:
 
     @property
     def bound(self) -> bool:
-        """Whether a grammar says what the next token may be."""
-        return self._answer is not None and self._answer.bound
+        """Whether a mask says what the next token may be."""
+        return (self._silent and self._owes_word) or (self._answer is not None and self._answer.bound)
 
     def mask(self) -> bytes | None:
         """Return a bit for every token that may come next, lowest bit first; None where all may."""
         mask = self._answer.mask() if self._answer else None
-        return _without(self._stop_ids, self.readable) if mask is None and self._silent else mask
+        return self._vocabulary.words if mask is None and self._silent and self._owes_word else mask
+
+    def refuses(self, token_id: int) -> bool:
+        """Say whether a drawn token would end an answer that has said nothing.
+
+        It is to be drawn again then, by a mask that begins a word: whoever wants to end does not want to call a tool.
+        """
+        refused = self._silent and not self.bound and token_id in self._stop_ids
+        self._owes_word = self._owes_word or refused
+        return refused
 
     def take(self, token_id: int) -> int:
         """Return the token to write for a drawn one: itself, or one that closes in time what is bound."""
@@ -118,15 +129,6 @@ class Page:
     def _broken_off(self) -> tuple[str, tuple[int, ...]]:
         text, token_ids = self._stream.flush()
         return text if self._boundary else text.removesuffix("\ufffd"), token_ids
-
-
-def _without(token_ids: frozenset[int], size: int) -> bytes:
-    """A bit for each of `size` tokens but some, lowest bit first."""
-    mask = bytearray(b"\xff" * (size // 8 + 1))
-    for token_id in token_ids:
-        if token_id < size:
-            mask[token_id // 8] &= ~(1 << token_id % 8) & 0xFF
-    return bytes(mask)
 
 
 def _chunk(piece: Piece) -> Chunk:

@@ -48,6 +48,16 @@ class Vocabulary:
             digest.update(b"\xff" if piece is None else len(piece).to_bytes(4, "big") + piece)
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def words(self) -> bytes:
+        """A bit for every token that begins a word, after blanks at most, lowest bit first."""
+        mask = bytearray(len(self.pieces) // 8 + 1)
+        for token_id, piece in enumerate(self.pieces):
+            start = (piece or b"").lstrip()[:1]
+            if start.isalnum() or start > b"\x7f":
+                mask[token_id // 8] |= 1 << token_id % 8
+        return bytes(mask)
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, in which nothing is ever taken for a control token."""
         ids: list[int] = self._encoder.encode(self._prefix + text, add_special_tokens=False).ids

@@ -101,9 +101,11 @@ class SpeculativeEngine:
             pace.note(len(draft.token_ids), len(kept), meter.seconds + drafter.meter.seconds - before)
 
     def _put(self, job: Job, page: Page, kept: list[int], meter: Meter, drafter: Drafter) -> list[int]:
-        """Write verified tokens; returns those written, up to the end of the page or to where a grammar sets in."""
+        """Write verified tokens; returns those written, up to the end of the page or to where a mask sets in."""
         written: list[int] = []
         for token_id in kept:
+            if page.refuses(token_id):
+                break
             written.append(page.take(token_id))
             for chunk in page.push(written[-1]):
                 job.put(replace(chunk, usage=meter.usage(), drafting=drafter.meter.usage()))

@@ -3,6 +3,8 @@
 from collections.abc import Generator
 from dataclasses import replace
 
+import torch
+
 from glimp_core.chat.page import Page
 from glimp_core.entropy import TokenMeasure
 from glimp_core.local.masking import masked
@@ -23,8 +25,8 @@ def write(job: Job, session: KVSession, sampler: Sampler, page: Page, meter: Met
         assert session.logits is not None
         with meter.decoding():
             logits = session.logits[-1, : page.readable]
-            mask = page.mask()
-            token_id = page.take(sampler.draw(masked(logits, mask) if mask else logits))
+            drawn = _draw(sampler, logits, page)
+            token_id = page.take(_draw(sampler, logits, page) if page.refuses(drawn) else drawn)
             if page.measured:
                 measure = (measure or TokenMeasure()) + measured(logits, token_id)
         for chunk in page.push(token_id):
@@ -35,3 +37,8 @@ def write(job: Job, session: KVSession, sampler: Sampler, page: Page, meter: Met
         forward = Forward(session, [token_id])
         yield forward
         meter.add(forward)
+
+
+def _draw(sampler: Sampler, logits: torch.Tensor, page: Page) -> int:
+    mask = page.mask()
+    return sampler.draw(masked(logits, mask) if mask else logits)
