@@ -57,10 +57,6 @@ def phone_of(customer: str) -> str:
     return f"no number known for {customer}"
 
 
-PROMPT = (
-    "You help in a shop. Call a tool for each thing you need to know. "
-    "Once the tools have told you, answer the customer in a plain English sentence."
-)
 CUSTOMERS, SHOP = (home_of, weather_in, phone_of), (price_of, multiply, opening_hours)
 TASKS = {
     "In which city does our customer Ada live, and what is the weather like there?": (CUSTOMERS, ("Lyon", "rain")),
@@ -74,7 +70,7 @@ async def agent(llm: GlimpLLM) -> list[dict[str, Any]]:
     """A FunctionAgent with three tools has questions that take two of them; one that does not come to an end fails."""
     told: list[dict[str, Any]] = []
     for question, (tools, words) in TASKS.items():
-        worker = FunctionAgent(tools=list(tools), llm=llm, system_prompt=PROMPT)
+        worker = FunctionAgent(tools=list(tools), llm=llm, system_prompt="You help in a shop. Use the tools.")
         try:
             output = await worker.run(user_msg=question, max_iterations=8)
         except WorkflowRuntimeError as error:
