@@ -57,6 +57,7 @@ def phone_of(customer: str) -> str:
     return f"no number known for {customer}"
 
 
+PROMPT = "You help in a shop. Use the tools. When you know enough, tell the customer what you found out."
 CUSTOMERS, SHOP = (home_of, weather_in, phone_of), (price_of, multiply, opening_hours)
 TASKS = {
     "In which city does our customer Ada live, and what is the weather like there?": (CUSTOMERS, ("Lyon", "rain")),
@@ -70,7 +71,7 @@ async def agent(llm: GlimpLLM) -> list[dict[str, Any]]:
     """A FunctionAgent with three tools has questions that take two of them; one that does not come to an end fails."""
     told: list[dict[str, Any]] = []
     for question, (tools, words) in TASKS.items():
-        worker = FunctionAgent(tools=list(tools), llm=llm, system_prompt="You help in a shop. Use the tools.")
+        worker = FunctionAgent(tools=list(tools), llm=llm, system_prompt=PROMPT)
         try:
             output = await worker.run(user_msg=question, max_iterations=8)
         except WorkflowRuntimeError as error:

@@ -61,6 +61,9 @@ class TestPairJsonMode(PairIntegration):
     method = "json_mode"
 
 
+PROMPT = "You help in a shop. Use the tools. When you know enough, tell the customer what you found out."
+
+
 @tool
 def home_of(customer: str) -> str:
     """Look up the city where a customer lives."""
@@ -81,9 +84,7 @@ def phone_of(customer: str) -> str:
 
 def test_an_agent_uses_two_of_its_three_tools() -> None:
     """What one tool tells goes into another, and what that tells into the answer; calls beside them do no harm."""
-    agent = create_agent(
-        ChatGlimp(**options()), [home_of, weather_in, phone_of], system_prompt="You help in a shop. Use the tools."
-    )
+    agent = create_agent(ChatGlimp(**options()), [home_of, weather_in, phone_of], system_prompt=PROMPT)
     question = "In which city does our customer Ada live, and what is the weather like there?"
     messages = agent.invoke({"messages": [("human", question)]}, {"recursion_limit": 12})["messages"]
     results = [(message.name, message.content) for message in messages if isinstance(message, ToolMessage)]
