@@ -45,6 +45,7 @@ class GlimpSettings(BaseChatModel):
     revision: str | None = None
     max_batch: int | None = None
     max_cached_tokens: int | None = None
+    prepacked: bool | None = None
 
     threshold: float | None = None
     policy: Policy | None = None

@@ -42,6 +42,7 @@ class PairLLM(FunctionCallingLLM):
     revision: str | None = Field(default=None, description="The models' revision on the hub.")
     max_batch: int | None = Field(default=None, description="How many requests a model serves at once; others wait.")
     max_cached_tokens: int | None = Field(default=None, description="For how many tokens caches are kept.")
+    prepacked: bool | None = Field(default=None, description="Whether a CPU keeps a second, quicker copy of weights.")
     threshold: float | None = Field(default=None, description="Entropy in nats above which the large model writes.")
     reasoning: Literal["auto", "inline", "off"] | None = Field(default=None, description="Whether the pair thinks.")
     max_reasoning_tokens: int | None = Field(default=None, description="The most tokens that are thought.")

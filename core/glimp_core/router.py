@@ -67,8 +67,8 @@ class GlimpRouter:
 
         `small` and `large` are a Hugging Face id, a folder, a `.gguf` file, a `(model, tokenizer)` pair, an
         engine, or "glimp-tiny-small" and "glimp-tiny-large". `options` (`dtype`, `device`, `device_map`,
-        `quantization_config`, `attn_implementation`, `revision`, `max_batch`, `max_cached_tokens`: see `ModelSource`)
-        go to both. Raises `ConfigError` for an unknown option.
+        `quantization_config`, `attn_implementation`, `revision`, `max_batch`, `max_cached_tokens`, `prepacked`: see
+        `ModelSource`) go to both. Raises `ConfigError` for an unknown option.
         """
         from glimp_core.local import engine_from  # the composition root: the one place that reaches for torch
 

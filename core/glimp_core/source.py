@@ -15,7 +15,8 @@ from glimp_core.types import SamplingParams
 T = TypeVar("T")
 
 LOADING = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision", "token")
-SERVING = ("max_batch", "max_cached_tokens")
+COUNTS = ("max_batch", "max_cached_tokens")
+SERVING = (*COUNTS, "prepacked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,9 @@ class ModelSource:
 
     `options` are transformers' own for loading: `dtype` (as stored, and float32 on a CPU that is slow in 16 bits),
     `device` (the GPU where there is one), `device_map`, `quantization_config`, `attn_implementation`, `revision`,
-    `token`. Two are for serving: `max_batch`, how many requests run at once while others wait, and `max_cached_tokens`,
-    for how many tokens finished ones may keep room in the cache. Code from the model's folder is never run, and pickled
+    `token`. Three are for serving: `max_batch`, how many requests run at once while others wait, `max_cached_tokens`,
+    for how many tokens finished ones may keep room in the cache, and `prepacked`, whether a CPU keeps a second copy of
+    float32 weights that is quicker for several tokens at once. Code from the model's folder is never run, and pickled
     weights are never read.
     Raises `ConfigError` for an unknown option.
     """
@@ -38,7 +40,7 @@ class ModelSource:
         for option in self.options:
             if option not in LOADING + SERVING:
                 raise unknown_name("model option", option, LOADING + SERVING)
-        for option in SERVING:
+        for option in COUNTS:
             value = self.options.get(option, 1)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{option}={value!r} cannot work: it must be 1 or more")

@@ -57,7 +57,7 @@ def phone_of(customer: str) -> str:
     return f"no number known for {customer}"
 
 
-PROMPT = "You help in a shop. Use the tools. When you know enough, tell the customer what you found out."
+PROMPT = "You help in a shop. Use the tools. When you know enough, give the customer the facts that you found out."
 CUSTOMERS, SHOP = (home_of, weather_in, phone_of), (price_of, multiply, opening_hours)
 TASKS = {
     "In which city does our customer Ada live, and what is the weather like there?": (CUSTOMERS, ("Lyon", "rain")),

@@ -61,7 +61,7 @@ class TestPairJsonMode(PairIntegration):
     method = "json_mode"
 
 
-PROMPT = "You help in a shop. Use the tools. When you know enough, tell the customer what you found out."
+PROMPT = "You help in a shop. Use the tools. When you know enough, give the customer the facts that you found out."
 
 
 @tool

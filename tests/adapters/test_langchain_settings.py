@@ -87,8 +87,8 @@ def test_a_token_in_the_environment_is_left_to_the_hub(monkeypatch: pytest.Monke
 
 def test_limits_reach_the_models() -> None:
     """How many requests are served at once is said where the models are named."""
-    engine = ChatGlimp(**NAMES, max_batch=3, max_cached_tokens=512)._router().large
-    assert engine.source.options == {"max_batch": 3, "max_cached_tokens": 512}  # type: ignore[attr-defined]
+    engine = ChatGlimp(**NAMES, max_batch=3, max_cached_tokens=512, prepacked=True)._router().large
+    assert engine.source.options == {"max_batch": 3, "max_cached_tokens": 512, "prepacked": True}  # type: ignore[attr-defined]
 
 
 CONFIGURATIONS: list[dict[str, Any]] = [

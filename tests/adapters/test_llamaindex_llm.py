@@ -45,8 +45,8 @@ class TestMaking:
 
     def test_limits_reach_the_models(self) -> None:
         """How many requests are served at once is said where the models are named."""
-        engine = GlimpLLM(small="a", large="b", max_batch=3, max_cached_tokens=512).router.large
-        assert engine.source.options == {"max_batch": 3, "max_cached_tokens": 512}  # type: ignore[attr-defined]
+        engine = GlimpLLM(small="a", large="b", max_batch=3, max_cached_tokens=512, prepacked=True).router.large
+        assert engine.source.options == {"max_batch": 3, "max_cached_tokens": 512, "prepacked": True}  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize(
         ("options", "said"),

@@ -6,6 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from glimp_core.errors import ModelLoadError
+from glimp_core.local.prepacking import prepack
 from glimp_core.memory import machine_memory
 from glimp_core.source import LOADING, ModelSource, attempt
 
@@ -33,9 +34,14 @@ def load_config(source: ModelSource) -> Any:
 
 
 def load_model(source: ModelSource) -> Any:
-    """Load the weights, ready to run: evaluation mode, on its device."""
-    if source.loaded:
-        return source.loaded[0].eval()
+    """Load the weights, ready to run: evaluation mode, on its device, prepacked if that is asked for."""
+    model = source.loaded[0].eval() if source.loaded else _loaded(source)
+    if source.options.get("prepacked"):
+        prepack(model)
+    return model
+
+
+def _loaded(source: ModelSource) -> Any:
     load_config(source)
     where, common = source.where()
     options: dict[str, Any] = {**common, "dtype": "auto", "trust_remote_code": False}
