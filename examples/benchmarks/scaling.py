@@ -1,6 +1,6 @@
 """How cost grows: milliseconds a token with the context, tokens a second with the requests at once.
 
-python examples/benchmarks/scaling.py [--model glimp-tiny-large] [--contexts 256 1024 4096 8192] [--at-once 1 2 4 8 16]
+python examples/benchmarks/scaling.py [--model glimp-tiny-large] [--contexts 256 1024] [--at-once 1 2 4 8 16] [--prepacked]
 
 The contexts are read by a model of the same shape with random weights and a window that is long enough. Prints a table,
 and one JSON document as the last line.
@@ -85,9 +85,10 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4, 8, 16])
     parser.add_argument("--tokens", type=int, default=48, help="written by each request")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prepacked", action="store_true", help="keep a second, packed copy of float32 weights")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    engine = LocalEngine.from_pretrained(arguments.model)
+    engine = LocalEngine.from_pretrained(arguments.model, prepacked=arguments.prepacked)
     engine.load()
     measured = {
         "contexts": by_context(engine, arguments.contexts, arguments.tokens, arguments.rounds),
@@ -95,7 +96,17 @@ def main() -> None:
     }
     for rows in measured.values():
         Console().print(table(rows))
-    print(json.dumps({"model": arguments.model, **measured, "machine": machine(), "commit": commit()}))
+    print(
+        json.dumps(
+            {
+                "model": arguments.model,
+                "prepacked": arguments.prepacked,
+                **measured,
+                "machine": machine(),
+                "commit": commit(),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
