@@ -1,6 +1,6 @@
 """How cost grows: milliseconds a token with the context, tokens a second with the requests at once.
 
-python examples/benchmarks/scaling.py [--model glimp-tiny-large] [--contexts 256 1024] [--at-once 1 2 4 8 16] [--prepacked]
+python examples/benchmarks/scaling.py [--model glimp-tiny-large] [--contexts 256 1024] [--at-once 1 2 4 8] [--prepacked]
 
 The contexts are read by a model of the same shape with random weights and a window that is long enough. Prints a table,
 and one JSON document as the last line.

@@ -48,7 +48,7 @@ def written(small: Any, large: Any, speculate: bool, policy: Any, **options: Any
 @pytest.mark.parametrize("kind", ["twin", "cousin", "stranger", "translator"])
 def test_greedy_is_identical(kind: str, policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Token for token what the large model writes by itself, whoever drafts and however often it is wrong."""
-    monkeypatch.setattr("glimp_core.local.speculative.Pace.pays", lambda self, context: True)
+    monkeypatch.setattr("glimp_core.local.pacing.Pace.limit", lambda self, context: 8)
     small, large = engines(kind)
     plain, alone = written(small, large, False, policy)
     drafted, done = written(small, large, True, policy)
@@ -60,7 +60,7 @@ def test_greedy_is_identical(kind: str, policy: Any, monkeypatch: pytest.MonkeyP
 
 def test_a_draft_that_agrees_saves_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the draft is right the large model needs a fraction of its forwards."""
-    monkeypatch.setattr("glimp_core.local.speculative.Pace.pays", lambda self, context: True)
+    monkeypatch.setattr("glimp_core.local.pacing.Pace.limit", lambda self, context: 8)
     small, large = engines("twin")
     done = written(small, large, True, AlwaysLarge())[1]
     usage = done.usage.large

@@ -12,6 +12,7 @@ from glimp_core.local.engine import LocalEngine
 from glimp_core.local.masking import masked
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
+from glimp_core.local.pacing import Pace
 from glimp_core.local.session import Forward
 from glimp_core.local.verification import verify
 from glimp_core.types import Chunk, GenerationParams, Prompt
@@ -82,8 +83,8 @@ class SpeculativeEngine:
         meter, pace = Meter(), self._pace
         steady = params.sampling.seed is not None  # what a seed draws must not hang on how fast the machine is
         while not page.end:
-            limit = min(MAX_DRAFT, page.left - 1) if steady or pace.pays(context) else 0
-            limit = 0 if page.bound else limit  # each token of a grammar has a mask of its own
+            length = MAX_DRAFT if steady else pace.limit(context)
+            limit = 0 if page.bound else min(length, page.left - 1)  # each token of a grammar has a mask of its own
             before = meter.seconds + drafter.meter.seconds
             draft = yield from drafter.propose(limit, params.stepwise)
             wanted = token_ids + draft.token_ids
@@ -98,7 +99,7 @@ class SpeculativeEngine:
             kept = self._put(job, page, kept, meter, drafter)
             token_ids += kept
             drafter.follow(kept)
-            pace.note(len(draft.token_ids), len(kept), meter.seconds + drafter.meter.seconds - before)
+            pace.note(length, len(draft.token_ids), len(kept), meter.seconds + drafter.meter.seconds - before)
 
     def _put(self, job: Job, page: Page, kept: list[int], meter: Meter, drafter: Drafter) -> list[int]:
         """Write verified tokens; returns those written, up to the end of the page or to where a mask sets in."""
@@ -112,54 +113,3 @@ class SpeculativeEngine:
             if page.end or page.bound:
                 break
         return written
-
-
-class Pace:
-    """Whether drafting pays here: seconds a token in rounds with drafts, against rounds without.
-
-    A few rounds without drafts come first, to compare with; a loss is looked at again after a while.
-    """
-
-    PLAIN, TRIAL, PAUSE = 3, 16, 200
-
-    def __init__(self) -> None:
-        self._plain = _Mean()
-        self._drafted = _Mean()
-        self._paused = 0
-
-    def pays(self, context: Context) -> bool:
-        """Say whether the next round should be drafted."""
-        if self._plain.rounds < self.PLAIN:
-            return False
-        if self._paused:
-            self._paused -= 1
-            return False
-        if self._drafted.rounds < self.TRIAL or self._drafted.value <= self._plain.value:
-            return True
-        context.remark(
-            f"not drafted for a while: {1000 * self._drafted.value:.1f} ms a token with drafts, "
-            f"{1000 * self._plain.value:.1f} ms without"
-        )
-        self._drafted, self._paused = _Mean(), self.PAUSE
-        return False
-
-    def note(self, drafted: int, written: int, seconds: float) -> None:
-        """Take the measure of one round."""
-        (self._drafted if drafted else self._plain).add(seconds, written)
-
-
-class _Mean:
-    """Seconds a token, recent rounds counting more."""
-
-    def __init__(self) -> None:
-        self.rounds = 0
-        self._seconds = self._tokens = 0.0
-
-    @property
-    def value(self) -> float:
-        return self._seconds / self._tokens
-
-    def add(self, seconds: float, tokens: int) -> None:
-        self.rounds += 1
-        self._seconds = 0.95 * self._seconds + seconds
-        self._tokens = 0.95 * self._tokens + tokens
