@@ -95,8 +95,8 @@ def test_measures_on_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
     llm = GlimpLLM(router=good_router(window=100_000))
     runpy.run_path(str(EXAMPLES / "experiments" / "llamaindex_pair.py"))["main"](llm)
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
-    in_turn, side_by_side = report["agent"]
-    assert [call.partition("(")[0] for call in in_turn["calls"]] == ["price_of", "multiply"]
-    assert side_by_side["calls"]
+    called = [[call.partition("(")[0] for call in task["calls"]] for task in report["agent"]]
+    assert called[1] == ["price_of", "multiply"]
+    assert all(called)
     assert (report["objects"]["of"], report["together"]["equal"]) == (5, 4)
     assert report["cited"]["right"]
