@@ -46,7 +46,6 @@ class GlimpSettings(BaseChatModel):
     max_batch: int | None = None
     max_cached_tokens: int | None = None
     prepacked: bool | None = None
-
     threshold: float | None = None
     policy: Policy | None = None
     reasoning: Literal["auto", "inline", "off"] | bool | None = None

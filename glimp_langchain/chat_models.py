@@ -44,8 +44,7 @@ class ChatGlimp(GlimpSettings):
         small, large: a Hugging Face id, a folder, a `.gguf` file, a loaded `(model, tokenizer)` or an engine; or a
             `router` made of them; or both as `model="small+large"`.
         dtype, device, device_map, quantization_config, attn_implementation, revision: how they load.
-        max_batch, max_cached_tokens, prepacked: how they serve. config: the `RouterConfig`.
-        api_key (hf_token): else HF_TOKEN.
+        max_batch, max_cached_tokens, prepacked: how they serve. config: RouterConfig. api_key (hf_token): or HF_TOKEN.
 
     All but the client params may also be given in a call, and `model=` too: the large model of that call.
 
