@@ -34,7 +34,9 @@ def router(engine: LocalEngine, tokens: int) -> GlimpRouter:
 
 
 def by_context(engine: LocalEngine, contexts: list[int], tokens: int, rounds: int) -> list[dict[str, Any]]:
-    """Return milliseconds a decoded token after contexts of some lengths, and how much of them is not the forward."""
+    """Return milliseconds a decoded token after contexts of some lengths, and how much of it is not the forward."""
+    if not contexts:
+        return []
     long, rows = longer(engine, max(contexts) + 512), []
     for context in contexts:
         question = padded(long, QUESTION, context)
@@ -94,7 +96,7 @@ def main() -> None:
         "contexts": by_context(engine, arguments.contexts, arguments.tokens, arguments.rounds),
         "at_once": by_requests(engine, arguments.at_once, arguments.tokens, arguments.rounds),
     }
-    for rows in measured.values():
+    for rows in filter(None, measured.values()):
         Console().print(table(rows))
     print(
         json.dumps(
