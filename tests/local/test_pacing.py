@@ -48,3 +48,9 @@ def test_rounds_without_drafts_count_as_such() -> None:
     for _ in range(3):
         pace.note(8, 0, 1, 1.0)
     assert pace.limit(Context(Request(({"role": "user", "content": "?"},)))) == LENGTHS[0]
+
+
+def test_rounds_that_write_nothing_are_slow_ones() -> None:
+    """A round whose only token was refused has taken time and written nothing: no error, and no reason to go on so."""
+    chosen = rounds(Pace(), lambda n: 1.0, 100, lambda n: 1 if n == 0 else 0)
+    assert set(chosen[40:]) == {0}

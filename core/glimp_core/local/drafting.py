@@ -10,7 +10,6 @@ from glimp_core.local.meter import Meter
 from glimp_core.local.sampling import Sampler
 from glimp_core.local.session import Forward, KVSession
 
-MAX_DRAFT = 8
 SURE = 0.4
 """Drafting goes on while the drafting model gives its token at least this probability."""
 

@@ -1,5 +1,7 @@
 """How many tokens to draft at most: what has proved quickest here, and none while drafting loses time."""
 
+import math
+
 from glimp_core.context import Context
 
 LENGTHS = (2, 4, 8)
@@ -64,7 +66,7 @@ class _Mean:
 
     @property
     def value(self) -> float:
-        return self._seconds / self._tokens
+        return self._seconds / self._tokens if self._tokens else math.inf
 
     def add(self, seconds: float, tokens: int) -> None:
         self.rounds += 1

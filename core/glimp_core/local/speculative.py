@@ -7,12 +7,12 @@ import torch
 
 from glimp_core.chat.page import Page
 from glimp_core.context import Context
-from glimp_core.local.drafting import MAX_DRAFT, Bridge, Drafter
+from glimp_core.local.drafting import Bridge, Drafter
 from glimp_core.local.engine import LocalEngine
 from glimp_core.local.masking import masked
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
-from glimp_core.local.pacing import Pace
+from glimp_core.local.pacing import LENGTHS, Pace
 from glimp_core.local.session import Forward
 from glimp_core.local.verification import verify
 from glimp_core.types import Chunk, GenerationParams, Prompt
@@ -83,7 +83,7 @@ class SpeculativeEngine:
         meter, pace = Meter(), self._pace
         steady = params.sampling.seed is not None  # what a seed draws must not hang on how fast the machine is
         while not page.end:
-            length = MAX_DRAFT if steady else pace.limit(context)
+            length = max(LENGTHS) if steady else pace.limit(context)
             limit = 0 if page.bound else min(length, page.left - 1)  # each token of a grammar has a mask of its own
             before = meter.seconds + drafter.meter.seconds
             draft = yield from drafter.propose(limit, params.stepwise)
