@@ -35,7 +35,6 @@ class Page:
         """Ids from here on are padding of the model's output, which no tokenizer can read."""
         self.measured = params.measured
         self._vocabulary = vocabulary
-        self._pieces = vocabulary.pieces
         self._stop_ids = stop_ids
         self._close_id = vocabulary.think.close_id if vocabulary.think and params.phase == "thinking" else None
         self._boundary = StepBoundary() if params.stepwise else None
@@ -54,12 +53,13 @@ class Page:
     @property
     def bound(self) -> bool:
         """Whether a mask says what the next token may be."""
-        return (self._silent and self._owes_word) or (self._answer is not None and self._answer.bound)
+        return self._owes_word or (self._answer is not None and self._answer.bound)
 
     def mask(self) -> bytes | None:
         """Return a bit for every token that may come next, lowest bit first; None where all may."""
-        mask = self._answer.mask() if self._answer else None
-        return self._vocabulary.words if mask is None and self._silent and self._owes_word else mask
+        if self._owes_word:
+            return self._vocabulary.words
+        return self._answer.mask() if self._answer else None
 
     def refuses(self, token_id: int) -> bool:
         """Say whether a drawn token would end an answer that has said nothing.
@@ -85,8 +85,9 @@ class Page:
             yield from self._held_back()
             yield Chunk("", (token_id,), end=self.end)
             return
-        piece = self._pieces[token_id] or b""
-        self._silent = self._silent and not piece.strip()
+        piece = self._vocabulary.pieces[token_id] or b""
+        if piece.strip():
+            self._silent = self._owes_word = False
         whole = self._stream.push(token_id, piece)
         if self._boundary and self._boundary.push(piece):
             self.end = "break"
