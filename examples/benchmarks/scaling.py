@@ -98,17 +98,8 @@ def main() -> None:
     }
     for rows in filter(None, measured.values()):
         Console().print(table(rows))
-    print(
-        json.dumps(
-            {
-                "model": arguments.model,
-                "prepacked": arguments.prepacked,
-                **measured,
-                "machine": machine(),
-                "commit": commit(),
-            }
-        )
-    )
+    measured_with = {"model": arguments.model, "prepacked": arguments.prepacked}
+    print(json.dumps({**measured_with, **measured, "machine": machine(), "commit": commit()}))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 from vocabulary import save
 
 from glimp_core import bundled
+from glimp_core.local.loading import fast_in_16_bits
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "tiny_pair"
 SHAPES = {
@@ -32,8 +33,6 @@ KNOWN = {"small": 5, "large": 9, GROWN: 9}
 """The largest factor whose products a model learns; of larger ones it sees a few."""
 PEAK = {"small": 1.0, "large": 1.0, GROWN: 0.3}
 """The highest factor of the learning rates."""
-BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
-"""Without such instructions a CPU takes twice as long in bfloat16."""
 BATCH = 16
 POOL = 8
 HARD_WEIGHT = {"small": 1.0, "large": 3.0, GROWN: 3.0}
@@ -102,7 +101,7 @@ def losses(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the weighted loss, the share of right tokens, and that at hard starts."""
     ids, labels, hard = tensors(rows)
-    with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast_in_16_bits()):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     kept = labels[:, 1:] != MASKED
     labels, hard = labels[:, 1:][kept], hard[:, 1:][kept]

@@ -65,14 +65,14 @@ def suited(model: Any, source: ModelSource) -> Any:
     There a prompt takes three times as long to read in bfloat16, and tokens take no less. A `dtype` is kept to.
     """
     chosen = {"dtype", "quantization_config", "device_map"} & {key for key, value in source.options.items() if value}
-    if chosen or model.device.type != "cpu" or model.dtype not in (torch.bfloat16, torch.float16) or _fast_in_16_bits():
+    if chosen or model.device.type != "cpu" or model.dtype not in (torch.bfloat16, torch.float16) or fast_in_16_bits():
         return model
     ample = 4 * sum(parameter.numel() for parameter in model.parameters()) <= AMPLE * machine_memory()
     return model.float() if ample else model
 
 
-def _fast_in_16_bits() -> bool:
-    """Whether this processor has instructions for bfloat16; one that does not tell is believed to."""
+def fast_in_16_bits() -> bool:
+    """Return whether this processor has instructions for bfloat16; one that does not tell is believed to."""
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return told.get("architecture") != "x86_64" or any(told.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
