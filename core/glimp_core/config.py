@@ -21,7 +21,7 @@ class RouterConfig:
     - `entropy`: the quantity a glimpse measures; `intervene_on_tie` makes H = tau an intervention.
     - `speculate`: whether the small model drafts what the large one writes; None: for a pair that does not think.
     - `prewarm`: whether the large model reads what is written while the small one writes on; None: where it runs on a
-      device of its own.
+      device of its own. A server, which may bill for it, is only asked to where this is True.
     - `on_large_failure`: when the large model's engine fails, "raise" its error, or let the "small" one write the rest.
     - `lenient_tool_calls`: take a reply for calls that is nothing but calls of offered tools, also where the model
       forgot the marks of its markup.

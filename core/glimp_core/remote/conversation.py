@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from glimp_core.chat.rendering import Renderer
 from glimp_core.chat.transcript import Transcript
 from glimp_core.context import Context, ThinkingClosed
+from glimp_core.remote.ahead import ReadAhead
 from glimp_core.remote.feed import Feed
 from glimp_core.remote.wire import Ask, Piece
+from glimp_core.types import ModelUsage
 
 
 class BegunStream(Iterator[Piece]):
@@ -50,6 +52,8 @@ class Conversation(Transcript):
     def __init__(self, context: Context, renderer: Renderer, name: str):
         super().__init__(context, renderer)
         self.begun: BegunStream | None = None
+        self._ahead: ReadAhead | None = None
+        self._spent = ModelUsage()
         self._name = name
         self._sent = 0
         self._faults: list[str] = []
@@ -81,6 +85,28 @@ class Conversation(Transcript):
         if self.begun:
             self.begun.close()
             self.begun = None
+
+    @property
+    def reads(self) -> bool:
+        """Whether the server reads ahead."""
+        return self._ahead is not None and self._ahead.running
+
+    def read_ahead(self, ahead: ReadAhead) -> None:
+        """Note that the server reads the chain so far."""
+        self.finish_reading()
+        self._ahead = ahead
+
+    def finish_reading(self) -> None:
+        """Have the server read ahead no more."""
+        ahead, self._ahead = self._ahead, None
+        if ahead:
+            self._spent += ahead.end()
+
+    def take_spent(self) -> ModelUsage:
+        """Return what reading ahead took since the last call that wrote."""
+        self.finish_reading()
+        spent, self._spent = self._spent, ModelUsage()
+        return spent
 
     def fault(self, what: str) -> None:
         """Note that a request had to be sent again; called in the loop's thread."""

@@ -3,16 +3,19 @@
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from glimp_core.chat.page import LONGEST_CHARACTER, Page
 from glimp_core.context import Context, ThinkingClosed
-from glimp_core.errors import ConfigError, ContextOverflowError, RemoteEngineError
+from glimp_core.engine import Engine
+from glimp_core.errors import ConfigError, ContextOverflowError, EngineError, RemoteEngineError
+from glimp_core.remote.ahead import ReadAhead
 from glimp_core.remote.client import Client
 from glimp_core.remote.conversation import BegunStream, Conversation
+from glimp_core.remote.feed import Feed
 from glimp_core.remote.findings import Findings
 from glimp_core.remote.form import Open
 from glimp_core.remote.language import Language
@@ -22,7 +25,7 @@ from glimp_core.remote.page_writer import PageWriter
 from glimp_core.remote.probe import Probe
 from glimp_core.remote.server import Server
 from glimp_core.remote.structured import StructuredOutput
-from glimp_core.remote.wire import Ask
+from glimp_core.remote.wire import Ask, Piece
 from glimp_core.steps import BREAK
 from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
 
@@ -116,16 +119,27 @@ class RemoteEngine:
         conversation = self._conversation(context)
         ask = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
         begun = conversation.take(ask)
-        sent = len(ask.token_ids)
+        sent, spent = len(ask.token_ids), conversation.take_spent()
         meter = Meter(sent, conversation.send(sent), before=begun.known if begun else None)
         answer = None if params.phase == "thinking" else self._structured.answer(context, conversation.demands)
         page = Page(self._language.table, self._language.stop_ids, params, self.window - sent, answer)
         fill = self._fill if answer and conversation.demands.structured else self._write
         try:
             for chunk in fill(context, page, ask, begun, meter):
-                yield replace(chunk, usage=meter.usage())
+                yield replace(chunk, usage=spent + meter.usage())
         finally:
             conversation.report()
+
+    def prewarm(self, context: Context, beside: Engine | None = None) -> None:
+        """Have the server read the chain so far, by a request for one token; not by default, as it may be billed."""
+        conversation = self._conversation(context)
+        if beside is not None or conversation.reads or len(conversation.token_ids()) >= self.window:
+            return
+        with suppress(EngineError):  # a server that is away is met again when it is this model's turn
+            ask = self._ask(context, SamplingParams(temperature=0.0), index=0, max_tokens=1, stepwise=False)
+            sent = len(ask.token_ids)
+            meter = Meter(sent, conversation.send(sent))
+            conversation.read_ahead(ReadAhead(self._feed(context, ask), meter))
 
     def _write(
         self, context: Context, page: Page, ask: Ask, begun: BegunStream | None, meter: Meter
@@ -174,9 +188,11 @@ class RemoteEngine:
                     return
 
     def _begin(self, context: Context, ask: Ask, known: int | None = None) -> BegunStream:
-        conversation = self._conversation(context)
-        feed = self._server.ask(ask, self._language.reader, context.cancelled.is_set, conversation.fault)
-        return BegunStream(ask, feed, known)
+        return BegunStream(ask, self._feed(context, ask), known)
+
+    def _feed(self, context: Context, ask: Ask) -> Feed[Piece]:
+        fault = self._conversation(context).fault
+        return self._server.ask(ask, self._language.reader, context.cancelled.is_set, fault)
 
     def _ask(
         self,
@@ -214,6 +230,7 @@ class RemoteEngine:
         if self not in context.notes:
             conversation = context.notes[self] = Conversation(context, self._language.renderer, self.name)
             context.on_close(conversation.withdraw)
+            context.on_close(conversation.finish_reading)
         known: Conversation = context.notes[self]
         return known
 

@@ -42,6 +42,11 @@ class Feed(Generic[T], Iterator[T]):
             raise item if isinstance(item, BaseException) else StopIteration
         return item  # type: ignore[no-any-return]
 
+    @property
+    def running(self) -> bool:
+        """Whether more may come than already has."""
+        return self._task is None or not self._task.done()
+
     def close(self) -> None:
         """Stop reading; what the generator holds open is closed within a moment."""
         if not self._ended:

@@ -1,0 +1,86 @@
+"""A large model at a server reads along while the small one writes, where that is wanted."""
+
+from dataclasses import replace
+from time import monotonic, sleep
+
+import pytest
+
+from glimp_core import AlwaysSmall, RandomRate, RouterConfig
+from glimp_core.types import Step
+from remote.kit import STEPS, TOP20, pair, run, script
+from remote.scripts import Served, Trouble
+from remote.served import ScriptedServer
+
+AHEAD = replace(TOP20, prewarm=True)
+
+
+def ahead(served: Served) -> list[int]:
+    """How many ids each request for one token had."""
+    return [len(body["prompt"]) for body in served.asked if body["max_tokens"] == 1]
+
+
+def test_the_server_reads_the_chain_before_each_small_step() -> None:
+    """The words are the same, each request ahead has more of the chain, and all are counted."""
+    with ScriptedServer(script(), pace=0.002) as small, ScriptedServer(script()) as large:
+        plain, ids = run(pair(small, large, RandomRate(0.5)))
+        assert ahead(large) == []
+        done, same = run(pair(small, large, RandomRate(0.5), AHEAD))
+    assert same == ids
+    by_small = sum(step.engine == "small" for step in done.steps if step.phase == "thinking")
+    assert 0 < by_small < len(STEPS)
+    assert len(ahead(large)) == by_small
+    assert ahead(large) == sorted(set(ahead(large)))
+    assert done.usage.large.decode_tokens == plain.usage.large.decode_tokens + by_small
+    assert done.usage.large.prefill_tokens == plain.usage.large.prefill_tokens
+    assert done.usage.small.prefill_tokens == plain.usage.small.prefill_tokens
+
+
+@pytest.mark.parametrize("config", [TOP20, RouterConfig(entropy="top20", prewarm=False)])
+def test_a_server_is_not_asked_unless_that_is_wanted(config: RouterConfig) -> None:
+    """It may bill for each request."""
+    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
+        run(pair(small, large, AlwaysSmall(), config))
+    assert len(large.asked) == 1, "for the answer"
+
+
+def test_one_request_ahead_at_a_time() -> None:
+    """A server that has not read yet is not asked again; the answer does not wait for it."""
+    slow = Trouble("delay", seconds=20)
+    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
+        router = pair(small, large, AlwaysSmall(), AHEAD)
+        router.load()
+        large.troubles.append(slow)
+        started = monotonic()
+        done, ids = run(router)
+        assert monotonic() - started < 10
+    assert ids == script().reply
+    assert len(ahead(large)) == 1
+    assert done.usage.large.prefill_tokens >= done.usage.prompt_tokens
+
+
+def test_what_goes_wrong_ahead_is_met_when_it_matters() -> None:
+    """A refused request ahead changes nothing; a server that is away is missed only when its model is to write."""
+    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
+        router = pair(small, large, AlwaysSmall(), AHEAD)
+        router.load()
+        large.troubles += [Trouble("status", status=400)] * len(STEPS)
+        assert run(router)[1] == script().reply
+        assert not large.troubles
+
+
+def test_a_request_that_is_given_up_reads_no_more() -> None:
+    """Closing the stream closes what was sent ahead."""
+    with ScriptedServer(script()) as small, ScriptedServer(script()) as large:
+        router = pair(small, large, AlwaysSmall(), AHEAD)
+        router.load()
+        large.closed_by_client = 0
+        large.troubles.append(Trouble("stall"))
+        events = router.stream("What is two and two?")
+        next(event for event in events if isinstance(event, Step))
+        while not large.running:
+            sleep(0.01)
+        events.close()  # type: ignore[attr-defined]
+        deadline = monotonic() + 10
+        while not large.closed_by_client:
+            assert monotonic() < deadline
+            sleep(0.01)
