@@ -1,6 +1,7 @@
-"""How fast a GPU decodes: by plain forwards, by CUDA graphs, and as its memory allows; random weights, real shapes.
+"""How fast a GPU decodes, for one request and for some at once: by plain forwards, by CUDA graphs, and as its memory
+allows; random weights, real shapes. A turn is one token of every request.
 
-python examples/benchmarks/gpu.py [--shapes qwen3-0.6b qwen3-8b] [--dtype bfloat16] [--tokens 64]
+python examples/benchmarks/gpu.py [--shapes qwen3-0.6b qwen3-8b] [--at-once 1 8] [--dtype bfloat16] [--tokens 64]
 
 Prints a table, and one JSON document as the last line.
 """
@@ -47,6 +48,7 @@ def main() -> None:
     """Measure, and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--at-once", nargs="*", type=int, default=[1, 8], metavar="REQUESTS")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
     parser.add_argument("--tokens", type=int, default=64)
     arguments = parser.parse_args()
@@ -54,13 +56,17 @@ def main() -> None:
         sys.exit("this benchmark needs a CUDA GPU, and torch finds none")
     rows = []
     for shape in arguments.shapes:
-        pace = decode_pace(engine(shape, arguments.dtype), arguments.tokens)
-        assert pace
-        rows.append({"shape": shape, **{name: 1000 * seconds for name, seconds in asdict(pace).items()}})
+        model = engine(shape, arguments.dtype)
+        for requests in arguments.at_once:
+            pace = decode_pace(model, arguments.tokens, requests)
+            assert pace
+            milliseconds = {name: 1000 * seconds for name, seconds in asdict(pace).items()}
+            rows.append({"shape": shape, "at_once": requests, **milliseconds})
         torch.cuda.empty_cache()
-    table = Table("shape", "eager, ms a token", "graph, ms a token", "memory's floor, ms a token")
+    table = Table("shape", "at once", "eager, ms a turn", "graph, ms a turn", "reading the weights, ms")
     for row in rows:
-        table.add_row(row["shape"], *(f"{row[name]:.2f}" for name in ("eager", "graph", "floor")))
+        times = (f"{row[name]:.2f}" for name in ("eager", "graph", "floor"))
+        table.add_row(row["shape"], str(row["at_once"]), *times)
     Console().print(table)
     print(json.dumps({"dtype": arguments.dtype, "rows": rows, "machine": machine(), "commit": commit()}))
 

@@ -68,9 +68,12 @@ def test_without_a_gpu_there_is_nothing_to_measure(monkeypatch: pytest.MonkeyPat
     assert decode_pace(LocalEngine.from_pretrained("glimp-tiny-small")) is None
 
 
-def test_the_pace_of_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("requests", [1, 3])
+def test_the_pace_of_graphs(requests: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where something is recorded, both paces and the floor are told."""
-    monkeypatch.setitem(RECORDERS, "cpu", lambda step, device: step)
-    pace = decode_pace(LocalEngine.from_pretrained("glimp-tiny-small"), tokens=4)
+    recorded: list[int] = []
+    monkeypatch.setitem(RECORDERS, "cpu", lambda step, device: recorded.append(len(step())) or step)
+    pace = decode_pace(LocalEngine.from_pretrained("glimp-tiny-small"), tokens=4, requests=requests)
+    assert recorded == [requests]
     assert pace
     assert min(pace.eager, pace.graph, pace.floor) > 0

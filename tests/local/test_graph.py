@@ -1,4 +1,4 @@
-"""Decoding over fixed memory. Without a GPU nothing is recorded, and the very same step runs again at each call."""
+"""Decoding over fixed memory, as CUDA graphs do."""
 
 import logging
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ import torch
 import tiny
 from glimp_core import AlwaysLarge, RandomRate, RouterConfig
 from glimp_core.local import graph
-from glimp_core.local.graph import RECORDERS, WARM_UP, Recorder, Replay
+from glimp_core.local.graph import RECORDERS, WARM_UP, Recorder
 from glimp_core.local.session import KVSession
+from recorders import again, broken, wrong
 
 FAMILIES = ("llama", "qwen3", "mistral", "gemma3")
 
@@ -20,12 +21,6 @@ FAMILIES = ("llama", "qwen3", "mistral", "gemma3")
 def _forget_refusals() -> Iterator[None]:
     yield
     graph._refused.clear()
-
-
-def again(step: Replay, device: torch.device) -> Replay:
-    """Record nothing: run the step anew each time, as a graph would, after the two runs that CUDA wants."""
-    step(), step()
-    return step
 
 
 @torch.inference_mode()
@@ -77,17 +72,6 @@ def test_a_session_goes_on_after_a_graph(monkeypatch: pytest.MonkeyPatch) -> Non
     assert session.logits is not None
     for other in (fork, fresh):
         torch.testing.assert_close(session.logits, other.logits, atol=1e-4, rtol=1e-4)
-
-
-def wrong(step: Replay, device: torch.device) -> Replay:
-    """A graph that misses the mark, and spoils the cache on its way."""
-    return lambda: step().flip(-1)
-
-
-def broken(step: Replay, device: torch.device) -> Replay:
-    """A device that cannot record what the model does."""
-    step()
-    raise RuntimeError("operation not permitted when stream is capturing")
 
 
 @pytest.mark.parametrize(("recorder", "why"), [(wrong, "% off"), (broken, "RuntimeError: operation not permitted")])

@@ -14,6 +14,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from glimp_core.local.batch_graph import BatchGraph
 from glimp_core.local.session import Forward, KVSession
 
 SHORT = 16
@@ -31,15 +32,21 @@ def run_together(forwards: Sequence[Forward]) -> None:
 
     After an error those that were run are `done`, and the sessions of the others are as they were.
     """
-    if len(forwards) > 1:
-        short = [forward for forward in forwards if len(forward.token_ids) <= SHORT and _packable(forward.session)]
-        if len(short) > GRAPHS:
-            _run_packed(short)
-        elif len(slow := [f for f in short if len(f.token_ids) > 1 or not f.session.recorded]) > 1:
-            _run_packed(slow)
+    short = [forward for forward in forwards if len(forward.token_ids) <= SHORT and _packable(forward.session)]
+    single = [forward for forward in short if len(forward.token_ids) == 1]
+    batch = BatchGraph.of(single[0].session.model) if len(single) > 1 else None
+    if batch:
+        batch.run(single)
+        short = [forward for forward in short if not forward.done]
+    if len(short) > GRAPHS:
+        _run_packed(short)
+    elif len(slow := [f for f in short if len(f.token_ids) > 1 or not f.session.recorded]) > 1:
+        _run_packed(slow)
     for forward in forwards:
         if not forward.done:
             forward.run()
+    if batch:
+        batch.record(single)
 
 
 def _packable(session: KVSession) -> bool:

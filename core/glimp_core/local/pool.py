@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 
+from glimp_core.local.batch_graph import forget_batch
 from glimp_core.local.session import KVSession, common_prefix
 
 WORTH_COPYING = 16
@@ -44,6 +45,8 @@ class SessionPool:
             session.rest()
             self._leased = [leased for leased in self._leased if leased is not session]
             self._free.append(session)
+            if not self._leased:
+                forget_batch(session.model)
             while sum(held.capacity for held in self._free) > self._max_cached_tokens:
                 self._free.pop(0)
 

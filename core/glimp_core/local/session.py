@@ -78,7 +78,7 @@ class KVSession:
     def feed(self, token_ids: Sequence[int], keep: int = 1) -> None:
         """Run one forward over new tokens."""
         if self._graph and self.recorded and len(token_ids) == 1:
-            self.took(token_ids, self._graph.decode(token_ids[0]))
+            self.took(token_ids, self._graph.decode(token_ids))
             return
         options: dict[str, Any] = {self._cache_name: self.cache, "use_cache": True}
         if self._keeps_logits:
@@ -99,8 +99,7 @@ class KVSession:
         if self._decoded < WARM_UP or not can_record(self.model):
             return
         assert self.logits is not None
-        layers: list[Any] = self.cache.layers
-        self._graph, self._decoded = decode_graph(self.model, layers, self.logits, token_id), 0
+        self._graph, self._decoded = decode_graph(self.model, [self.cache.layers], self.logits, [token_id]), 0
         if self._graph is None:  # what it left in the cache cannot be trusted
             self.trim(len(self.token_ids) - 1)
             self.feed([token_id])

@@ -8,9 +8,11 @@ from time import perf_counter
 
 import torch
 
+from glimp_core.local.batch_graph import forget_batch
 from glimp_core.local.engine import LocalEngine
 from glimp_core.local.graph import RECORDERS, WARM_UP
-from glimp_core.local.session import KVSession
+from glimp_core.local.packing import run_together
+from glimp_core.local.session import Forward, KVSession
 
 PROMPT = 64
 
@@ -28,38 +30,44 @@ def eager() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class DecodePace:
-    """Seconds a token: by plain forwards, by a graph, and to read the weights once from memory."""
+    """Seconds to decode a token of each request: by plain forwards, by a graph, and to read the weights once."""
 
     eager: float
     graph: float
     floor: float
 
 
-def decode_pace(engine: LocalEngine, tokens: int = 64) -> DecodePace | None:
-    """Measure how fast a model decodes; None where nothing is recorded, as on a CPU."""
+def decode_pace(engine: LocalEngine, tokens: int = 64, requests: int = 1) -> DecodePace | None:
+    """Measure how fast a model decodes for so many requests at once; None where nothing is recorded, as on a CPU."""
     engine.load()
     if engine.device.type not in RECORDERS:
         return None
     with eager():
-        plain = _seconds(engine, tokens)
+        plain = _seconds(engine, tokens, requests)
     weights = sum(parameter.nbytes for parameter in engine.loaded[0].parameters())
-    return DecodePace(plain, _seconds(engine, tokens), weights / _bytes_a_second(engine.device))
+    return DecodePace(plain, _seconds(engine, tokens, requests), weights / _bytes_a_second(engine.device))
 
 
 @torch.inference_mode()
-def _seconds(engine: LocalEngine, tokens: int) -> float:
-    session = KVSession(engine.loaded[0])
-    for forward in session.sync([*range(PROMPT)]):
-        forward.run()
+def _seconds(engine: LocalEngine, tokens: int, requests: int) -> float:
+    sessions = [KVSession(engine.loaded[0]) for _ in range(requests)]
+    for session in sessions:
+        for forward in session.sync([*range(PROMPT)]):
+            forward.run()
     taken = []
     for _ in range(WARM_UP + 1 + tokens):
-        assert session.logits is not None
-        token_id = int(session.logits[-1].argmax())
+        forwards = [Forward(session, [_best(session)]) for session in sessions]
         started = perf_counter()
-        session.feed([token_id])
-        int(session.logits[-1].argmax())  # waits for the device
+        run_together(forwards)
+        _best(sessions[-1])  # waits for the device
         taken.append(perf_counter() - started)
+    forget_batch(engine.loaded[0])
     return median(taken[WARM_UP + 1 :])
+
+
+def _best(session: KVSession) -> int:
+    assert session.logits is not None
+    return int(session.logits[-1].argmax())
 
 
 def _bytes_a_second(device: torch.device) -> float:

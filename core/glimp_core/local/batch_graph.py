@@ -1,0 +1,84 @@
+"""Several sessions decode by one CUDA graph, so that the weights are read once for all of them."""
+
+from collections.abc import Iterable, Sequence
+from time import perf_counter
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import PreTrainedModel
+
+from glimp_core.local.graph import WARM_UP, DecodeGraph, can_record, decode_graph
+from glimp_core.local.session import Forward, KVSession
+
+RECENT = 64
+"""A session that has not decoded for so many turns is taken for one that has left."""
+
+
+class BatchGraph:
+    """The graph of the sessions of one model that decode side by side.
+
+    It serves any of them, also when others are busy with something else, and is made anew when it has not suited
+    for `WARM_UP` turns: when sessions came since that it lacks, or most of its own have left.
+    """
+
+    def __init__(self) -> None:
+        self._graph: DecodeGraph | None = None
+        self._sessions: list[KVSession] = []
+        self._seen: dict[KVSession, int] = {}
+        self._turn = self._turns_without = 0
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "BatchGraph | None":
+        """Return the one of a model, None where nothing is recorded."""
+        return _batches.setdefault(model, cls()) if can_record(model) else None
+
+    def run(self, forwards: Sequence[Forward]) -> None:
+        """Do the forwards, of one token each, that the graph can do together."""
+        self._turn += 1
+        self._seen |= {forward.session: self._turn for forward in forwards}
+        self._seen = {session: turn for session, turn in self._seen.items() if turn > self._turn - RECENT}
+        mine = {forward.session: forward for forward in forwards if forward.session in self._sessions}
+        self._turns_without += 1
+        if self._graph is None or len(mine) < 2 or not self._graph.fits:
+            return
+        if len(mine) == len(forwards) and 2 * len(self._seen) >= len(self._sessions):
+            self._turns_without = 0
+        started = perf_counter()
+        logits = torch.split(self._graph.decode(self._token_ids(mine.values())), 1)
+        share = (perf_counter() - started) / len(mine)
+        for session, own in zip(self._sessions, logits, strict=True):
+            if session in mine:
+                session.took(mine[session].token_ids, own)
+                mine[session].seconds, mine[session].done = share, True
+
+    def record(self, forwards: Sequence[Forward]) -> None:
+        """Make a graph when it is time, right after the forwards, of one token each, have been done."""
+        if self._turns_without < WARM_UP:
+            return
+        fed = {forward.session for forward in forwards}
+        self._sessions = [
+            session for session in self._seen if session in fed or session.capacity > len(session.token_ids)
+        ]
+        self._turns_without = 0
+        rows = [session.cache.layers for session in self._sessions]
+        logits = [session.logits for session in self._sessions if session in fed and session.logits is not None]
+        token_ids = self._token_ids(forwards)
+        self._graph = decode_graph(forwards[0].session.model, rows, torch.cat(logits), token_ids)
+        if self._graph is None:  # what it left in the caches cannot be trusted
+            for forward in forwards:
+                forward.session.trim(len(forward.session.token_ids) - 1)
+                forward.session.feed(forward.token_ids)
+            self._sessions = []
+
+    def _token_ids(self, forwards: Iterable[Forward]) -> list[int | None]:
+        """Return what is fed to each session."""
+        fed = {forward.session: forward.token_ids[0] for forward in forwards}
+        return [fed.get(session) for session in self._sessions]
+
+
+def forget_batch(model: PreTrainedModel) -> None:
+    """Let go of a model's graph, and of the memory of its sessions."""
+    _batches.pop(model, None)
+
+
+_batches: WeakKeyDictionary[PreTrainedModel, BatchGraph] = WeakKeyDictionary()
