@@ -15,8 +15,8 @@ setup: $(READY) ## make .venv with Glimp, its extras and the tools (needs python
 demo: $(READY) ## watch the bundled pair share one chain of thought
 	@$(BIN)/glimp demo $(ARGS)
 
-test: $(READY) ## run the tests (ARGS="-k name" goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## run the tests, on up to four cores (ARGS="-k name" goes to pytest)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --benchmark-disable $(ARGS)
 
 check: $(READY) ## lint, formatting, types and layers
 	$(BIN)/ruff check .
