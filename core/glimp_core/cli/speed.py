@@ -16,6 +16,9 @@ from glimp_core.cli.exits import say
 from glimp_core.cli.reply import start
 from glimp_core.cli.settings import Settings
 
+TOKENS = 96
+"""How many tokens are routed in each run, unless --max-tokens says otherwise."""
+
 QUESTION = "A train leaves at nine and goes 60 miles an hour for three hours. How far is it? Think step by step."
 
 
@@ -26,14 +29,18 @@ def command(
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads for torch; more are noisy.")] = 1,
     only: Annotated[str | None, typer.Option("--only", help="Measure rows whose name holds this text.")] = None,
 ) -> None:
-    """Time the engine against what it is promised to beat; every row is a ratio taken in one process."""
+    """Time the engine against what it is promised to beat; every row is a ratio taken in one process.
+
+    The visible reply of a pair that does not think is routed, in steps of at most 15 tokens.
+    """
     router = start(settings)
     from glimp_core.local.speed import Bench, measure, use_threads
 
     use_threads(threads)
     question = make_problem(HELD_OUT).question if settings.is_bundled else QUESTION
     rows: list[dict[str, Any]] = []
-    for row in measure(Bench(router.small, router.large, question, router.config, rounds), only):  # type: ignore[arg-type]
+    bench = Bench.of(router, question, settings.max_tokens or TOKENS, rounds)
+    for row in measure(bench, only):
         rows.append({**asdict(row), "met": row.met})
         say(f"{row.what}: {row.value:.2f} ({'met' if row.met else 'missed'}, target {row.target:g})")
     small, large = settings.pair

@@ -15,6 +15,9 @@ from glimp_core.types import Request, SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
 
+STEP, ANSWER = 15, 16
+"""The longest step, so that there are switches to measure, and the longest answer, which is no part of the routing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -41,6 +44,23 @@ class Bench:
     question: str
     config: RouterConfig
     rounds: int = 5
+
+    @classmethod
+    def of(cls, router: GlimpRouter, question: str, tokens: int, rounds: int = 5) -> "Bench":
+        """Return one that measures on up to `tokens` routed tokens: thinking, or the reply of a pair that has none."""
+        small, large, config = router.small, router.large, router.config
+        assert isinstance(small, LocalEngine)
+        assert isinstance(large, LocalEngine)
+        with Context(Request(({"role": "user", "content": question},)), config.reasoning) as context:
+            thinks = large.prepare(context).thinking == "open"
+        made = replace(
+            config,
+            reasoning=config.reasoning if thinks else "inline",
+            max_step_tokens=STEP,
+            max_reasoning_tokens=tokens,
+            max_answer_tokens=ANSWER if thinks else tokens,
+        )
+        return cls(small, large, question, made, rounds)
 
     def run(self, policy: Policy, question: str | None = None, **changes: Any) -> Completion:
         """Answer once, cold."""

@@ -74,14 +74,11 @@ def _over_official_schedule(bench: Bench, name: str) -> Row:
 def _over_generate_per_step(bench: Bench, name: str) -> Row:
     policy = SHARED
     question = padded(bench.large, bench.question, 700)
+    done = bench.run(policy, question)
     prompt = prompt_ids(bench.large, question)
-
-    def routed() -> Completion:  # a short answer: what is compared is the writing of steps
-        return bench.run(policy, question, max_answer_tokens=16)
-
-    done = routed()
     value = bench.ratio(
-        lambda: generate_per_step_seconds(bench.small, bench.large, prompt, done), lambda: _seconds(routed())
+        lambda: generate_per_step_seconds(bench.small, bench.large, prompt, done),
+        lambda: _seconds(bench.run(policy, question)),
     )
     note = f"prompt of {len(prompt)} tokens, {done.usage.completion_tokens} written in {len(done.steps)} steps"
     return Row(name, value, 2.0, True, note)

@@ -1,0 +1,40 @@
+"""`glimp bench speed` measures routed replies of a like length on any pair."""
+
+import pytest
+
+import tiny
+from glimp_core import RouterConfig
+from glimp_core.local.speed import Bench, measure
+from glimp_core.local.speed.measuring import ANSWER, STEP
+from glimp_core.local.speed.rows import SHARED
+
+CONFIG = RouterConfig(max_step_tokens=400, max_reasoning_tokens=900, max_answer_tokens=900)
+
+
+def bench(template: str, tokens: int = 60, config: RouterConfig = CONFIG) -> Bench:
+    one = tiny.tokenizer(template)
+    return Bench.of(tiny.router(config=config, small=one, large=one), "What is it?", tokens, rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("template", "phase", "rest"), [(tiny.THINKING, "thinking", ANSWER + 1), (tiny.PLAIN, "inline", 0)]
+)
+def test_what_is_measured_has_switches_and_an_end(template: str, phase: str, rest: int) -> None:
+    """Thinking, or the reply of a pair that has none, is shared in short steps, however long the pair would go on."""
+    done = bench(template).run(SHARED)
+    routed = [step for step in done.steps if step.entropy is not None]
+    assert {step.engine for step in routed} == {"small", "large"}
+    assert {step.phase for step in routed} == {phase}
+    assert max(step.tokens for step in routed) <= STEP
+    assert sum(step.tokens for step in routed) <= 60
+    assert done.usage.completion_tokens - sum(step.tokens for step in routed) <= rest
+
+
+@pytest.mark.parametrize("template", [tiny.THINKING, tiny.PLAIN])
+@pytest.mark.parametrize("name", ["routed run / floor", "authors' schedule", "per step", "ideal", "generate() / our"])
+def test_a_row_of_any_pair(name: str, template: str) -> None:
+    """Each is a ratio, its target and what it was taken on."""
+    (row,) = measure(bench(template, 40), name)
+    assert 0 < row.value < 100
+    assert row.target > 0
+    assert "token" in row.note or "model wrote" in row.note
