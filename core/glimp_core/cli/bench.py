@@ -65,6 +65,7 @@ def command(
     asked = question_set(questions, n, settings.seed or 0, instruction)
     if len(asked) < n:
         say(f"note: {questions} has {len(asked)} questions, not {n}")
+    origin = {"command": shlex.join(["glimp", *sys.argv[1:]]), "commit": commit(), "machine": machine()}
     router = start(settings)
     setting = {"at_once": at_once, **_setting(settings, router)}
     ledger = Ledger(out, {"set": questions, "instruction": instruction, **setting})
@@ -78,7 +79,6 @@ def command(
         )
         raise
     document = {"set": questions, **setting, **summarise(ledger, settled, asked, settings.seed or 0)}
-    origin = {"command": shlex.join(["glimp", *sys.argv[1:]]), "commit": commit(), "machine": machine()}
     _report(settings, {**document, **origin})
 
 

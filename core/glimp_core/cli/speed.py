@@ -33,6 +33,7 @@ def command(
 
     The visible reply of a pair that does not think is routed, in steps of at most 15 tokens.
     """
+    origin = {"machine": machine(), "commit": commit()}
     router = start(settings)
     from glimp_core.local.speed import Bench, measure, use_threads
 
@@ -44,7 +45,7 @@ def command(
         rows.append({**asdict(row), "met": row.met})
         say(f"{row.what}: {row.value:.2f} ({'met' if row.met else 'missed'}, target {row.target:g})")
     small, large = settings.pair
-    document = {"rows": rows, "small": small, "large": large, "machine": machine(), "commit": commit()}
+    document = {"rows": rows, "small": small, "large": large, **origin}
     if settings.json:
         typer.echo(json.dumps(document))
     else:
