@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import attention
@@ -20,26 +21,37 @@ from glimp_core import bundled
 from glimp_core.local.loading import fast_in_16_bits
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "tiny_pair"
-SHAPES = {
-    "small": dict(num_hidden_layers=2, num_attention_heads=8),
-    "large": dict(num_hidden_layers=10, num_attention_heads=4),
-}
-GROWN = "grown"
-"""The second stage of the large model: three layers more, so that it costs four times the small one or more."""
-GROWN_LAYERS = 13
-FOLDERS = {"small": bundled.SMALL, "large": "glimp-tiny-large-10", GROWN: bundled.LARGE}
-STEPS = {"small": 2600, "large": 3000, GROWN: 400}
-KNOWN = {"small": 5, "large": 9, GROWN: 9}
-"""The largest factor whose products a model learns; of larger ones it sees a few."""
-PEAK = {"small": 1.0, "large": 1.0, GROWN: 0.3}
-"""The highest factor of the learning rates."""
+LEVELS = ((0.1, (3.0, 1.0, 0.0, 0.0)), (0.3, (1.0, 2.0, 2.0, 0.0)), (1.0, (1.0, 1.0, 2.0, 2.0)))
+"""Until which share of a training how often each level is drawn."""
 BATCH = 16
 POOL = 8
-HARD_WEIGHT = {"small": 1.0, "large": 3.0, GROWN: 3.0}
-LEVELS = ((0.1, (3.0, 1.0, 0.0, 0.0)), (0.3, (1.0, 2.0, 2.0, 0.0)), (1.0, (1.0, 1.0, 2.0, 2.0)))
-"""Until which share of the training how often each level is drawn."""
-EASED = {"small": 0.0, "large": 0.0, GROWN: 0.3}
-"""Where on this course a training begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How a model is trained, for how many `steps`, and where it is kept.
+
+    `known` is the largest factor whose products it learns (of larger ones it sees a few), `hard_weight` the weight of
+    hard starts in its loss, `peak` the highest factor of its learning rates, `begin` where on the way through `LEVELS`
+    it starts.
+    """
+
+    folder: str
+    layers: int
+    heads: int
+    steps: int
+    known: int
+    hard_weight: float
+    peak: float = 1.0
+    begin: float = 0.0
+
+
+STAGES = {
+    "small": Stage(bundled.SMALL, layers=2, heads=8, steps=2600, known=5, hard_weight=1.0),
+    "large": Stage("glimp-tiny-large-10", layers=10, heads=4, steps=3000, known=9, hard_weight=3.0),
+    # the large model again, with three layers more, so that it costs four times the small one
+    "grown": Stage(bundled.LARGE, layers=13, heads=4, steps=400, known=9, hard_weight=3.0, peak=0.3, begin=0.3),
+}
 
 
 def make_model(name: str, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -56,7 +68,8 @@ def make_model(name: str, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **SHAPES[name],
+        num_hidden_layers=STAGES[name].layers,
+        num_attention_heads=STAGES[name].heads,
     )
     config._attn_implementation = attention.NAME
     return LlamaForCausalLM(config)
@@ -66,18 +79,19 @@ def grown_model() -> LlamaForCausalLM:
     """Return the trained `large` model with the layers of the grown one."""
     torch.manual_seed(0)
     trained = LlamaForCausalLM.from_pretrained(
-        BUILD / FOLDERS["large"], dtype=torch.float32, attn_implementation=attention.NAME
+        BUILD / STAGES["large"].folder, dtype=torch.float32, attn_implementation=attention.NAME
     )
-    return grow(trained, GROWN_LAYERS)
+    return grow(trained, STAGES["grown"].layers)
 
 
 def batches(name: str, tokenizer: PreTrainedTokenizerFast, start: int, steps: int) -> Iterator[list[Row]]:
     """Yield one batch of similar lengths per step; the same rows for the same step."""
+    stage = STAGES[name]
     for pool in range(start // POOL, (steps + POOL - 1) // POOL):
         rng = random.Random(f"{name}/{pool}")
         progress = pool * POOL / steps
-        mix = list(next(weights for until, weights in LEVELS if max(progress, EASED[name]) < until))
-        dialogs = (dialog(rng, mix, KNOWN[name]) for _ in range(POOL * BATCH))
+        mix = list(next(weights for until, weights in LEVELS if max(progress, stage.begin) < until))
+        dialogs = (dialog(rng, mix, stage.known) for _ in range(POOL * BATCH))
         rows = sorted((encode(tokenizer, d) for d in dialogs), key=lambda row: len(row.ids))
         order = rng.sample(range(POOL), POOL)
         yield from (rows[at * BATCH : (at + 1) * BATCH] for at in order)
@@ -123,7 +137,7 @@ class Run:
     def __init__(self, name: str, steps: int, resume: bool) -> None:
         self.name, self.steps = name, steps
         self.tokenizer = save(BUILD / "tokenizer")
-        self.model = grown_model() if name == GROWN else make_model(name, self.tokenizer)
+        self.model = grown_model() if name == "grown" else make_model(name, self.tokenizer)
         matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         inside = {id(p) for p in matrices}
         others = [p for p in self.model.parameters() if id(p) not in inside]
@@ -147,10 +161,10 @@ class Run:
                 self._save(step + 1)
 
     def _step(self, step: int, batch: list[Row]) -> list[float]:
-        loss, right, hard = losses(self.model, batch, HARD_WEIGHT[self.name])
+        loss, right, hard = losses(self.model, batch, STAGES[self.name].hard_weight)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        factor = PEAK[self.name] * rate(step, self.steps)
+        factor = STAGES[self.name].peak * rate(step, self.steps)
         self.adam.param_groups[0]["lr"] = 2e-3 * factor
         self.adam.step()
         self.muon.step(factor)
@@ -165,7 +179,7 @@ class Run:
         print(line, flush=True)
 
     def _save(self, step: int) -> None:
-        export(self.model, self.tokenizer, BUILD / FOLDERS[self.name])
+        export(self.model, self.tokenizer, BUILD / STAGES[self.name].folder)
         state = [self.model.state_dict(), self.muon.state, self.adam.state_dict(), step]
         torch.save(state, BUILD / f"{self.name}.new")
         (BUILD / f"{self.name}.new").replace(BUILD / f"{self.name}.pt")
@@ -192,13 +206,13 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: 
 def main() -> None:
     """Train the models asked for, from seeds alone."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=(*STEPS, "both"), default="both")
+    parser.add_argument("--model", choices=(*STAGES, "both"), default="both")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for name in STEPS if args.model == "both" else (args.model,):
-        Run(name, args.steps or STEPS[name], args.resume).run()
+    for name in STAGES if args.model == "both" else (args.model,):
+        Run(name, args.steps or STAGES[name].steps, args.resume).run()
     print(f"trained; copy {BUILD}/{bundled.SMALL} and {BUILD}/{bundled.LARGE} to {bundled.path(bundled.SMALL).parent}")
 
 
