@@ -61,7 +61,7 @@ def test_a_server_that_goes_on_after_a_close() -> None:
 
 def test_a_server_that_sends_replies_in_one_piece() -> None:
     """A reply that was held back until it was whole is noticed."""
-    with ScriptedServer(script(), buffered=True, pace=0.01) as served:
+    with ScriptedServer(script(), buffered=True, pace=0.05) as served:
         assert engine(served).findings.in_one_piece
     with ScriptedServer(script(), pace=0.01) as served:
         assert not engine(served).findings.in_one_piece
@@ -71,7 +71,7 @@ def test_a_server_that_sends_replies_in_one_piece() -> None:
     ("behaviour", "says"),
     [
         ({"aborts": False, "pace": 0.15}, "writes on after its stream is closed.*proxy_ignore_client_abort"),
-        ({"buffered": True, "pace": 0.01}, "holds replies back.*proxy_buffering off"),
+        ({"buffered": True, "pace": 0.05}, "holds replies back.*proxy_buffering off"),
     ],
 )
 def test_what_makes_a_server_slow_is_said(
