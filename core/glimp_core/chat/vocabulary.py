@@ -3,10 +3,12 @@
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 from glimp_core.errors import ModelLoadError
 
@@ -29,9 +31,7 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: Any):
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            raise ModelLoadError(f"{type(tokenizer).__name__} has no fast tokenizer behind it, which Glimp needs")
+        backend = _backend(tokenizer)
         spec = json.loads(backend.to_str())
         self.pieces = _pieces(spec, backend.get_vocab(with_added_tokens=True))
         self.think = self._find_think_tags(backend)
@@ -39,6 +39,15 @@ class Vocabulary:
             self.pieces[self.think.open_id] = self.pieces[self.think.close_id] = None
         self._encoder = _plain_encoder(type(backend), spec)
         self._lead = self._leading_ids()
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> "Vocabulary":
+        """Return the one of a tokenizer. Reading it takes seconds, so the models of a pair share it where they can."""
+        key = hashlib.sha256(_backend(tokenizer).to_str().encode()).digest()
+        with _lock:
+            if (known := _known.get(key)) is None:
+                known = _known[key] = cls(tokenizer)
+        return known
 
     @cached_property
     def key(self) -> str:
@@ -84,6 +93,13 @@ class Vocabulary:
         return lead
 
 
+def _backend(tokenizer: Any) -> Any:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelLoadError(f"{type(tokenizer).__name__} has no fast tokenizer behind it, which Glimp needs")
+    return backend
+
+
 def _plain_encoder(kind: Any, spec: dict[str, Any]) -> Any:
     """A copy of the backend without added tokens, so that content can never become one."""
     model = spec["model"]
@@ -115,16 +131,21 @@ def _spell_sentencepiece(token: str) -> bytes:
 
 def _spell_byte_level(token: str) -> bytes:
     try:
-        return bytes(_BYTE_OF[character] for character in token)
-    except KeyError:
+        return token.translate(_LATIN).encode("latin-1")
+    except UnicodeEncodeError:  # a character that stands for no byte
         return token.encode()
 
 
-def _byte_level_alphabet() -> dict[str, int]:
-    """GPT-2's alphabet: printable bytes stand for themselves, the others for the characters from U+0100 on."""
+def _byte_level_alphabet() -> dict[int, str]:
+    """GPT-2's alphabet, to Latin-1: printable bytes stand for themselves, the others for the characters from U+0100 on.
+
+    A character below U+0100 that is not of the alphabet goes to one that Latin-1 lacks.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+    return {byte: "\ufffd" for byte in others} | {256 + n: chr(byte) for n, byte in enumerate(others)}
 
 
-_BYTE_OF = _byte_level_alphabet()
+_LATIN = _byte_level_alphabet()
+_known: WeakValueDictionary[bytes, Vocabulary] = WeakValueDictionary()
+_lock = threading.Lock()

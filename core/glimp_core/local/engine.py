@@ -198,7 +198,7 @@ class LocalEngine:
     @cached_property
     def table(self) -> Vocabulary:
         """The tokenizer's ids as bytes."""
-        return Vocabulary(self._tokenizer)
+        return Vocabulary.of(self._tokenizer)
 
     @cached_property
     def _renderer(self) -> Renderer:

@@ -32,7 +32,7 @@ class Language:
     @cached_property
     def table(self) -> Vocabulary:
         """Its ids as bytes."""
-        return Vocabulary(self.tokenizer)
+        return Vocabulary.of(self.tokenizer)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
