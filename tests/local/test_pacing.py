@@ -9,6 +9,10 @@ from glimp_core.local.pacing import LENGTHS, Pace
 from glimp_core.types import Request
 
 
+class Model:
+    """Anything that is itself alone."""
+
+
 def rounds(pace: Pace, cost: Callable[[int], float], count: int, written: Callable[[int], int]) -> list[int]:
     """The lengths that were chosen while a round of each takes `cost` seconds and writes so many tokens."""
     chosen = []
@@ -35,11 +39,22 @@ def test_no_drafts_where_none_pays() -> None:
     assert set(chosen[200:]) == {0, *LENGTHS}
 
 
+def test_every_request_is_told_why_there_are_no_drafts() -> None:
+    """What one request has found out holds for the next: the same pace, and its remark."""
+    models = Model(), Model(), Model()
+    pace = Pace.of(*models[:2])
+    rounds(pace, lambda n: 1.0 + n, 60, lambda n: 1)
+    later = Context(Request(({"role": "user", "content": "?"},)))
+    assert Pace.of(*models[:2]).limit(later) == 0
+    assert [remark.partition(":")[0] for remark in later.remarks] == ["not drafted for a while"]
+    assert Pace.of(models[0], models[2]) is not pace
+
+
 def test_another_length_is_found_when_things_change() -> None:
     """A length that has become the better one is found at the next trial."""
     pace = Pace()
     assert rounds(pace, lambda n: 1.0, 100, lambda n: 3 if n == 2 else 1)[-1] == 2
-    assert rounds(pace, lambda n: 1.0, 300, lambda n: 2 if n == 2 else 1 + n)[-1] == 8
+    assert rounds(pace, lambda n: 1.0, 300, lambda n: 2 if n == 2 else 1 + n)[-1] == max(LENGTHS)
 
 
 def test_rounds_without_drafts_count_as_such() -> None:

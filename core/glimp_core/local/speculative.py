@@ -12,10 +12,13 @@ from glimp_core.local.engine import LocalEngine
 from glimp_core.local.masking import masked
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
-from glimp_core.local.pacing import LENGTHS, Pace
+from glimp_core.local.pacing import Pace
 from glimp_core.local.session import Forward
 from glimp_core.local.verification import verify
 from glimp_core.types import Chunk, GenerationParams, Prompt
+
+STEADY = 8
+"""How many tokens are drafted at most where that must not hang on how fast the machine is: with a seed."""
 
 
 class SpeculativeEngine:
@@ -28,7 +31,7 @@ class SpeculativeEngine:
     def __init__(self, target: LocalEngine, draft: LocalEngine):
         self.target = target
         self.draft = draft
-        self._pace = Pace()
+        self._pace = Pace.of(target, draft)
 
     def __repr__(self) -> str:
         return f"SpeculativeEngine(target={self.target.name!r}, draft={self.draft.name!r})"
@@ -81,9 +84,9 @@ class SpeculativeEngine:
         bridge = Bridge(self.draft.table, self.target.table)
         drafter = Drafter(drafting, drafting_ids, bridge, sampler, self.target.stop_ids)
         meter, pace = Meter(), self._pace
-        steady = params.sampling.seed is not None  # what a seed draws must not hang on how fast the machine is
+        steady = params.sampling.seed is not None
         while not page.end:
-            length = max(LENGTHS) if steady else pace.limit(context)
+            length = STEADY if steady else pace.limit(context)
             limit = 0 if page.bound else min(length, page.left - 1)  # each token of a grammar has a mask of its own
             before = meter.seconds + drafter.meter.seconds
             draft = yield from drafter.propose(limit, params.stepwise)
