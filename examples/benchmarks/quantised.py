@@ -2,9 +2,9 @@
 
 python examples/benchmarks/quantised.py MODEL [--kinds float32 bfloat16 int8 int4] [--tokens 24]
 
-`int8` and `int4` are weight-only, by torchao (`pip install torchao`). Predictions are compared with those of float32 on
-one text: the share of places with the same likeliest token, the divergence in nats, and how far the entropy moves,
-which is what a threshold is compared with. Prints a table, and one JSON document as the last line.
+`int8` and `int4` are weight-only, by torchao (`pip install torchao==0.18.0`). Predictions are compared with those of
+float32 on one text: the share of places with the same likeliest token, the divergence in nats, and how far the entropy
+moves, which is what a threshold is compared with. Prints a table, and one JSON document as the last line.
 """
 
 import argparse
@@ -40,9 +40,14 @@ def options(kind: str) -> dict[str, Any]:
     from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
     from transformers import TorchAoConfig
 
-    chosen = Int8WeightOnlyConfig() if kind == "int8" else Int4WeightOnlyConfig(
-        group_size=32, int4_packing_format="opaque"
-    )  # fmt: skip
+    if kind == "int8":
+        chosen: Any = Int8WeightOnlyConfig()
+    elif torch.cuda.is_available():
+        chosen = Int4WeightOnlyConfig(group_size=32, int4_packing_format="tile_packed_to_4d")
+    else:
+        from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+
+        chosen = PrototypeInt4WeightOnlyConfig(group_size=32)
     return {"dtype": "bfloat16", "quantization_config": TorchAoConfig(chosen)}
 
 
