@@ -64,10 +64,9 @@ class BatchGraph:
         logits = [session.logits for session in self._sessions if session in fed and session.logits is not None]
         token_ids = self._token_ids(forwards)
         self._graph = decode_graph(forwards[0].session.model, rows, torch.cat(logits), token_ids)
-        if self._graph is None:  # what it left in the caches cannot be trusted
+        if self._graph is None:
             for forward in forwards:
-                forward.session.trim(len(forward.session.token_ids) - 1)
-                forward.session.feed(forward.token_ids)
+                forward.session.feed_again()
             self._sessions = []
 
     def _token_ids(self, forwards: Iterable[Forward]) -> list[int | None]:

@@ -100,9 +100,14 @@ class KVSession:
             return
         assert self.logits is not None
         self._graph, self._decoded = decode_graph(self.model, [self.cache.layers], self.logits, [token_id]), 0
-        if self._graph is None:  # what it left in the cache cannot be trusted
-            self.trim(len(self.token_ids) - 1)
-            self.feed([token_id])
+        if self._graph is None:
+            self.feed_again()
+
+    def feed_again(self) -> None:
+        """Run the forward of the last token anew: what a graph that failed has left in the cache is not trusted."""
+        token_id = self.token_ids[-1]
+        self.trim(len(self.token_ids) - 1)
+        self.feed([token_id])
 
     @property
     def capacity(self) -> int:
