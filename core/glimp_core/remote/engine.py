@@ -133,9 +133,9 @@ class RemoteEngine:
     def prewarm(self, context: Context, beside: Engine | None = None) -> None:
         """Have the server read the chain so far, by a request for one token; not by default, as it may be billed."""
         conversation = self._conversation(context)
-        if beside is not None or conversation.reads or len(conversation.token_ids()) >= self.window:
+        if beside is not None or conversation.reads:
             return
-        with suppress(EngineError):  # a server that is away is met again when it is this model's turn
+        with suppress(EngineError, ContextOverflowError):  # what is wrong is met again when it is this model's turn
             ask = self._ask(context, SamplingParams(temperature=0.0), index=0, max_tokens=1, stepwise=False)
             sent = len(ask.token_ids)
             meter = Meter(sent, conversation.send(sent))
