@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-setup: $(READY) ## make .venv with Glimp, its extras and the tools (needs python3 >= 3.10)
+setup: $(READY) ## make .venv with Glimp, its extras and the tools (needs python3 >= 3.11)
 
 demo: $(READY) ## watch the bundled pair share one chain of thought
 	@$(BIN)/glimp demo $(ARGS)
@@ -36,7 +36,7 @@ clean: ## remove .venv and everything that was built or cached
 
 $(READY): pyproject.toml .ci/constraints.txt
 	@echo "Setting up $(VENV). The first time this loads PyTorch and takes some minutes."
-	@$(PYTHON) -c 'import sys; sys.exit("Glimp needs Python 3.10 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
+	@$(PYTHON) -c 'import sys; sys.exit("Glimp needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable ".[all]" --group dev

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 from pairtools import load, prompt
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from glimp_core import bundled
 from glimp_core.bundled.problems import HELD_OUT, make_problem
+from glimp_core.local.forward import ModelForward, positions_after
 
 TOKENS = 150
 
@@ -18,12 +19,14 @@ TOKENS = 150
 @torch.inference_mode()
 def milliseconds(model: PreTrainedModel, row: list[int]) -> float:
     """Return the median time of a greedy decoding step after the prompt `row`."""
-    out = model(input_ids=torch.tensor([row]), use_cache=True)
+    feed, cache = ModelForward.of(model), DynamicCache(config=model.config)
+    ids = torch.tensor([row])
+    logits = feed(ids, positions_after(0, row, ids.device), cache, 1)
     times = []
-    for _ in range(TOKENS):
+    for length in range(len(row), len(row) + TOKENS):
         begun = time.perf_counter()
-        token = out.logits[:, -1:].argmax(-1)
-        out = model(input_ids=token, past_key_values=out.past_key_values, use_cache=True)
+        token = logits.argmax(-1)
+        logits = feed(token, torch.tensor([[length]]), cache, 1)
         times.append(time.perf_counter() - begun)
     return 1000 * statistics.median(times)
 

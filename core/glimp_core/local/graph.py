@@ -14,6 +14,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from glimp_core.local.forward import ModelForward
+
 log = logging.getLogger("glimp.local")
 
 WARM_UP = 8
@@ -64,13 +66,9 @@ class DecodeGraph:
         usual, config._attn_implementation = config._attn_implementation, NAME
         token_ids, positions = self._inputs
         try:
-            logits: torch.Tensor = self._model(
-                input_ids=token_ids[:, None],
-                position_ids=positions[:, None],
-                past_key_values=FixedCache(self._buffers, positions),
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
+            logits = ModelForward.of(self._model)(
+                token_ids[:, None], positions[:, None], FixedCache(self._buffers, positions), 1
+            )[:, -1]
         finally:
             config._attn_implementation = usual
         return logits
@@ -158,8 +156,7 @@ RECORDERS: dict[str, Recorder] = {"cuda": cuda_graph}
 
 def can_record(model: PreTrainedModel) -> bool:
     """Whether a model's decoding may be tried as a graph: on this device, with this attention, not refused before."""
-    usual = model.config.get_text_config(decoder=True)._attn_implementation == "sdpa"
-    return usual and model.device.type in RECORDERS and model not in _refused
+    return model.device.type in RECORDERS and model not in _refused and ModelForward.of(model).packable
 
 
 def decode_graph(model: PreTrainedModel, rows: Rows, logits: torch.Tensor, token_ids: TokenIds) -> DecodeGraph | None:

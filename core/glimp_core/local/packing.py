@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from glimp_core.local.batch_graph import BatchGraph
+from glimp_core.local.forward import ModelForward
 from glimp_core.local.session import Forward, KVSession
 
 SHORT = 16
@@ -51,8 +52,8 @@ def run_together(forwards: Sequence[Forward]) -> None:
 
 def _packable(session: KVSession) -> bool:
     """Whether the model's attention is the kind that can be taken apart, and has not failed at it before."""
-    config = session.model.config.get_text_config(decoder=True)
-    return session.rollback == "crop" and config._attn_implementation == "sdpa" and session.model not in _unpackable
+    model = session.model
+    return session.rollback == "crop" and model not in _unpackable and ModelForward.of(model).packable
 
 
 def _run_packed(forwards: Sequence[Forward]) -> None:
@@ -81,16 +82,15 @@ def _feed(forwards: Sequence[Forward]) -> None:
     config = model.config.get_text_config(decoder=True)
     config._attn_implementation = NAME
     try:
-        output = model(
-            input_ids=torch.tensor([ids], device=model.device),
-            position_ids=torch.tensor([positions], device=model.device),
-            past_key_values=PackedCache([forward.session for forward in forwards], sizes),
-            use_cache=True,
-            logits_to_keep=torch.tensor(wanted, device=model.device),
+        picked = ModelForward.of(model)(
+            torch.tensor([ids], device=model.device),
+            torch.tensor([positions], device=model.device),
+            PackedCache([forward.session for forward in forwards], sizes),
+            torch.tensor(wanted, device=model.device),
         )
     finally:
         config._attn_implementation = "sdpa"
-    logits = output.logits[0].float().split([forward.keep for forward in forwards])
+    logits = picked[0].float().split([forward.keep for forward in forwards])
     for forward, own in zip(forwards, logits, strict=True):
         forward.session.took(forward.token_ids, own)
 

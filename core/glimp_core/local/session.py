@@ -1,6 +1,5 @@
 """One model's KV cache and the token ids it holds. `sync` is the only way in, and the whole cache story."""
 
-import inspect
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -11,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from glimp_core.local.cache import Snapshot, make_cache, rollback_kind
+from glimp_core.local.forward import ModelForward, positions_after
 from glimp_core.local.graph import WARM_UP, DecodeGraph, can_record, decode_graph
 
 CHUNK, CPU_CHUNK = 512, 256
@@ -49,9 +49,7 @@ class KVSession:
         self._snapshots: list[Snapshot] = []
         self._graph: DecodeGraph | None = None
         self._decoded = 0
-        parameters = inspect.signature(model.forward).parameters
-        self._cache_name = "past_key_values" if "past_key_values" in parameters else "cache_params"
-        self._keeps_logits = "logits_to_keep" in parameters
+        self._forward = ModelForward.of(model)
 
     def sync(self, token_ids: Sequence[int], keep: int = 1) -> Generator[Forward, None, int]:
         """Make the cache hold exactly `token_ids`; returns how many of them it held already.
@@ -80,15 +78,14 @@ class KVSession:
         if self._graph and self.recorded and len(token_ids) == 1:
             self.took(token_ids, self._graph.decode(token_ids))
             return
-        options: dict[str, Any] = {self._cache_name: self.cache, "use_cache": True}
-        if self._keeps_logits:
-            options["logits_to_keep"] = keep
+        fed = torch.tensor([list(token_ids)], device=self.model.device)
+        positions = positions_after(len(self.token_ids), token_ids, fed.device)
         try:
-            output = self.model(input_ids=torch.tensor([list(token_ids)], device=self.model.device), **options)
+            logits = self._forward(fed, positions, self.cache, keep)
         except BaseException:
             self.repair()
             raise
-        self.took(token_ids, output.logits[0, -keep:].float())
+        self.took(token_ids, logits[0].float())
         if len(token_ids) == 1 and self.rollback == "crop":
             self._record(token_ids[0])
 

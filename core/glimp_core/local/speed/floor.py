@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from glimp_core.local.cache import make_cache
+from glimp_core.local.forward import ModelForward, positions_after
 from glimp_core.local.session import KVSession
 
 
@@ -49,7 +50,8 @@ def floor_seconds(schedule: Sequence[Recorded]) -> float:
         if (extra := cache.get_seq_length() - forward.start) > 0:
             cache.crop(-extra)
         ids = torch.tensor([forward.token_ids], device=forward.model.device)
+        positions = positions_after(forward.start, forward.token_ids, ids.device)
         started = perf_counter()
-        forward.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=forward.keep)
+        ModelForward.of(forward.model)(ids, positions, cache, forward.keep)
         seconds += perf_counter() - started
     return seconds

@@ -1,0 +1,102 @@
+"""How a model's forward is called: the one place that knows what its arguments are called."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers.cache_utils import Cache
+
+from glimp_core.errors import ModelLoadError
+
+CACHE_ARGUMENTS = ("cache", "past_key_values", "cache_params")
+"""What a forward of transformers calls its cache: since 5.24; before; in the first Mamba models."""
+
+WRAPPERS = ("_orig_mod", "base_model", "module", "model")
+"""Where a wrapper keeps what it wraps: `torch.compile`, PEFT, data parallelism, and modules of users by habit."""
+
+PLAIN_ATTENTION = frozenset({"full_attention", "sliding_attention"})
+"""The kinds of layers whose attention is known from the config: packed forwards and graphs make masks of their own."""
+
+
+class ModelForward:
+    """Calls a causal language model on a cache, from whatever version of transformers and behind whatever wrapper.
+
+    A cache passed by a name that the forward does not have is swallowed by its `**kwargs` without an error, and every
+    token is then read without its context. Raises `ModelLoadError` where no forward inside the model names a cache.
+    """
+
+    def __init__(self, model: Any):
+        self._model = model
+        arguments = _arguments(model)
+        names = [name for name in CACHE_ARGUMENTS if name in arguments]
+        if not names:
+            own = " and keeps a `state` of its own" if "state" in arguments else ""
+            raise ModelLoadError(
+                f"{type(model).__name__} cannot serve: its forward takes no cache{own}. Choose a causal language model "
+                f"whose forward takes one of {', '.join(CACHE_ARGUMENTS)}; this one takes {', '.join(arguments)}"
+            )
+        self.cache_argument = names[0]
+        self.takes_positions = "position_ids" in arguments
+        self.takes_logits_to_keep = "logits_to_keep" in arguments
+
+    @classmethod
+    def of(cls, model: Any) -> "ModelForward":
+        """Return the one of a model, whose signatures are read once."""
+        if model not in _known:
+            _known[model] = cls(model)
+        return _known[model]
+
+    @property
+    def packable(self) -> bool:
+        """Whether rows of several sessions can be told apart: by positions, picked logits and masks of our own."""
+        config = self._model.config.get_text_config(decoder=True)
+        kinds = set(getattr(config, "layer_types", None) or ())
+        # a config may name the chunk and leave the kinds of its layers to the model
+        chunked = getattr(config, "attention_chunk_size", None)
+        plain = kinds <= PLAIN_ATTENTION and not chunked and config._attn_implementation == "sdpa"
+        return plain and self.takes_positions and self.takes_logits_to_keep
+
+    def __call__(
+        self, token_ids: torch.Tensor, positions: torch.Tensor, cache: Cache, keep: int | torch.Tensor
+    ) -> torch.Tensor:
+        """Feed ids [rows, tokens] at positions [rows, tokens]; returns logits [rows, keep, vocabulary].
+
+        `keep` is how many of the last tokens, or the indices of the tokens, whose logits are wanted.
+        """
+        options: dict[str, Any] = {self.cache_argument: cache, "use_cache": True}
+        if self.takes_positions:  # Bamba and others count them wrongly on a cache when they are left out
+            options["position_ids"] = positions
+        if self.takes_logits_to_keep:
+            options["logits_to_keep"] = keep
+        output = self._model(input_ids=token_ids, **options)
+        logits: torch.Tensor | None = getattr(output, "logits", None)
+        if logits is None:
+            raise ModelLoadError(
+                f"{type(self._model).__name__} gives no logits: load it with AutoModelForCausalLM, not with AutoModel"
+            )
+        if isinstance(keep, int):
+            return logits[:, -keep:]
+        return logits if self.takes_logits_to_keep else logits[:, keep]
+
+
+def positions_after(held: int, token_ids: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Return the positions [1, tokens] of ids that follow `held` others."""
+    return torch.arange(held, held + len(token_ids), device=device)[None]
+
+
+def _arguments(model: Any) -> Mapping[str, Any]:
+    """Return the arguments of the outermost forward that names a cache, looking through wrappers; else the model's."""
+    seen, inner = [], model
+    while isinstance(inner, torch.nn.Module) and inner not in seen:
+        # the class's forward: hooks of accelerate and others stand in the instance, and may hide the signature
+        arguments = inspect.signature(inspect.unwrap(type(inner).forward)).parameters
+        if "state" in arguments or not arguments.keys().isdisjoint(CACHE_ARGUMENTS):
+            return arguments
+        seen.append(inner)
+        inner = next((child for name in WRAPPERS if (child := getattr(inner, name, None)) is not None), None)
+    return inspect.signature(type(model).forward).parameters
+
+
+_known: WeakKeyDictionary[Any, ModelForward] = WeakKeyDictionary()
