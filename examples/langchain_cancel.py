@@ -24,7 +24,7 @@ async def main(llm: ChatGlimp, seconds: float = 2.0) -> None:
 
     try:
         await asyncio.wait_for(llm.ainvoke(LONG), seconds)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         print("wait_for: given up")
 
     task = asyncio.create_task(llm.ainvoke(LONG))

@@ -4,7 +4,7 @@ python examples/llamaindex_structured.py [SMALL LARGE]
 """
 
 import sys
-from enum import Enum
+from enum import StrEnum
 
 from llama_index.core.prompts import PromptTemplate
 from pydantic import BaseModel, Field
@@ -14,7 +14,7 @@ from glimp_llamaindex import GlimpLLM
 TEXT = "On 3 May, Ms Ortiz of Leeds wrote that two of the six lamps she had ordered were broken. Money back, please!"
 
 
-class Mood(str, Enum):
+class Mood(StrEnum):
     """How a customer feels."""
 
     CALM = "calm"

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.utils import secret_from_env
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_validator
-from typing_extensions import Self
 
 from glimp_core import ConfigError, EntropyThreshold, GlimpRouter, Policy, RouterConfig, SamplingParams, __version__
 from glimp_core.errors import unknown_name

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from llama_index.core.base.llms.types import LLMMetadata
 from llama_index.core.bridge.pydantic import (
@@ -16,7 +16,6 @@ from llama_index.core.bridge.pydantic import (
     model_serializer,
 )
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from typing_extensions import Self
 
 from glimp_core import ConfigError, EntropyThreshold, GlimpRouter, Policy, RouterConfig, SamplingParams
 from glimp_core.errors import unknown_name

@@ -1,6 +1,6 @@
 """Recorded runs for tests of what shows them."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from glimp_core import EntropyThreshold, ModelUsage, Step, ToolCallDelta
@@ -25,7 +25,7 @@ def recorded(
     """
     policy = repr(EntropyThreshold(threshold or 0))
     head = Head(
-        run=named.get("id", "abcdef0123456789"), time=datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+        run=named.get("id", "abcdef0123456789"), time=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         small=named.get("small", "tiny"), large=named.get("large", "big"), policy=policy,
         entropy="full", on_tie=False, question=question, start=Start("thinking", 4),
     )  # fmt: skip

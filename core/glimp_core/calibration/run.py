@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
 
 from glimp_core.bench.bootstrap import Bootstrap, Draw
@@ -175,6 +175,6 @@ def _profile(router: GlimpRouter, goal: Goal, samples: Sequence[Sample], measure
         n=len(samples),
         checked=0,
         steps=sum(len(one.steps) for one in samples),
-        date=datetime.now(timezone.utc).date().isoformat(),
+        date=datetime.now(UTC).date().isoformat(),
         curve=(*curve[:-1:stride], curve[-1]),
     )

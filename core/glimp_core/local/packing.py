@@ -90,7 +90,7 @@ def _feed(forwards: Sequence[Forward]) -> None:
         )
     finally:
         config._attn_implementation = "sdpa"
-    logits = picked[0].float().split([forward.keep for forward in forwards])
+    logits = torch.split(picked[0].float(), [forward.keep for forward in forwards])
     for forward, own in zip(forwards, logits, strict=True):
         forward.session.took(forward.token_ids, own)
 

@@ -169,5 +169,5 @@ async def _soon(coroutine: Coroutine[Any, Any, T]) -> T | None:
     """Wait a moment for what is good to have; the reply is whole without it."""
     try:
         return await asyncio.wait_for(coroutine, GRACE)
-    except (Fault, EngineError, asyncio.TimeoutError):
+    except (TimeoutError, Fault, EngineError):
         return None

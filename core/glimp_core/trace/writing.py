@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def redacted(line: Line) -> Line:
 def _head(asked: Asked, start: Start) -> Head:
     return Head(
         run=asked.id,
-        time=datetime.now(timezone.utc),
+        time=datetime.now(UTC),
         small=asked.small,
         large=asked.large,
         policy=repr(asked.policy),
