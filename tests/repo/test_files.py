@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 TOP = """
-CHANGELOG.md CITATION.cff CONTRIBUTING.md LICENSE Makefile README.md SECURITY.md core docs examples glimp_langchain glimp_llamaindex mkdocs.yml pyproject.toml tests
-tools
+CHANGELOG.md CITATION.cff CONTRIBUTING.md LICENSE Makefile README.md SECURITY.md core docs examples glimp_langchain
+glimp_llamaindex mkdocs.yml pyproject.toml tests tools
 """.split()  # noqa: SIM905
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base_utils"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 40
