@@ -2,11 +2,12 @@
 
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from glimp_core.algorithm import route
 from glimp_core.chain import Chain
@@ -21,6 +22,8 @@ from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.profile import model_identity
 from glimp_core.tap import Asked, Tap
 from glimp_core.types import Message, Request, SamplingParams
+
+E = TypeVar("E")
 
 
 class GlimpRouter:
@@ -112,7 +115,7 @@ class GlimpRouter:
         )
         chosen = self._checked(policy) if policy else self.policy
         config = replace(self.config, reasoning=reasoning) if reasoning else self.config
-        events = self._run(request, chosen, config, cancelled or threading.Event())
+        events: Iterator[Event] = self.run(request, partial(route, policy=chosen), config, cancelled)
         asked = Asked(uuid.uuid4().hex, self.small.name, self.large.name, chosen, config, request)
         for tap in self.taps:
             events = tap(asked, events)
@@ -156,9 +159,19 @@ class GlimpRouter:
         sampling, lenient = (sampling or SamplingParams()).over(self.sampling), self.config.lenient_tool_calls
         return Request(tuple(messages), sampling=sampling, lenient_tool_calls=lenient, **demands)
 
-    def _run(
-        self, request: Request, policy: Policy, config: RouterConfig, cancelled: threading.Event
-    ) -> Iterator[Event]:
+    def run(
+        self,
+        request: Request,
+        loop: Callable[[Chain, Glimpser, Engine], Iterator[E]],
+        config: RouterConfig | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Generator[Start | E | Finish, None, None]:
+        """Have `loop` write the reply to a request; yields Start, what the loop yields, and Finish.
+
+        `stream` runs `route`, the benchmarks run their other loops: all that is around a loop is here, once.
+        `config` is the router's own unless given. Raises what `stream` raises.
+        """
+        config = config or self.config
         with Context(request, config.reasoning, cancelled) as context:
             small = large = self.small.prepare(context)
             with _may_fail(context, config):
@@ -171,7 +184,8 @@ class GlimpRouter:
             started = perf_counter()
             chain = Chain(context, plan, config, request.sampling)
             yield Start(plan.mode, large.tokens, plan.notes)
-            with closing(route(chain, self.small, self.large_for(plan, config), policy)) as events:  # type: ignore[type-var]
+            events = loop(chain, self.small, self.large_for(plan, config))
+            with closing(cast("Generator[E, None, None]", events)):
                 yield from events
             yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, tuple(context.remarks))
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bench.scripts import ENTROPIES, STEPS, Judging, Silent, Sure, Watched, question, router
-from glimp_core import ConfigError, ContextOverflowError, Glimpse, RouterConfig, Step
+from glimp_core import ConfigError, ContextOverflowError, EngineError, Glimpse, RouterConfig, Step
 from glimp_core.bench import KINDS, Method, answer, parse
 from glimp_core.bench.records import Record
 from glimp_core.testing import ScriptedEngine
@@ -204,3 +204,19 @@ def test_a_chain_that_outgrows_the_window_is_a_wrong_answer() -> None:
     small = ScriptedEngine(STEPS, error=ContextOverflowError("the chain has 99 tokens"), error_at=3)
     record = answer(router(small), Method("small"), question())
     assert (record.correct, record.error) == (False, "the chain has 99 tokens")
+
+
+NUMBERS = {"threshold": 0.2, "rate": 0.5, "score": 5.0, "own": 0.5, "none": None}
+
+
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"large-draft", "glimp-draft"}))
+@pytest.mark.parametrize("fails_at", [0, 1])
+def test_every_method_ends_when_the_large_model_fails(name: str, fails_at: int) -> None:
+    """With on_large_failure="small" the small model writes the rest, by every method as by the router itself."""
+    small = Sure((0.9, 0.9), steps=STEPS, answer="4", entropies=ENTROPIES, name="small")
+    large = ScriptedEngine(STEPS, "4", error=EngineError("gone"), error_at=fails_at, name="large")
+    record = answer(
+        router(small, large, on_large_failure="small"), Method(name, NUMBERS[KINDS[name].value]), question()
+    )
+    assert (record.correct, record.error) == (True, None)
+    assert record.small_tokens > 0

@@ -10,13 +10,8 @@ from glimp_core.bench.loops import Happening, Trial
 from glimp_core.bench.methods import Method
 from glimp_core.bench.questions import Question
 from glimp_core.bench.records import Record
-from glimp_core.chain import Chain
 from glimp_core.completion import Completion
-from glimp_core.config import RouterConfig
-from glimp_core.context import Context
 from glimp_core.errors import ContextOverflowError
-from glimp_core.events import Finish, Start
-from glimp_core.plan import settle
 from glimp_core.router import GlimpRouter
 from glimp_core.types import Message, Request, Step, Writer
 
@@ -47,28 +42,13 @@ def answer(
             engine.forget()
     request = Request((*before, {"role": "user", "content": question.text}), sampling=router.sampling)
     config = method.kind.configure(router.config)
-    context = Context(request, config.reasoning, cancelled)
+    seed = zlib.crc32(f"{request.sampling.seed or 0}/{question.id}".encode())
     started, used = perf_counter(), process_time()
     try:
-        happenings = list(_reply(router, method, question, context, config))
-        return _record(method, question, happenings, process_time() - used)
+        happenings = list(router.run(request, method.loop(config, seed), config, cancelled))
     except ContextOverflowError as error:
         return _failed(method, question, str(error), perf_counter() - started, process_time() - used)
-
-
-def _reply(
-    router: GlimpRouter, method: Method, question: Question, context: Context, config: RouterConfig
-) -> Iterator[Happening]:
-    """What GlimpRouter does around `route`, around the method's loop."""
-    with context:
-        small, large = router.small.prepare(context), router.large.prepare(context)
-        plan = settle(small, large, config, context.request.sampling.max_tokens, context.request.bound)
-        started = perf_counter()
-        chain = Chain(context, plan, config, context.request.sampling)
-        yield Start(plan.mode, large.tokens, plan.notes)
-        seed = zlib.crc32(f"{context.request.sampling.seed or 0}/{question.id}".encode())
-        yield from method.loop(config, seed)(chain, router.small, router.large_for(plan, config))
-        yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started)
+    return _record(method, question, happenings, process_time() - used)
 
 
 def _record(method: Method, question: Question, happenings: Iterable[Happening], cpu_seconds: float) -> Record:

@@ -40,7 +40,7 @@ def _routed(policy: Callable[[float, RouterConfig, int], Policy]) -> Build:
 
 
 def _alone(writer: Writer) -> Build:
-    return lambda *_: lambda chain, small, large: alone(chain, small if writer == "small" else large, writer)
+    return lambda *_: partial(alone, writer=writer)
 
 
 def _threshold(value: float, config: RouterConfig, seed: int = 0) -> Policy:
@@ -52,7 +52,7 @@ def _top20(config: RouterConfig) -> RouterConfig:
 
 
 def _plain(config: RouterConfig) -> RouterConfig:
-    return replace(config, speculate=False)
+    return replace(config, speculate=False, prewarm=False)
 
 
 def _drafted(config: RouterConfig) -> RouterConfig:
