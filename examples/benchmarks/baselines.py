@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from glimp_core import AlwaysLarge, AlwaysSmall, GlimpRouter, Policy, RandomRate
+from glimp_core.bench.engines import Rerendered
 from glimp_core.bench.machine import commit, machine
+from glimp_core.bench.speed.baselines import generate_per_step_seconds, generate_seconds
+from glimp_core.bench.speed.measuring import GREEDY, Bench, prompt_ids
 from glimp_core.context import Context
-from glimp_core.local.speed.baselines import OfficialSchedule, generate_per_step_seconds, generate_seconds
-from glimp_core.local.speed.measuring import GREEDY, Bench, prompt_ids
 from glimp_core.types import GenerationParams, Request
 
 QUESTION = "Start with 3 and count modulo 31. First *8. Second +1. Third *9. Fourth -4. Fifth *7. What is the result?"
@@ -80,8 +81,7 @@ class Ways:
 
     def official(self) -> tuple[float, int]:
         """Have the pair answer with two requests a step."""
-        engines = {"small": OfficialSchedule.like(self.bench.small), "large": OfficialSchedule.like(self.bench.large)}
-        return self.routed(self.shared, **engines)
+        return self.routed(self.shared, small=Rerendered(self.bench.small), large=Rerendered(self.bench.large))
 
 
 def main() -> None:

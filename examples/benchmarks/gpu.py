@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
 from glimp_core import bundled
 from glimp_core.bench.machine import commit, machine
+from glimp_core.bench.speed.graphs import decode_pace
 from glimp_core.local import LocalEngine
-from glimp_core.local.speed.graphs import decode_pace
 from glimp_core.source import ModelSource
 
 COMMON: dict[str, Any] = {"vocab_size": 151_936, "num_key_value_heads": 8, "head_dim": 128, "rope_theta": 1e6}

@@ -19,10 +19,10 @@ from rich.table import Table
 
 from glimp_core import AlwaysLarge, GlimpRouter, RouterConfig
 from glimp_core.bench.machine import commit, machine
+from glimp_core.bench.speed.floor import floor_seconds, recorded
+from glimp_core.bench.speed.measuring import GREEDY, padded
+from glimp_core.bench.speed.pairs import longer
 from glimp_core.local import LocalEngine
-from glimp_core.local.speed.floor import floor_seconds, recorded
-from glimp_core.local.speed.measuring import GREEDY, padded
-from glimp_core.local.speed.pairs import longer
 
 QUESTION = "Start with 3 and count modulo 31. First *8. Second +1. Third *9. What is the result?"
 

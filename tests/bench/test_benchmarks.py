@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from glimp_core.bench.speed.graphs import decode_pace
 from glimp_core.local import LocalEngine
 from glimp_core.local.graph import RECORDERS
-from glimp_core.local.speed.graphs import decode_pace
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "benchmarks"
 

@@ -4,9 +4,9 @@ import pytest
 
 import tiny
 from glimp_core import RouterConfig
-from glimp_core.local.speed import Bench, measure
-from glimp_core.local.speed.measuring import ANSWER, STEP
-from glimp_core.local.speed.rows import SHARED
+from glimp_core.bench.speed import Bench, measure
+from glimp_core.bench.speed.measuring import ANSWER, STEP
+from glimp_core.bench.speed.rows import SHARED
 
 CONFIG = RouterConfig(max_step_tokens=400, max_reasoning_tokens=900, max_answer_tokens=900)
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import tiny
 from glimp_core import RouterConfig
+from glimp_core.bench.speed.grammar import SCHEMAS, TOKENS, new_schema, token_with_grammar
+from glimp_core.bench.speed.measuring import Bench
 from glimp_core.context import Context
 from glimp_core.local import LocalEngine
-from glimp_core.local.speed.grammar import SCHEMAS, TOKENS, new_schema, token_with_grammar
-from glimp_core.local.speed.measuring import Bench
 from glimp_core.source import ModelSource
 from glimp_core.types import Chunk, GenerationParams
 

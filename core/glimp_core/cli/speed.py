@@ -35,7 +35,7 @@ def command(
     """
     origin = {"machine": machine(), "commit": commit()}
     router = start(settings)
-    from glimp_core.local.speed import Bench, measure, use_threads
+    from glimp_core.bench.speed import Bench, measure, use_threads
 
     use_threads(threads)
     question = make_problem(HELD_OUT).question if settings.is_bundled else QUESTION

@@ -2,8 +2,8 @@
 
 import torch
 
-from glimp_core.local.speed.measuring import Bench, Row
-from glimp_core.local.speed.rows import measure
+from glimp_core.bench.speed.measuring import Bench, Row
+from glimp_core.bench.speed.rows import measure
 
 __all__ = ["Bench", "Row", "measure", "use_threads"]
 

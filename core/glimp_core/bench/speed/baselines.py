@@ -1,4 +1,4 @@
-"""What Glimp is compared with: transformers' generate(), called once or once a step, and the authors' schedule."""
+"""What Glimp is compared with: transformers' generate(), called once or once a step."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -7,9 +7,7 @@ from typing import Any
 import torch
 
 from glimp_core.completion import Completion
-from glimp_core.context import Context
 from glimp_core.local.engine import LocalEngine
-from glimp_core.local.session import KVSession
 
 
 def generate_seconds(engine: LocalEngine, token_ids: Sequence[int], new: int, **options: Any) -> float:
@@ -32,30 +30,3 @@ def generate_per_step_seconds(small: LocalEngine, large: LocalEngine, prompt: Se
         seconds += generate_seconds(small if step.engine == "small" else large, token_ids, step.tokens)
         token_ids += [token_ids[-1]] * step.tokens  # only the number of tokens matters to the time
     return seconds
-
-
-class OfficialSchedule(LocalEngine):
-    """An engine that works as the authors' loop does on a server with kept caches.
-
-    Every call is a request of its own: prompt and chain are rendered and encoded from text again, and the logits
-    of the glimpse are not there any more when the step is written, so its last token is read once more.
-    """
-
-    @classmethod
-    def like(cls, engine: LocalEngine) -> "OfficialSchedule":
-        """Return one on the same weights."""
-        engine.load()
-        made = cls(engine.source)
-        made.__dict__["_model"], made.__dict__["_tokenizer"] = engine.loaded
-        return made
-
-    def chain(self, context: Context) -> tuple[KVSession, list[int]]:
-        """Render and encode everything anew, and forget the last logits."""
-        fresh = Context(context.request, context.reasoning)
-        fresh.chain = context.chain
-        session = self.conversation(context).session(self._pool)
-        session.logits = None
-        known = self.conversation(context).token_ids()
-        self._renderer.prompt(fresh)
-        self.table.encode(context.text)
-        return session, known

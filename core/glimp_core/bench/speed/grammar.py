@@ -4,9 +4,9 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from glimp_core.bench.speed.measuring import GREEDY, Bench, Row
 from glimp_core.chat.demands import Demands
 from glimp_core.context import Context
-from glimp_core.local.speed.measuring import GREEDY, Bench, Row
 from glimp_core.types import GenerationParams, Phase, Request
 
 TOKENS = 96
