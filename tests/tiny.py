@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from glimp_core import GlimpRouter
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.local import LocalEngine
 from glimp_core.source import ModelSource
 
@@ -79,7 +79,7 @@ def model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedMod
         for parameter in made.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(4)
-        readable = [Vocabulary(tokenizer()).pieces[i] for i in range(265)]
+        readable = [Vocabulary(tokenizer()).token_bytes[i] for i in range(265)]
         for token_id, row in enumerate(made.lm_head.weight):
             piece = readable[token_id] if token_id < 265 else None
             row.mul_(12 if piece and (piece.isascii() and (piece.decode().isprintable() or not piece.strip())) else 0)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from glimp_core import GlimpRouter, Request, RouterConfig, ToolCall
-from glimp_core.chat.demands import Demands
-from glimp_core.chat.tools import Tool
+from glimp_core.chat.request.requirements import OutputRequirements
+from glimp_core.chat.request.tools import Tool
 from glimp_core.context import Context
 from glimp_core.testing import Reply, ScriptedEngine
 from glimp_core.types import Chunk, GenerationParams
@@ -31,26 +31,26 @@ def reply(request: Request) -> Reply:
     """Call a tool where one is due, else answer in the format that is asked for."""
     said = [str(message["content"]) for message in request.messages if message["role"] == "user"]
     prompt = said[-1] if said else ""
-    demands = Demands.of(request)
-    if tools := due_tools(request, demands, prompt):
+    requirements = OutputRequirements.of(request)
+    if tools := due_tools(request, requirements, prompt):
         round_ = sum(message["role"] == "tool" for message in request.messages)
         return [
             ToolCall(f"call_{round_}_{at}", tool.name, instance(tool.parameters, prompt))
             for at, tool in enumerate(tools)
         ]
-    if demands.schema is not None:
-        return json.dumps(instance(demands.schema, prompt), ensure_ascii=False)
+    if requirements.schema is not None:
+        return json.dumps(instance(requirements.schema, prompt), ensure_ascii=False)
     return f"You said: {prompt}"
 
 
-def due_tools(request: Request, demands: Demands, prompt: str) -> list[Tool]:
+def due_tools(request: Request, requirements: OutputRequirements, prompt: str) -> list[Tool]:
     """The tools to call: those the user speaks of, until their results are there, or a new one if one must be."""
     done = {call["function"]["name"] for message in request.messages for call in message.get("tool_calls", ())}
     answered = request.messages[-1]["role"] == "tool"
-    spoken_of = [] if answered else [tool for tool in demands.tools if named(tool.name, prompt)]
-    if demands.must_call and not spoken_of:
-        spoken_of = [tool for tool in demands.tools if tool.name not in done] or list(demands.tools)
-    return spoken_of[:1] if demands.one_call else spoken_of
+    spoken_of = [] if answered else [tool for tool in requirements.tools if named(tool.name, prompt)]
+    if requirements.must_call and not spoken_of:
+        spoken_of = [tool for tool in requirements.tools if tool.name not in done] or list(requirements.tools)
+    return spoken_of[:1] if requirements.one_call else spoken_of
 
 
 def named(name: str, prompt: str) -> bool:

@@ -41,7 +41,7 @@ def test_a_step_measures_what_one_plain_forward_over_it_shows(engine: LocalEngin
     model, _ = engine.loaded
     with torch.inference_mode():
         logits = model(input_ids=torch.tensor([[*prompt, *written]])).logits[0, len(prompt) - 1 : -1]
-    table = logits[:, : len(engine.table.pieces)].float().log_softmax(-1)
+    table = logits[:, : len(engine.table.token_bytes)].float().log_softmax(-1)
     assert step.tokens == len(written) > 5
     assert step.measure.entropy == pytest.approx(sum(entropy(row.tolist()) for row in table), rel=1e-4, abs=1e-4)
     surprises = [-float(row[token_id]) for row, token_id in zip(table, written, strict=True)]
@@ -83,7 +83,7 @@ def test_the_glimpse_of_the_top_20_is_that_of_the_authors_code(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes that are no character by themselves share one text, and the entropy knows it once."""
-    broken = [at for at, piece in enumerate(engine.table.pieces) if piece in (b"\xff", b"\xfe", b"\xc3")]
+    broken = [at for at, piece in enumerate(engine.table.token_bytes) if piece in (b"\xff", b"\xfe", b"\xc3")]
     logits = torch.full((280,), -9.0)
     logits[broken] = torch.tensor([3.0, 2.0, 1.0])
     logits[7] = 2.5
@@ -94,7 +94,7 @@ def test_the_glimpse_of_the_top_20_is_that_of_the_authors_code(
 
 
 def tokens_text(engine: LocalEngine, token_id: int) -> str:
-    pieces = engine.table.pieces
+    pieces = engine.table.token_bytes
     piece = pieces[token_id] if token_id < len(pieces) else None
     return f"<{token_id}>" if piece is None else piece.decode(errors="replace")
 

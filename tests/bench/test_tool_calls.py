@@ -8,7 +8,7 @@ import pytest
 
 from bench.test_experiments import SCRIPTS, ran
 from glimp_core import GlimpRouter, Request
-from glimp_core.chat.tools import read_tools
+from glimp_core.chat.request.tools import read_tools
 from glimp_core.testing import ScriptedEngine
 from glimp_core.types import ToolCall
 

@@ -4,8 +4,8 @@
 from typing import Any
 
 import tiny
-from glimp_core.chat.rendering import Renderer
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.prompt.renderer import Renderer
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.types import Request
 
@@ -64,9 +64,9 @@ def renderer(template: str) -> Renderer:
     return Renderer(tokens, Vocabulary(tokens), "tiny")
 
 
-def rendered(template: str, messages: Any, **demands: Any) -> str:
+def rendered(template: str, messages: Any, **requirements: Any) -> str:
     """The prompt that a template makes, control tokens included."""
     tokens = tiny.tokenizer(template)
-    context = Context(Request(tuple(messages), **demands), "inline")
+    context = Context(Request(tuple(messages), **requirements), "inline")
     ids = Renderer(tokens, Vocabulary(tokens), "tiny").prompt(context).token_ids
     return str(tokens.decode(ids))

@@ -12,7 +12,7 @@ import tiny
 from chat.schemas import Case, object_cases
 from chat.templates import TEMPLATES
 from glimp_core import Completion, ConfigError, GlimpRouter, RouterConfig, SamplingParams, UnsupportedSchemaError
-from glimp_core.chat.fitting import fits
+from glimp_core.chat.grammar.validation import is_valid
 from glimp_core.events import Delta
 from glimp_core.local import LocalEngine
 from glimp_core.source import ModelSource
@@ -60,7 +60,7 @@ def plain(request: Any) -> GlimpRouter:
 def weather(done: Completion) -> Any:
     (call,) = done.tool_calls
     assert call.name == "get_weather"
-    assert fits(call.arguments, WEATHER["function"]["parameters"])  # type: ignore[index]
+    assert is_valid(call.arguments, WEATHER["function"]["parameters"])  # type: ignore[index]
     assert (done.answer, done.finish_reason, done.invalid_tool_calls) == ("", "tool_calls", ())
     return call
 
@@ -127,7 +127,7 @@ def test_many_calls_end_in_time(thinking: GlimpRouter) -> None:
     assert done.invalid_tool_calls == ()
 
 
-def test_without_demands_nothing_changes(thinking: GlimpRouter) -> None:
+def test_without_requirements_nothing_changes(thinking: GlimpRouter) -> None:
     """Law: offering tools in a prompt that is otherwise the same does not touch what is drawn."""
     sampling = SamplingParams(temperature=0.0, max_tokens=60)
     free = thinking.generate("Hello.", sampling=sampling)
@@ -192,6 +192,6 @@ def test_bound_answers_are_written_by_whom_the_configuration_names(by: Any) -> N
 def test_random_weights_write_valid_json(thinking: GlimpRouter, case: Case, seed: int, more: int) -> None:
     """Law: for random schemas and limits, a model that knows nothing writes JSON that validates."""
     sampling = SamplingParams(temperature=2.0, seed=seed, max_tokens=case.shortest + more)
-    demanded = {"type": "json_schema", "schema": case.schema}
-    done = thinking.generate("Go.", response_format=demanded, sampling=sampling, reasoning="off")
+    wanted = {"type": "json_schema", "schema": case.schema}
+    done = thinking.generate("Go.", response_format=wanted, sampling=sampling, reasoning="off")
     jsonschema.validate(json.loads(done.answer), case.schema)

@@ -9,8 +9,8 @@ import pytest
 
 import tiny
 from chat.templates import TEMPLATES
-from glimp_core.chat.rendering import Renderer
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.prompt.renderer import Renderer
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.types import Request
 

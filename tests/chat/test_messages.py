@@ -166,16 +166,16 @@ def test_earlier_thinking_goes_to_the_template_apart_from_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("demands", "words"),
+    ("requirements", "words"),
     [
         ({"response_format": {"type": "json_object"}}, "Answer with one JSON object"),
         ({"response_format": {"type": "json_schema", "schema": {"type": "integer"}}}, '{"type": "integer"}'),
         ({"response_format": {"type": "json_object"}, "tools": (TOOL,)}, "Unless you call a function, answer"),
     ],
 )
-def test_the_model_is_told_what_json_it_is_to_write(demands: Any, words: str) -> None:
+def test_the_model_is_told_what_json_it_is_to_write(requirements: Any, words: str) -> None:
     """Law: a demanded format is in the prompt, after the user's own system message."""
-    system = turns(rendered(PLAIN, [{"role": "system", "content": "Be brief."}, user("a")], **demands))[0]
+    system = turns(rendered(PLAIN, [{"role": "system", "content": "Be brief."}, user("a")], **requirements))[0]
     assert system.startswith("system\nBe brief.\n\n")
     assert words in system
 

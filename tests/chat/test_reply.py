@@ -11,10 +11,19 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from glimp_core.chat.demands import Demands
-from glimp_core.chat.dialects import DEEPSEEK, DIALECTS, HERMES, LLAMA, MISTRAL_LIST, MISTRAL_NAMED, XML, Dialect
-from glimp_core.chat.reply import Piece, ReplyParser
-from glimp_core.chat.tools import read_tools
+from glimp_core.chat.formats.base import (
+    DEEPSEEK,
+    FORMATS,
+    HERMES,
+    LLAMA,
+    MISTRAL_LIST,
+    MISTRAL_NAMED,
+    XML,
+    ToolCallFormat,
+)
+from glimp_core.chat.output.reply_parser import Piece, ReplyParser
+from glimp_core.chat.request.requirements import OutputRequirements
+from glimp_core.chat.request.tools import read_tools
 from glimp_core.types import InvalidToolCall, ToolCall, ToolCallDelta
 
 TOOLS = read_tools(
@@ -33,11 +42,11 @@ TOOLS = read_tools(
         {"name": "add", "parameters": {"properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}}},
     ]
 )
-DEMANDS = Demands(TOOLS)
+DEMANDS = OutputRequirements(TOOLS)
 CITY = ("get_weather", {"city": "Zürich", "days": 3})
 ADD = ("add", {"x": 1, "y": 2})
 
-WRITTEN: list[tuple[Dialect, str, str, list[Any]]] = [
+WRITTEN: list[tuple[ToolCallFormat, str, str, list[Any]]] = [
     (HERMES, 'Hm.\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich", "days": 3}}\n</tool_call>',
      "Hm.", [CITY]),
     (HERMES, '<tool_call>{"arguments": {"x": 1, "y": 2}, "name": "add"}</tool_call>\n\n<tool_call>\n'
@@ -74,8 +83,10 @@ WRITTEN: list[tuple[Dialect, str, str, list[Any]]] = [
 ]  # fmt: skip
 
 
-def read(dialect: Dialect, chunks: Sequence[str], demands: Demands = DEMANDS, lenient: bool = True) -> list[Piece]:
-    parser = ReplyParser(dialect, demands, lenient)
+def read(
+    dialect: ToolCallFormat, chunks: Sequence[str], requirements: OutputRequirements = DEMANDS, lenient: bool = True
+) -> list[Piece]:
+    parser = ReplyParser(dialect, requirements, lenient)
     pieces = [piece for chunk in chunks for piece in parser.push(chunk)]
     return pieces + parser.finish()
 
@@ -107,7 +118,7 @@ def named(calls: Sequence[ToolCall | InvalidToolCall]) -> list[tuple[str, Any]]:
 @pytest.mark.parametrize(("dialect", "reply", "text", "calls"), WRITTEN)
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_a_reply_is_read_as_its_family_means_it(
-    dialect: Dialect, reply: str, text: str, calls: list[Any], size: int
+    dialect: ToolCallFormat, reply: str, text: str, calls: list[Any], size: int
 ) -> None:
     """Law: every way of writing calls gives the text beside them and the calls, in pieces of any size."""
     got, found = folded(read(dialect, [reply[at : at + size] for at in range(0, len(reply), size)]))
@@ -124,9 +135,11 @@ FRAGMENTS = [
 replies = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5)), max_size=14).map("".join)
 
 
-@given(reply=replies, cuts=st.lists(st.integers(0, 200), max_size=8), dialect=st.sampled_from(DIALECTS))
+@given(reply=replies, cuts=st.lists(st.integers(0, 200), max_size=8), dialect=st.sampled_from(FORMATS))
 @settings(deadline=None, max_examples=200)
-def test_no_text_breaks_a_parser_and_cutting_it_changes_nothing(reply: str, cuts: list[int], dialect: Dialect) -> None:
+def test_no_text_breaks_a_parser_and_cutting_it_changes_nothing(
+    reply: str, cuts: list[int], dialect: ToolCallFormat
+) -> None:
     """Law: whatever the text, nothing is raised, and every way of cutting it gives the same text and calls."""
     whole_text, whole = folded(read(dialect, [reply]))
     edges = sorted({0, len(reply), *(cut for cut in cuts if cut < len(reply))})
@@ -135,9 +148,9 @@ def test_no_text_breaks_a_parser_and_cutting_it_changes_nothing(reply: str, cuts
     assert [type(call) for call in calls] == [type(call) for call in whole]
 
 
-@given(reply=st.text(), dialect=st.sampled_from(DIALECTS))
+@given(reply=st.text(), dialect=st.sampled_from(FORMATS))
 @settings(deadline=None, max_examples=100)
-def test_text_without_calls_comes_out_to_the_letter(reply: str, dialect: Dialect) -> None:
+def test_text_without_calls_comes_out_to_the_letter(reply: str, dialect: ToolCallFormat) -> None:
     """Law: a reply without a mark and without a call comes out as it went in."""
     assume(not any(mark in reply for mark in dialect.openings))
     assert folded(read(dialect, [*reply])) == (reply, [])
@@ -147,7 +160,7 @@ def test_text_without_calls_comes_out_to_the_letter(reply: str, dialect: Dialect
 @settings(deadline=None, max_examples=100)
 def test_without_tools_everything_is_text(reply: str) -> None:
     """Law: where no tool is offered, or none may be called, a reply is text."""
-    assert read(HERMES, [reply], Demands()) == ([reply] if reply else [])
+    assert read(HERMES, [reply], OutputRequirements()) == ([reply] if reply else [])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +177,7 @@ def test_without_tools_everything_is_text(reply: str) -> None:
         (DEEPSEEK, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add", "ended inside"),
     ],
 )
-def test_a_call_that_cannot_be_read_is_said_to_be_one(dialect: Dialect, reply: str, error: str) -> None:
+def test_a_call_that_cannot_be_read_is_said_to_be_one(dialect: ToolCallFormat, reply: str, error: str) -> None:
     """Law: what was meant as a call and is none comes back as an InvalidToolCall that says why."""
     text, (call,) = folded(read(dialect, [*reply]))
     assert text == ""
@@ -222,7 +235,7 @@ def test_arguments_stream_while_they_are_written() -> None:
 def test_one_call_means_the_first() -> None:
     """Law: where one call is wanted, the ones after the first are dropped."""
     call = '<tool_call>{"name": "add", "arguments": {"x": %d}}</tool_call>\n'
-    text, calls = folded(read(HERMES, [call % 1 + call % 2], Demands(TOOLS, one_call=True)))
+    text, calls = folded(read(HERMES, [call % 1 + call % 2], OutputRequirements(TOOLS, one_call=True)))
     assert (text, named(calls)) == ("", [("add", {"x": 1})])
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat.schemas import Case, cases
-from glimp_core.chat.fitting import fits
-from glimp_core.chat.schema import MAX_STRING, any_object, prepared
+from glimp_core.chat.grammar.json_schema import MAX_STRING, any_object, normalize_schema
+from glimp_core.chat.grammar.validation import is_valid
 from glimp_core.errors import UnsupportedSchemaError
 
 
@@ -22,25 +22,25 @@ def test_a_keyword_that_cannot_be_enforced_is_named(keyword: str) -> None:
     """Law: no keyword is passed over in silence; the error names it and where it stands."""
     schema = {"type": "object", "properties": {"a": {"type": "array", "items": {keyword: {}}}}}
     with pytest.raises(UnsupportedSchemaError, match=rf"'{keyword}' at #/properties/a/items"):
-        prepared(schema)
+        normalize_schema(schema)
 
 
 def test_a_misspelt_keyword_is_answered_with_the_right_one() -> None:
     """Law: the nearest known keyword is suggested."""
     with pytest.raises(UnsupportedSchemaError, match="did you mean 'required'"):
-        prepared({"type": "object", "requierd": ["a"]})
+        normalize_schema({"type": "object", "requierd": ["a"]})
 
 
 def test_remarks_are_dropped() -> None:
     """Law: keywords that only remark on a schema, and formats that nobody can check, change nothing."""
     schema = {"type": "string", "title": "T", "description": "d", "examples": ["x"], "x-order": 3, "format": "phone"}
-    assert prepared(schema) == {"type": "string", "maxLength": MAX_STRING}
+    assert normalize_schema(schema) == {"type": "string", "maxLength": MAX_STRING}
 
 
 def test_required_strings_are_not_empty_unless_the_schema_lets_them() -> None:
     """Law: a free string that is required has a character; one with bounds of its own keeps them."""
     properties = {"a": {"type": "string"}, "b": {"type": "string"}, "c": {"type": "string", "maxLength": 3}}
-    ready = prepared({"type": "object", "properties": properties, "required": ["a", "c"]})
+    ready = normalize_schema({"type": "object", "properties": properties, "required": ["a", "c"]})
     assert [part.get("minLength") for part in ready["properties"].values()] == [1, None, None]
 
 
@@ -59,21 +59,23 @@ A, B = {"a": {"type": "null"}}, {"b": {"type": "null"}}
 )  # fmt: skip
 def test_objects_keep_to_the_properties_they_name(schema: Any, closed: bool) -> None:
     """Law: an object has no property without a name, unless it says so, needs one, or names them in several places."""
-    assert (prepared(schema).get("additionalProperties") is False) is closed
-    assert (prepared({"type": "array", "items": schema})["items"].get("additionalProperties") is False) is closed
+    assert (normalize_schema(schema).get("additionalProperties") is False) is closed
+    assert (
+        normalize_schema({"type": "array", "items": schema})["items"].get("additionalProperties") is False
+    ) is closed
 
 
 def test_references_move_with_the_schema() -> None:
     """Law: a schema that is put inside another one still refers to its own parts."""
     schema = {"$defs": {"x": {"type": "null"}}, "properties": {"a": {"$ref": "#/$defs/x"}}}
-    assert prepared(schema, "#/$defs/t0")["properties"]["a"] == {"$ref": "#/$defs/t0/$defs/x"}
+    assert normalize_schema(schema, "#/$defs/t0")["properties"]["a"] == {"$ref": "#/$defs/t0/$defs/x"}
 
 
 def test_the_schema_of_the_caller_stays_as_it_is() -> None:
     """Law: nothing that is passed in is changed."""
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
     before = json.dumps(schema)
-    prepared(schema)
+    normalize_schema(schema)
     assert json.dumps(schema) == before
 
 
@@ -88,14 +90,14 @@ def test_the_schema_of_the_caller_stays_as_it_is() -> None:
 def test_a_schema_that_no_finite_value_follows_is_refused(schema: Any) -> None:
     """Law: a schema that requires itself is an error, not an endless reply."""
     with pytest.raises(UnsupportedSchemaError, match="requires itself"):
-        prepared(schema)
+        normalize_schema(schema)
 
 
 def test_recursion_that_can_end_is_fine() -> None:
     """Law: a list or a tree is a schema like any other."""
     tail = {"anyOf": [{"$ref": "#"}, {"type": "null"}]}
-    assert prepared({"type": "object", "properties": {"next": tail}, "required": ["next"]})
-    assert any_object() == prepared({})
+    assert normalize_schema({"type": "object", "properties": {"next": tail}, "required": ["next"]})
+    assert any_object() == normalize_schema({})
 
 
 json_values = st.recursive(
@@ -109,7 +111,7 @@ json_values = st.recursive(
 @settings(deadline=None, max_examples=150)
 def test_fitting_agrees_with_the_reference_implementation(case: Case, value: Any) -> None:
     """Law: our check of values gives what the jsonschema package gives."""
-    assert fits(value, case.schema) == jsonschema.Draft202012Validator(case.schema).is_valid(value)
+    assert is_valid(value, case.schema) == jsonschema.Draft202012Validator(case.schema).is_valid(value)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +127,4 @@ def test_fitting_agrees_with_the_reference_implementation(case: Case, value: Any
 )  # fmt: skip
 def test_fitting_knows_the_other_keywords(value: Any, schema: Any, fine: bool) -> None:
     """Law: the same for keywords that the random schemas lack."""
-    assert fits(value, schema) is fine
+    assert is_valid(value, schema) is fine

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from glimp_core.chat.demands import Demands, read_format
-from glimp_core.chat.tools import ToolChoice, read_choice, read_tools
+from glimp_core.chat.request.requirements import OutputRequirements, read_format
+from glimp_core.chat.request.tools import ToolChoice, read_choice, read_tools
 from glimp_core.errors import ConfigError
 from glimp_core.types import Request
 
@@ -98,14 +98,14 @@ def test_a_demanded_call_needs_tools() -> None:
         ({"type": "allowed_tools", "mode": "auto", "tools": [NOTE]}, None, ["take_note"], False, False),
     ],
 )  # fmt: skip
-def test_demands_follow_the_request(
+def test_requirements_follow_the_request(
     choice: Any, parallel: bool | None, tools: list[str], must_call: bool, one_call: bool
 ) -> None:
     """Law: a demanded call is one unless parallel calls are asked for; an offered one may be many."""
-    demands = Demands.of(Request(MESSAGES, (ADD, NOTE), choice, parallel))
-    assert [tool.name for tool in demands.tools] == tools
-    assert (demands.must_call, demands.one_call) == (must_call, one_call)
-    assert len(demands.shown) == (0 if choice == "none" else 2)
+    requirements = OutputRequirements.of(Request(MESSAGES, (ADD, NOTE), choice, parallel))
+    assert [tool.name for tool in requirements.tools] == tools
+    assert (requirements.must_call, requirements.one_call) == (must_call, one_call)
+    assert len(requirements.shown) == (0 if choice == "none" else 2)
 
 
 @pytest.mark.parametrize("choice", ["none", False, {"type": "none"}])

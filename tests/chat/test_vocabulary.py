@@ -7,7 +7,7 @@ from tokenizers import pre_tokenizers
 
 import tiny
 from glimp_core import ModelLoadError
-from glimp_core.chat.vocabulary import Vocabulary, _spell_byte_level
+from glimp_core.chat.tokens.vocabulary import Vocabulary, _spell_byte_level
 
 BYTE_LEVEL = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 ALPHABET = set(pre_tokenizers.ByteLevel.alphabet())

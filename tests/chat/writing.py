@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any
 
 import tiny
-from glimp_core.chat.constraint import Constraint
-from glimp_core.chat.space import TokenSpace
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.grammar.compiler import GrammarCompiler
+from glimp_core.chat.grammar.constraint import GrammarConstraint
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 
 MARKS = ("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>")
 
@@ -16,13 +16,13 @@ Chooser = Callable[[list[int]], int]
 
 
 @cache
-def space(marked: bool = True) -> TokenSpace:
+def space(marked: bool = True) -> GrammarCompiler:
     """The space of a byte-level tokenizer, with the marks of some dialects as control tokens or without any."""
     tokens = tiny.tokenizer(merges=[])
     if marked:
         tokens.add_special_tokens({"additional_special_tokens": list(MARKS)})
     assert tokens.eos_token_id is not None
-    return TokenSpace(Vocabulary(tokens), tokens.get_added_vocab(), [tokens.eos_token_id])
+    return GrammarCompiler(Vocabulary(tokens), tokens.get_added_vocab(), [tokens.eos_token_id])
 
 
 def by_chance(seed: int) -> Chooser:
@@ -37,28 +37,28 @@ def by_habit(habit: Sequence[int]) -> Chooser:
 
 def allowed(guide: Any, size: int) -> list[int]:
     """The tokens that a guide lets pass; all of them where it has no say."""
-    mask = guide.mask()
+    mask = guide.allowed()
     if mask is None:
         return list(range(size))
     bits = int.from_bytes(mask, "little")
     return [token_id for token_id in range(size) if bits >> token_id & 1]
 
 
-def written(guide: Constraint, limit: int, choose: Chooser) -> list[int]:
+def written(guide: GrammarConstraint, limit: int, choose: Chooser) -> list[int]:
     """Write a reply of at most `limit` tokens; the end-of-reply token is left out."""
     token_ids: list[int] = []
     for left in range(limit - 1, -1, -1):
-        token_id = guide.take(choose(allowed(guide, guide._space.size)), left)
-        if token_id in guide._space.stop_ids:
+        token_id = guide.advance(choose(allowed(guide, guide._compiler.size)), left)
+        if token_id in guide._compiler.stop_ids:
             break
         token_ids.append(token_id)
-        if guide.finished:
+        if guide.done:
             break
     return token_ids
 
 
-def text_of(space: TokenSpace, token_ids: Sequence[int]) -> str:
+def text_of(space: GrammarCompiler, token_ids: Sequence[int]) -> str:
     """The text of tokens, marks included."""
-    marks = space.marks_of(MARKS)
-    pieces = space.vocabulary.pieces
+    marks = space.marker_texts(MARKS)
+    pieces = space.vocabulary.token_bytes
     return b"".join(pieces[i] or marks.get(i, "").encode() for i in token_ids).decode()

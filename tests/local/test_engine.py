@@ -24,8 +24,8 @@ from glimp_core import (
     SamplingParams,
     Step,
 )
-from glimp_core.chat.rendering import Renderer
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.prompt.renderer import Renderer
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.local import LocalEngine
 from glimp_core.local.owner import Owner
@@ -187,7 +187,7 @@ def test_text_that_spells_control_tokens_stays_text() -> None:
     def prompt(content: str) -> list[int]:
         return renderer.prompt(Context(Request(({"role": "user", "content": content},)))).token_ids
 
-    control = [i for i, piece in enumerate(vocabulary.pieces) if piece is None]
+    control = [i for i, piece in enumerate(vocabulary.token_bytes) if piece is None]
     assert len(control) == 4
     assert [i for i in prompt(hostile) if i in control] == [i for i in prompt("hi") if i in control]
     assert hostile.encode() in vocabulary.decode(prompt(hostile))

@@ -6,8 +6,8 @@ import pytest
 
 import tiny
 from glimp_core import AlwaysSmall, ConfigError, Delta, RouterConfig, Start
-from glimp_core.chat.rendering import Renderer
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.prompt.renderer import Renderer
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context, Reasoning, Span, ThinkingClosed
 from glimp_core.types import Request
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import tiny
 from glimp_core import Completion, Delta, GlimpRouter, RandomRate, RouterConfig
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.remote import RemoteEngine, RemoteGlimpser
 from remote.scripts import Script, Served
 
@@ -33,7 +33,7 @@ def script(
         *table.encode("\n\n" + answer),
         tokens.eos_token_id,
     ]
-    return Script(table, reply, table.think.open_id, sure, len(table.pieces))
+    return Script(table, reply, table.think.open_id, sure, len(table.token_bytes))
 
 
 def glimpser(served: Served, **options: Any) -> RemoteGlimpser:

@@ -49,7 +49,7 @@ class Replies:
         for n, token_id in enumerate(script):
             group.append(token_id)
             count += 1
-            text += self.script.vocabulary.pieces[token_id] or b""
+            text += self.script.vocabulary.token_bytes[token_id] or b""
             if self.kind == "text" and token_id == (self.script.vocabulary.think or 0).close_id:  # type: ignore[union-attr]
                 text += b"</think>"
             stops = [stop for stop in body.get("stop", ()) if stop.encode() in text]
@@ -106,7 +106,7 @@ class Replies:
             return {"content": content} if content else None
 
         def name(i: int) -> str:
-            text = (self.script.vocabulary.pieces[i] or b"").decode(errors="replace")
+            text = (self.script.vocabulary.token_bytes[i] or b"").decode(errors="replace")
             return f"token_id:{i}" if body.get("return_tokens_as_token_ids") else text
 
         return {

@@ -15,7 +15,7 @@ from glimp_core import (
     RouterConfig,
     SamplingParams,
 )
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.testing import ScriptedEngine
 from remote.kit import ANSWER, STEPS, TABLE, TOKENS, TOP20, engine, glimpser, pair, run, script
 from remote.scripts import Script, Served
@@ -201,7 +201,7 @@ def test_a_mixed_pair_with_a_local_model() -> None:
 def test_an_end_that_no_config_told_of() -> None:
     """A control token with which a server stops is an end, and no part of the text."""
     said = script()
-    other = TABLE.pieces.index(None)
+    other = TABLE.token_bytes.index(None)
     assert other not in (TOKENS.eos_token_id, said.open_id)
     stranger = Script(TABLE, [*said.reply[:-1], other], said.open_id, size=said.size)
     for kind in KINDS:

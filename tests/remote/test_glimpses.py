@@ -41,7 +41,7 @@ def test_a_glimpse_is_the_entropy_of_the_first_token(kind: str, tempered: bool) 
 
 
 def _label(token_id: int) -> str:
-    piece = TABLE.pieces[token_id]
+    piece = TABLE.token_bytes[token_id]
     return f"<{token_id}>" if piece is None else piece.decode(errors="replace")
 
 

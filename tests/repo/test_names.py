@@ -9,10 +9,8 @@ from shape import PACKAGES, names_that_stand_twice
 STANDS_TWICE: dict[str, dict[str, set[str]]] = {
     "glimp_core": {
         "classes": {
-            "Answer",
             "Column",
             "Conversation",
-            "Dialect",
             "Draft",
             "Fixed",
             "Glimpsed",
@@ -27,11 +25,7 @@ STANDS_TWICE: dict[str, dict[str, set[str]]] = {
             "engine",
             "memory",
             "meter",
-            "page",
-            "reading",
-            "reply",
             "run",
-            "schema",
             "writing",
         },
     },

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from glimp_core.chat.schema import prepared
-from glimp_core.chat.tools import read_choice, read_tools
+from glimp_core.chat.grammar.json_schema import normalize_schema
+from glimp_core.chat.request.tools import read_choice, read_tools
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.exits import say
 from glimp_core.cli.reply import reply, start
@@ -60,7 +60,7 @@ def _schema(path: Path) -> dict[str, Any]:
     schema = _read(path)
     if not isinstance(schema, dict):
         raise ConfigError(f"{str(path)!r} holds no JSON schema: it must be an object, got {str(schema)[:100]}")
-    prepared(schema)
+    normalize_schema(schema)
     return schema
 
 

@@ -1,7 +1,6 @@
 """One request inside one engine: its ids in this model's vocabulary, and the session that serves it."""
 
-from glimp_core.chat.rendering import Renderer
-from glimp_core.chat.transcript import Transcript
+from glimp_core.chat.prompt.renderer import Renderer, TokenizedRequest
 from glimp_core.context import Context
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
@@ -9,7 +8,7 @@ from glimp_core.local.pool import SessionPool
 from glimp_core.local.session import KVSession
 
 
-class Conversation(Transcript):
+class Conversation(TokenizedRequest):
     """A transcript with a lease on a session."""
 
     def __init__(self, context: Context, renderer: Renderer):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.local.meter import Meter
 from glimp_core.local.sampling import Sampler
 from glimp_core.local.session import Forward, KVSession
@@ -30,8 +30,8 @@ class Bridge:
         self._draft = draft
         self._same = draft.key == target.key
         if not self._same:
-            meant = {piece: i for i, piece in enumerate(target.pieces) if piece}
-            self._to_target = [meant.get(piece, -1) if piece else -1 for piece in draft.pieces]
+            meant = {piece: i for i, piece in enumerate(target.token_bytes) if piece}
+            self._to_target = [meant.get(piece, -1) if piece else -1 for piece in draft.token_bytes]
             self._to_draft = {i: n for n, i in reversed([*enumerate(self._to_target)]) if i >= 0}
             self._index = torch.tensor(self._to_target)
 
@@ -56,9 +56,9 @@ class Bridge:
     def law(self, law: torch.Tensor) -> torch.Tensor:
         """Return a law over the drafting model's ids as one over the target's, what has no equal left out."""
         if self._same:
-            return law[: len(self.target.pieces)]
+            return law[: len(self.target.token_bytes)]
         index = self._index[: len(law)].to(law.device)
-        mapped = law.new_zeros(len(self.target.pieces)).index_add_(0, index.clamp(min=0), law * (index >= 0))
+        mapped = law.new_zeros(len(self.target.token_bytes)).index_add_(0, index.clamp(min=0), law * (index >= 0))
         return mapped / mapped.sum().clamp(min=1e-30)
 
 
@@ -88,7 +88,7 @@ class Drafter:
                 break
             draft.token_ids.append(token_id)
             draft.laws.append(law)
-            piece = self._bridge.target.pieces[token_id]
+            piece = self._bridge.target.token_bytes[token_id]
             over = piece is None or token_id in self._stop_ids or (stepwise and b"\n\n" in piece)
             if over or len(draft.token_ids) >= limit or probability < SURE:
                 break

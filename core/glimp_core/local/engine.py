@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from glimp_core.chat.answer import Answer
-from glimp_core.chat.constraint import Constraint
-from glimp_core.chat.demands import Demands
-from glimp_core.chat.guide import demanded, guide_for
-from glimp_core.chat.page import Page
-from glimp_core.chat.rendering import Renderer
-from glimp_core.chat.space import TokenSpace
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.grammar.compiler import GrammarCompiler
+from glimp_core.chat.grammar.constraint import GrammarConstraint
+from glimp_core.chat.output.answer import AnswerReader
+from glimp_core.chat.output.constraints import constraint_for, required_grammar
+from glimp_core.chat.output.processor import OutputProcessor
+from glimp_core.chat.prompt.renderer import Renderer
+from glimp_core.chat.request.requirements import OutputRequirements
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.engine import Engine
 from glimp_core.errors import ContextOverflowError
@@ -87,7 +87,7 @@ class LocalEngine:
         """Render the request with the model's template; needs the tokenizer only."""
         conversation = self.conversation(context)
         prompt = conversation.prompt
-        shortest = self.shortest_answer(conversation.demands)
+        shortest = self.shortest_answer(conversation.requirements)
         return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest)
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
@@ -143,22 +143,22 @@ class LocalEngine:
         law = Law.of(params.sampling, self._model.generation_config)
         return Sampler(law, params.sampling.seed, params.index, self.device)
 
-    def page(self, context: Context, params: GenerationParams, room: int) -> Page:
+    def page(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
         """Return the page that one call fills."""
-        demands = self.conversation(context).demands
-        if params.phase == "thinking" or not (demands.tools or demands.structured):
-            return Page(self.table, self.stop_ids, params, room)
+        requirements = self.conversation(context).requirements
+        if params.phase == "thinking" or not (requirements.tools or requirements.structured):
+            return OutputProcessor(self.table, self.stop_ids, params, room)
         lenient = context.request.lenient_tool_calls
         space, dialect = self._space, self._renderer.dialect
-        guide = guide_for(space, dialect, demands, lenient)
-        answer = Answer(guide, space, dialect, demands, lenient, context.remark)
-        return Page(self.table, self.stop_ids, params, room, answer)
+        constraint = constraint_for(space, dialect, requirements, lenient)
+        answer = AnswerReader(constraint, space, dialect, requirements, lenient, context.remark)
+        return OutputProcessor(self.table, self.stop_ids, params, room, answer)
 
-    def shortest_answer(self, demands: Demands) -> int:
-        """Return how many tokens the shortest answer has that meets some demands, 0 where none are made."""
-        if not demands.structured:
+    def shortest_answer(self, requirements: OutputRequirements) -> int:
+        """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
+        if not requirements.structured:
             return 0
-        return Constraint(self._space, demanded(self._renderer.dialect, demands)).shortest
+        return GrammarConstraint(self._space, required_grammar(self._renderer.dialect, requirements)).shortest
 
     def _glimpse(self, job: Job, context: Context, definition: Entropy) -> Generator[Forward, None, None]:
         meter = Meter(glimpses=1)
@@ -205,8 +205,8 @@ class LocalEngine:
         return Renderer(self._tokenizer, self.table, self.name)
 
     @cached_property
-    def _space(self) -> TokenSpace:
-        return TokenSpace.of(self.table, self._tokenizer.get_added_vocab(), self.stop_ids)
+    def _space(self) -> GrammarCompiler:
+        return GrammarCompiler.of(self.table, self._tokenizer.get_added_vocab(), self.stop_ids)
 
     @cached_property
     def _model(self) -> Any:

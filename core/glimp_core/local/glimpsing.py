@@ -2,7 +2,7 @@
 
 import torch
 
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.entropy import paper_code_entropy
 from glimp_core.local.sampling import entropy, likeliest, top_two
 from glimp_core.types import Entropy, Glimpse
@@ -28,4 +28,4 @@ def _spelled(token_id: int, table: Vocabulary) -> str:
 
 
 def _piece(token_id: int, table: Vocabulary) -> bytes | None:
-    return table.pieces[token_id] if token_id < len(table.pieces) else None
+    return table.token_bytes[token_id] if token_id < len(table.token_bytes) else None

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from glimp_core.chat.page import Page
+from glimp_core.chat.output.processor import OutputProcessor
 from glimp_core.context import Context
 from glimp_core.local.drafting import Bridge, Drafter
 from glimp_core.local.engine import LocalEngine
@@ -87,7 +87,9 @@ class SpeculativeEngine:
         steady = params.sampling.seed is not None
         while not page.end:
             length = STEADY if steady else pace.limit(context)
-            limit = 0 if page.bound else min(length, page.left - 1)  # each token of a grammar has a mask of its own
+            limit = (
+                0 if page.constrained else min(length, page.left - 1)
+            )  # each token of a grammar has a mask of its own
             before = meter.seconds + drafter.meter.seconds
             draft = yield from drafter.propose(limit, params.stepwise)
             wanted = token_ids + draft.token_ids
@@ -95,7 +97,7 @@ class SpeculativeEngine:
             meter.cached_tokens += self.target.conversation(context).newly_cached(shared)
             assert session.logits is not None
             with meter.decoding():
-                logits, mask = session.logits[:, : page.readable], page.mask()
+                logits, mask = session.logits[:, : page.readable], page.allowed()
                 logits = torch.cat([masked(logits[0], mask)[None], logits[1:]]) if mask else logits
                 kept, accepted = verify(draft.token_ids, draft.laws, logits, sampler)
             meter.verified(len(draft.token_ids), accepted)
@@ -104,15 +106,15 @@ class SpeculativeEngine:
             drafter.follow(kept)
             pace.note(length, len(draft.token_ids), len(kept), meter.seconds + drafter.meter.seconds - before)
 
-    def _put(self, job: Job, page: Page, kept: list[int], meter: Meter, drafter: Drafter) -> list[int]:
+    def _put(self, job: Job, page: OutputProcessor, kept: list[int], meter: Meter, drafter: Drafter) -> list[int]:
         """Write verified tokens; returns those written, up to the end of the page or to where a mask sets in."""
         written: list[int] = []
         for token_id in kept:
             if page.refuses(token_id):
                 break
-            written.append(page.take(token_id))
+            written.append(page.advance(token_id))
             for chunk in page.push(written[-1]):
                 job.put(replace(chunk, usage=meter.usage(), drafting=drafter.meter.usage()))
-            if page.end or page.bound:
+            if page.end or page.constrained:
                 break
         return written

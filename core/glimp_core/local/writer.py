@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from glimp_core.chat.page import Page
+from glimp_core.chat.output.processor import OutputProcessor
 from glimp_core.entropy import TokenMeasure
 from glimp_core.local.masking import masked
 from glimp_core.local.meter import Meter
@@ -14,7 +14,9 @@ from glimp_core.local.sampling import Sampler, measured
 from glimp_core.local.session import Forward, KVSession
 
 
-def write(job: Job, session: KVSession, sampler: Sampler, page: Page, meter: Meter) -> Generator[Forward, None, None]:
+def write(
+    job: Job, session: KVSession, sampler: Sampler, page: OutputProcessor, meter: Meter
+) -> Generator[Forward, None, None]:
     """Draw and feed tokens until the page ends; puts a Chunk for every whole piece of text.
 
     The last token is left for the next sync to feed: whoever looks at what follows needs that forward
@@ -26,7 +28,7 @@ def write(job: Job, session: KVSession, sampler: Sampler, page: Page, meter: Met
         with meter.decoding():
             logits = session.logits[-1, : page.readable]
             drawn = _draw(sampler, logits, page)
-            token_id = page.take(_draw(sampler, logits, page) if page.refuses(drawn) else drawn)
+            token_id = page.advance(_draw(sampler, logits, page) if page.refuses(drawn) else drawn)
             if page.measured:
                 measure = (measure or TokenMeasure()) + measured(logits, token_id)
         for chunk in page.push(token_id):
@@ -39,6 +41,6 @@ def write(job: Job, session: KVSession, sampler: Sampler, page: Page, meter: Met
         meter.add(forward)
 
 
-def _draw(sampler: Sampler, logits: torch.Tensor, page: Page) -> int:
-    mask = page.mask()
+def _draw(sampler: Sampler, logits: torch.Tensor, page: OutputProcessor) -> int:
+    mask = page.allowed()
     return sampler.draw(masked(logits, mask) if mask else logits)

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from glimp_core.chat.rendering import Renderer
-from glimp_core.chat.transcript import Transcript
+from glimp_core.chat.prompt.renderer import Renderer, TokenizedRequest
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.remote.ahead import ReadAhead
 from glimp_core.remote.feed import Feed
@@ -46,7 +45,7 @@ class BegunStream(Iterator[Piece]):
         self._ended = True
 
 
-class Conversation(Transcript):
+class Conversation(TokenizedRequest):
     """A transcript with what its server knows of it."""
 
     def __init__(self, context: Context, renderer: Renderer, name: str):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from glimp_core.chat.page import LONGEST_CHARACTER, Page
+from glimp_core.chat.output.processor import LONGEST_CHARACTER, OutputProcessor
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError, ContextOverflowError, EngineError, RemoteEngineError
@@ -108,7 +108,7 @@ class RemoteEngine:
         """Render the request with the model's template."""
         conversation = self._conversation(context)
         prompt = conversation.prompt
-        shortest = self._structured.shortest(conversation.demands)
+        shortest = self._structured.shortest(conversation.requirements)
         return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest)
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
@@ -121,9 +121,9 @@ class RemoteEngine:
         begun = conversation.take(ask)
         sent, spent = len(ask.token_ids), conversation.take_spent()
         meter = Meter(sent, conversation.send(sent), before=begun.known if begun else None)
-        answer = None if params.phase == "thinking" else self._structured.answer(context, conversation.demands)
-        page = Page(self._language.table, self._language.stop_ids, params, self.window - sent, answer)
-        fill = self._fill if answer and conversation.demands.structured else self._write
+        answer = None if params.phase == "thinking" else self._structured.answer(context, conversation.requirements)
+        page = OutputProcessor(self._language.table, self._language.stop_ids, params, self.window - sent, answer)
+        fill = self._fill if answer and conversation.requirements.structured else self._write
         try:
             for chunk in fill(context, page, ask, begun, meter):
                 yield replace(chunk, usage=spent + meter.usage())
@@ -142,7 +142,7 @@ class RemoteEngine:
             conversation.read_ahead(ReadAhead(self._feed(context, ask), meter))
 
     def _write(
-        self, context: Context, page: Page, ask: Ask, begun: BegunStream | None, meter: Meter
+        self, context: Context, page: OutputProcessor, ask: Ask, begun: BegunStream | None, meter: Meter
     ) -> Iterator[Chunk]:
         """Fill a page from one stream, and from further ones where the server ended a stream too early."""
         while True:
@@ -161,12 +161,14 @@ class RemoteEngine:
             )
             begun = None
 
-    def _fill(self, context: Context, page: Page, ask: Ask, begun: BegunStream | None, meter: Meter) -> Iterator[Chunk]:
+    def _fill(
+        self, context: Context, page: OutputProcessor, ask: Ask, begun: BegunStream | None, meter: Meter
+    ) -> Iterator[Chunk]:
         """Write a demanded answer part by part: what stands fast here, JSON at the server."""
         if begun:
             begun.close()
         closed = context.chain and context.chain[-1] == ThinkingClosed(written=True)
-        for part in self._structured.parts(self._conversation(context).demands, lead="\n\n" if closed else ""):
+        for part in self._structured.parts(self._conversation(context).requirements, lead="\n\n" if closed else ""):
             writer = PageWriter(page, self._language.table, self._language.stop_ids, part=True)
             if isinstance(part, Open):
                 bound = replace(ask, bound=part.fields, max_tokens=page.left, stop=(), stop_token_ids=())

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from glimp_core.chat.constraint import Constraint
-from glimp_core.chat.demands import Demands
-from glimp_core.chat.dialects import Dialect
-from glimp_core.chat.guide import demanded
-from glimp_core.chat.lark import GAP, Choice, Json, Many, Mark, Node, Optional, Sequence, write_lark
-from glimp_core.chat.space import TokenSpace
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.formats.base import ToolCallFormat
+from glimp_core.chat.grammar.compiler import GrammarCompiler
+from glimp_core.chat.grammar.constraint import GrammarConstraint
+from glimp_core.chat.grammar.lark import GAP, Choice, Json, Many, Marker, Node, Optional, Sequence, write_lark
+from glimp_core.chat.output.constraints import required_grammar
+from glimp_core.chat.request.requirements import OutputRequirements
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import ConfigError
 from glimp_core.remote import wire
 
@@ -36,17 +36,21 @@ Binding: TypeAlias = Literal["lark", "schema"]
 
 
 def parts_of(
-    dialect: Dialect, demands: Demands, server: wire.Dialect, binding: Binding, ids: Mapping[str, int]
+    dialect: ToolCallFormat,
+    requirements: OutputRequirements,
+    server: wire.Dialect,
+    binding: Binding,
+    ids: Mapping[str, int],
 ) -> list[Part]:
     """Return the parts of a demanded answer, for a server that reads Lark, or JSON schemas alone.
 
     `ids` are the control tokens among the marks. Raises `ConfigError` for what JSON schemas alone cannot say.
     """
-    node = demanded(dialect, demands).node
+    node = required_grammar(dialect, requirements).node
     if binding == "lark":
         written = write_lark(node, lambda text: f"<[{ids[text]}]>" if text in ids else json.dumps(text))
         return [Open(wire.lark_grammar(written))]
-    if demands.tools and demands.schema is not None:
+    if requirements.tools and requirements.schema is not None:
         raise ConfigError(
             "this server can be held to JSON but not to either a call or JSON, which vLLM can: leave response_format "
             "or the tools out, or demand a call with tool_choice='required'"
@@ -66,7 +70,7 @@ def _flat(node: Node, gap: str, server: wire.Dialect) -> list[Part] | None:
     match node:
         case str():
             return [Fixed(node)]
-        case Mark(text):
+        case Marker(text):
             return [Fixed(text, mark=True)]
         case Json(schema):
             return [Open(server.schema(json.loads(schema)))]
@@ -80,55 +84,50 @@ def _flat(node: Node, gap: str, server: wire.Dialect) -> list[Part] | None:
     return None
 
 
-class Chaperone:
+class ServerCheck:
     """Watches a server write by a grammar; closes the answer where it leaves the grammar, or tokens run out.
 
     Servers differ in how much blank space they let pass: where one goes its own way in that, it is left to it.
     """
 
-    def __init__(self, constraint: Constraint, vocabulary: Vocabulary):
+    def __init__(self, constraint: GrammarConstraint, vocabulary: Vocabulary):
         self._constraint = constraint
         self._vocabulary = vocabulary
         self._alone = self._closing = False
 
     @property
-    def bound(self) -> bool:
-        """Nothing is masked here."""
-        return False
-
-    @property
-    def finished(self) -> bool:
+    def done(self) -> bool:
         """Whether the answer is whole and nothing more may come."""
-        return not self._alone and self._constraint.finished
+        return not self._alone and self._constraint.done
 
-    def mask(self) -> bytes | None:
+    def allowed(self) -> bytes | None:
         """No mask: the server has its own."""
         return None
 
-    def take(self, token_id: int, left: int) -> int:
+    def advance(self, token_id: int, left: int) -> int:
         """Take a token of the server, with `left` more to come at most; return it, or one that closes the answer."""
         if not self._closing:
             self._alone = self._alone or (self._blank(token_id) and not self._allowed(token_id))
         if self._alone:
             return token_id
-        taken = self._constraint.take(token_id, left)
+        taken = self._constraint.advance(token_id, left)
         self._closing = self._closing or taken != token_id
         return taken
 
     def _blank(self, token_id: int) -> bool:
-        piece = self._vocabulary.pieces[token_id]
+        piece = self._vocabulary.token_bytes[token_id]
         return piece is not None and not piece.strip()
 
     def _allowed(self, token_id: int) -> bool:
-        mask = self._constraint.mask()
+        mask = self._constraint.allowed()
         return bool(mask[token_id // 8] >> token_id % 8 & 1)
 
 
-def shortest(space: TokenSpace, dialect: Dialect, demands: Demands) -> int:
-    """Return how many tokens the shortest answer has that meets some demands, 0 where none are made."""
-    return Constraint(space, demanded(dialect, demands)).shortest if demands.structured else 0
+def shortest(space: GrammarCompiler, dialect: ToolCallFormat, requirements: OutputRequirements) -> int:
+    """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
+    return GrammarConstraint(space, required_grammar(dialect, requirements)).shortest if requirements.structured else 0
 
 
-def chaperone(space: TokenSpace, dialect: Dialect, demands: Demands) -> Chaperone:
+def server_check(space: GrammarCompiler, dialect: ToolCallFormat, requirements: OutputRequirements) -> ServerCheck:
     """Return who watches a demanded answer. Raises `UnsupportedSchemaError` for a schema that cannot be enforced."""
-    return Chaperone(Constraint(space, demanded(dialect, demands)), space.vocabulary)
+    return ServerCheck(GrammarConstraint(space, required_grammar(dialect, requirements)), space.vocabulary)

@@ -75,8 +75,8 @@ class RemoteGlimpser(RemoteEngine):
     def _label(self, key: int | str) -> str:
         """The text of a token; control tokens, which have none, are told apart by their number."""
         piece = (
-            self._language.table.pieces[key]
-            if isinstance(key, int) and key < len(self._language.table.pieces)
+            self._language.table.token_bytes[key]
+            if isinstance(key, int) and key < len(self._language.table.token_bytes)
             else None
         )
         return key if isinstance(key, str) else f"<{key}>" if piece is None else piece.decode(errors="replace")
@@ -84,7 +84,7 @@ class RemoteGlimpser(RemoteEngine):
     @property
     def _all(self) -> int:
         """How this server is asked for the whole vocabulary."""
-        return -1 if self._server.dialect.keep_stop == VLLM.keep_stop else len(self._language.table.pieces)
+        return -1 if self._server.dialect.keep_stop == VLLM.keep_stop else len(self._language.table.token_bytes)
 
     def _cannot(self, why: str) -> ConfigError:
         return ConfigError(

@@ -6,9 +6,9 @@ from functools import cached_property
 from os import PathLike
 from typing import Any
 
-from glimp_core.chat.rendering import Renderer
-from glimp_core.chat.space import TokenSpace
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.grammar.compiler import GrammarCompiler
+from glimp_core.chat.prompt.renderer import Renderer
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.remote.spelling import Spelling
 from glimp_core.remote.wire import Reader
 from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, sampling_defaults, stop_ids
@@ -63,9 +63,9 @@ class Language:
         return Spelling(self.tokenizer, self.table)
 
     @cached_property
-    def space(self) -> TokenSpace:
+    def space(self) -> GrammarCompiler:
         """Its tokens as grammars see them."""
-        return TokenSpace.of(self.table, self.marks, self.stop_ids)
+        return GrammarCompiler.of(self.table, self.marks, self.stop_ids)
 
     @cached_property
     def marks(self) -> dict[str, int]:

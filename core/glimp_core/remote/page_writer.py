@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from glimp_core.chat.page import Page
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.output.processor import OutputProcessor
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import RemoteEngineError
 from glimp_core.remote.wire import Piece
 from glimp_core.types import Chunk
@@ -18,7 +18,12 @@ class PageWriter:
     """
 
     def __init__(
-        self, page: Page, vocabulary: Vocabulary, stop_ids: frozenset[int], asked: int = 0, part: bool = False
+        self,
+        page: OutputProcessor,
+        vocabulary: Vocabulary,
+        stop_ids: frozenset[int],
+        asked: int = 0,
+        part: bool = False,
     ):
         self.written: list[int] = []
         self._asked = asked
@@ -62,7 +67,7 @@ class PageWriter:
         for token_id in token_ids:
             taken: int | None = None
             while taken != token_id and not self._page.end:
-                taken = self._page.take(token_id)
+                taken = self._page.advance(token_id)
                 self.written.append(taken)
                 yield from self._page.push(taken)
 
@@ -80,4 +85,4 @@ class PageWriter:
 
     def _may_end(self, token_id: int) -> bool:
         """Whether a control token could be an end that no generation config told of; the next piece will tell."""
-        return token_id not in self._known and self._vocabulary.pieces[token_id] is None
+        return token_id not in self._known and self._vocabulary.token_bytes[token_id] is None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import ConfigError
 
 
@@ -32,9 +32,9 @@ class Spelling:
         return text.removeprefix(self._spell(begin[0]).decode()) if begin and meant[:1] == begin else text
 
     def _is_control(self, token_id: int) -> bool:
-        return self._vocabulary.pieces[token_id] is None
+        return self._vocabulary.token_bytes[token_id] is None
 
     def _spell(self, token_id: int) -> bytes:
-        piece = self._vocabulary.pieces[token_id]
+        piece = self._vocabulary.token_bytes[token_id]
         name: str = self._tokenizer.convert_ids_to_tokens(token_id) if piece is None else ""
         return name.encode() if piece is None else piece

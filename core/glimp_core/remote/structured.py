@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from glimp_core.chat.answer import Answer
-from glimp_core.chat.demands import Demands
+from glimp_core.chat.output.answer import AnswerReader
+from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.context import Context
 from glimp_core.errors import ConfigError
 from glimp_core.remote.client import Refusal
-from glimp_core.remote.form import Binding, Fixed, Part, chaperone, parts_of, shortest
+from glimp_core.remote.form import Binding, Fixed, Part, parts_of, server_check, shortest
 from glimp_core.remote.language import Language
 from glimp_core.remote.probe import TEXT
 from glimp_core.remote.server import Server
@@ -20,26 +20,28 @@ WORD = "glimp"
 
 
 class StructuredOutput:
-    """Turns demands into parts of a reply, in the way that a server keeps to; `extra` goes into each request."""
+    """Turns requirements into parts of a reply, in the way that a server keeps to; `extra` goes into each request."""
 
     def __init__(self, server: Server, language: Language, extra: Mapping[str, Any]):
         self._server = server
         self._language = language
         self._extra = extra
 
-    def shortest(self, demands: Demands) -> int:
-        """Return how many tokens the shortest answer has that meets some demands, 0 where none are made."""
-        return shortest(self._language.space, self._language.renderer.dialect, demands)
+    def shortest(self, requirements: OutputRequirements) -> int:
+        """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
+        return shortest(self._language.space, self._language.renderer.dialect, requirements)
 
-    def answer(self, context: Context, demands: Demands) -> Answer | None:
+    def answer(self, context: Context, requirements: OutputRequirements) -> AnswerReader | None:
         """Return what reads calls and JSON out of a reply and closes what is demanded in time; None for free text."""
-        if not (demands.tools or demands.structured):
+        if not (requirements.tools or requirements.structured):
             return None
         space, dialect = self._language.space, self._language.renderer.dialect
-        guide = chaperone(space, dialect, demands) if demands.structured else None
-        return Answer(guide, space, dialect, demands, context.request.lenient_tool_calls, context.remark)
+        constraint = server_check(space, dialect, requirements) if requirements.structured else None
+        return AnswerReader(
+            constraint, space, dialect, requirements, context.request.lenient_tool_calls, context.remark
+        )
 
-    def parts(self, demands: Demands, lead: str = "") -> list[Part]:
+    def parts(self, requirements: OutputRequirements, lead: str = "") -> list[Part]:
         """Return the parts of a demanded answer, after a `lead` that stands fast.
 
         Raises `ConfigError` for a server that keeps to no form, or not to this one.
@@ -50,7 +52,7 @@ class StructuredOutput:
                 "demand for a call out, or serve it with structured outputs (vLLM, SGLang and llama.cpp have them)"
             )
         dialect, marks = self._language.renderer.dialect, self._language.marks
-        parts = parts_of(dialect, demands, self._server.dialect, self._binding, marks)
+        parts = parts_of(dialect, requirements, self._server.dialect, self._binding, marks)
         return [Fixed(lead), *parts] if lead else parts
 
     @cached_property

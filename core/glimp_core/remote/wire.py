@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import RemoteEngineError
 from glimp_core.types import SamplingParams
 
@@ -187,14 +187,14 @@ class Reader:
 
     def _of_content(self, ids: tuple[int, ...], text: str) -> tuple[int, ...]:
         """llama.cpp holds a token back that ends inside a character, and then names the last one only."""
-        pieces = [self._vocabulary.pieces[i] for i in ids]
+        pieces = [self._vocabulary.token_bytes[i] for i in ids]
         if None in pieces or b"".join(piece or b"" for piece in pieces) == text.encode():
             return ids
         return tuple(self._vocabulary.encode(text))
 
     def _known(self, ids: Sequence[int]) -> tuple[int, ...]:
         for token_id in ids:
-            if not 0 <= token_id < len(self._vocabulary.pieces):
+            if not 0 <= token_id < len(self._vocabulary.token_bytes):
                 raise RemoteEngineError(
                     f"the server wrote token {token_id}, which the tokenizer does not have: "
                     "pass the folder or hub id of the served model as tokenizer=..."

@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from glimp_core.bench.speed.measuring import GREEDY, Bench, Row
-from glimp_core.chat.demands import Demands
+from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.context import Context
 from glimp_core.types import GenerationParams, Phase, Request
 
@@ -53,9 +53,9 @@ def new_schema(bench: Bench, name: str) -> Row:
     """Time what is made of a schema before the first token, once the vocabulary has been read."""
 
     def milliseconds(number: int) -> float:
-        demands = Demands(schema=schema(f"title_{number}"))
+        requirements = OutputRequirements(schema=schema(f"title_{number}"))
         started = perf_counter()
-        bench.large.shortest_answer(demands)
+        bench.large.shortest_answer(requirements)
         return 1000 * (perf_counter() - started)
 
     first, *others = map(milliseconds, range(1 + SCHEMAS))

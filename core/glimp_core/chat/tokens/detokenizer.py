@@ -3,10 +3,10 @@
 import codecs
 
 
-class TextStream:
+class Detokenizer:
     """Turns the bytes of tokens into text; a token waits until every character it is part of is whole.
 
-    >>> stream = TextStream()
+    >>> stream = Detokenizer()
     >>> stream.push(1, "é".encode()[:1]), stream.push(2, "é".encode()[1:])
     (None, ('é', (1, 2)))
     """

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from glimp_core.chat.answer import Answer
-from glimp_core.chat.reply import Piece
-from glimp_core.chat.streaming import TextStream
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.output.answer import AnswerReader
+from glimp_core.chat.output.reply_parser import Piece
+from glimp_core.chat.tokens.detokenizer import Detokenizer
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.steps import StepBoundary
 from glimp_core.types import Chunk, GenerationParams, StepEnd
 
@@ -14,7 +14,7 @@ LONGEST_CHARACTER = 3
 """A character has at most this many bytes after its first."""
 
 
-class Page:
+class OutputProcessor:
     """Takes the tokens of one step or answer, and knows its `end`; at most `room` tokens fit the window.
 
     A step that reaches its limit inside a character goes on to the end of the character, so that the
@@ -28,17 +28,17 @@ class Page:
         stop_ids: frozenset[int],
         params: GenerationParams,
         room: int,
-        answer: Answer | None = None,
+        answer: AnswerReader | None = None,
     ):
         self.end: StepEnd | None = None
-        self.readable = len(vocabulary.pieces)
+        self.readable = len(vocabulary.token_bytes)
         """Ids from here on are padding of the model's output, which no tokenizer can read."""
         self.measured = params.measured
         self._vocabulary = vocabulary
         self._stop_ids = stop_ids
         self._close_id = vocabulary.think.close_id if vocabulary.think and params.phase == "thinking" else None
         self._boundary = StepBoundary() if params.stepwise else None
-        self._stream = TextStream()
+        self._stream = Detokenizer()
         self._left = params.max_tokens
         self._room = room
         self._answer = answer
@@ -51,28 +51,28 @@ class Page:
         return min(self._left, self._room)
 
     @property
-    def bound(self) -> bool:
+    def constrained(self) -> bool:
         """Whether a mask says what the next token may be."""
-        return self._owes_word or (self._answer is not None and self._answer.bound)
+        return self._owes_word or (self._answer is not None and self._answer.allowed() is not None)
 
-    def mask(self) -> bytes | None:
+    def allowed(self) -> bytes | None:
         """Return a bit for every token that may come next, lowest bit first; None where all may."""
         if self._owes_word:
             return self._vocabulary.words
-        return self._answer.mask() if self._answer else None
+        return self._answer.allowed() if self._answer else None
 
     def refuses(self, token_id: int) -> bool:
         """Say whether a drawn token would end an answer that has said nothing.
 
         It is to be drawn again then, by a mask that begins a word: whoever wants to end does not want to call a tool.
         """
-        refused = self._silent and not self.bound and token_id in self._stop_ids
+        refused = self._silent and not self.constrained and token_id in self._stop_ids
         self._owes_word = self._owes_word or refused
         return refused
 
-    def take(self, token_id: int) -> int:
+    def advance(self, token_id: int) -> int:
         """Return the token to write for a drawn one: itself, or one that closes in time what is bound."""
-        return self._answer.take(token_id, self.left - 1) if self._answer else token_id
+        return self._answer.advance(token_id, self.left - 1) if self._answer else token_id
 
     def push(self, token_id: int) -> Iterator[Chunk]:
         """Write one token; yields the chunks it completes, the last one with the end."""
@@ -85,13 +85,13 @@ class Page:
             yield from self._held_back()
             yield Chunk("", (token_id,), end=self.end)
             return
-        piece = self._vocabulary.pieces[token_id] or b""
+        piece = self._vocabulary.token_bytes[token_id] or b""
         if piece.strip():
             self._silent = self._owes_word = False
         whole = self._stream.push(token_id, piece)
         if self._boundary and self._boundary.push(piece):
             self.end = "break"
-        elif self._answer and self._answer.finished:
+        elif self._answer and self._answer.done:
             self.end = "eos"
         elif self._full(broken=whole is None):
             self.end = "length"

@@ -17,7 +17,7 @@ def new_call_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
-class CallDraft:
+class ToolCallBuilder:
     """Puts the deltas of call number `index`: name once, fragments of the arguments, and the finished call.
 
     The fragments joined are the arguments as JSON. Nothing is put before the name is known.

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from glimp_core.chat.lark import GAP, Choice, Grammar, Json, Many, Mark, Node, Optional
-from glimp_core.chat.lark import Sequence as Seq
-from glimp_core.chat.schema import prepared
-from glimp_core.chat.template import Template
-from glimp_core.chat.tools import Tool
-from glimp_core.chat.xml_grammar import raw_parameters, xml_function
+from glimp_core.chat.formats.xml_grammar import raw_parameters, xml_function
+from glimp_core.chat.grammar.json_schema import normalize_schema
+from glimp_core.chat.grammar.lark import GAP, Choice, Grammar, Json, Many, Marker, Node, Optional
+from glimp_core.chat.grammar.lark import Sequence as Seq
+from glimp_core.chat.prompt.template import Template
+from glimp_core.chat.request.tools import Tool
 
 Writer = Callable[[Sequence[Tool], bool], Node]
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class ToolCallFormat:
     """One family's way to write calls.
 
     `openings` are the marks that open a call in free text, `inner` those inside one; `write` gives the grammar of one
@@ -49,7 +49,7 @@ class Dialect:
 
 def call_object(tools: Sequence[Tool], key: str = "arguments") -> Json:
     """Return the grammar of `{"name": ..., key: {...}}` for one of the tools."""
-    schemas = {f"t{n}": prepared(tool.parameters, f"#/$defs/t{n}") for n, tool in enumerate(tools)}
+    schemas = {f"t{n}": normalize_schema(tool.parameters, f"#/$defs/t{n}") for n, tool in enumerate(tools)}
     calls = [
         {
             "type": "object",
@@ -64,34 +64,34 @@ def call_object(tools: Sequence[Tool], key: str = "arguments") -> Json:
 
 def tagged(tools: Sequence[Tool], many: bool) -> Node:
     """`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`: Hermes, Qwen, and what we ask of other models."""
-    return _several(Seq((Mark("<tool_call>"), GAP, call_object(tools), GAP, Mark("</tool_call>"))), "\n", many)
+    return _several(Seq((Marker("<tool_call>"), GAP, call_object(tools), GAP, Marker("</tool_call>"))), "\n", many)
 
 
 def xml(tools: Sequence[Tool], many: bool) -> Node:
     """`<tool_call><function=name><parameter=key>value</parameter></function></tool_call>`: Qwen-coder, Qwen 3.5."""
     functions = Choice(tuple(xml_function(tool) for tool in tools))
-    return _several(Seq((Mark("<tool_call>"), "\n", functions, "\n", Mark("</tool_call>"))), "\n", many)
+    return _several(Seq((Marker("<tool_call>"), "\n", functions, "\n", Marker("</tool_call>"))), "\n", many)
 
 
 def llama(tools: Sequence[Tool], many: bool) -> Node:
     """`{"name": ..., "parameters": {...}}` and nothing else, or behind `<|python_tag|>`: Llama 3."""
-    return Seq((Optional(Mark("<|python_tag|>")), _several(call_object(tools, "parameters"), "; ", many)))
+    return Seq((Optional(Marker("<|python_tag|>")), _several(call_object(tools, "parameters"), "; ", many)))
 
 
 def mistral_list(tools: Sequence[Tool], many: bool) -> Node:
     """`[TOOL_CALLS][{"name": ..., "arguments": {...}}]`: Mistral up to its tokenizer v7."""
-    return Seq((Mark("[TOOL_CALLS]"), GAP, "[", _several(call_object(tools), ", ", many), "]"))
+    return Seq((Marker("[TOOL_CALLS]"), GAP, "[", _several(call_object(tools), ", ", many), "]"))
 
 
 def mistral_named(tools: Sequence[Tool], many: bool) -> Node:
     """`[TOOL_CALLS]name[ARGS]{...}`: Mistral from its tokenizer v11 on."""
-    named = Choice(tuple(Seq((tool.name, Mark("[ARGS]"), _arguments(tool))) for tool in tools))
-    return _several(Seq((Mark("[TOOL_CALLS]"), named)), "", many)
+    named = Choice(tuple(Seq((tool.name, Marker("[ARGS]"), _arguments(tool))) for tool in tools))
+    return _several(Seq((Marker("[TOOL_CALLS]"), named)), "", many)
 
 
 def deepseek(tools: Sequence[Tool], many: bool, fenced: bool = True) -> Node:
     """Calls between `<｜tool▁calls▁begin｜>` and `<｜tool▁calls▁end｜>`; `fenced` arguments: V3 and R1, plain: V3.1."""
-    begin, separator, end = Mark("<｜tool▁call▁begin｜>"), Mark("<｜tool▁sep｜>"), Mark("<｜tool▁call▁end｜>")
+    begin, separator, end = Marker("<｜tool▁call▁begin｜>"), Marker("<｜tool▁sep｜>"), Marker("<｜tool▁call▁end｜>")
 
     def call(tool: Tool) -> Node:
         if fenced:
@@ -99,24 +99,24 @@ def deepseek(tools: Sequence[Tool], many: bool, fenced: bool = True) -> Node:
         return Seq((begin, tool.name, separator, _arguments(tool), end))
 
     calls = _several(Choice(tuple(map(call, tools))), "\n" if fenced else "", many)
-    return Seq((Mark("<｜tool▁calls▁begin｜>"), calls, Mark("<｜tool▁calls▁end｜>")))
+    return Seq((Marker("<｜tool▁calls▁begin｜>"), calls, Marker("<｜tool▁calls▁end｜>")))
 
 
-GENERIC = Dialect("generic", ("<tool_call>",), ("</tool_call>",), tagged)
+GENERIC = ToolCallFormat("generic", ("<tool_call>",), ("</tool_call>",), tagged)
 """For templates that show no tools: these are then explained in words, and asked for in Hermes' markup."""
-HERMES = Dialect("hermes", ("<tool_call>",), ("</tool_call>",), tagged)
-XML = Dialect("xml", ("<tool_call>", "<function="), ("</tool_call>",), xml, xml=True)
-LLAMA = Dialect("llama", ("<|python_tag|>",), (), llama, bare=True)
-MISTRAL_LIST = Dialect("mistral list", ("[TOOL_CALLS]",), (), mistral_list)
-MISTRAL_NAMED = Dialect("mistral named", ("[TOOL_CALLS]",), ("[ARGS]", "[CALL_ID]"), mistral_named)
+HERMES = ToolCallFormat("hermes", ("<tool_call>",), ("</tool_call>",), tagged)
+XML = ToolCallFormat("xml", ("<tool_call>", "<function="), ("</tool_call>",), xml, xml=True)
+LLAMA = ToolCallFormat("llama", ("<|python_tag|>",), (), llama, bare=True)
+MISTRAL_LIST = ToolCallFormat("mistral list", ("[TOOL_CALLS]",), (), mistral_list)
+MISTRAL_NAMED = ToolCallFormat("mistral named", ("[TOOL_CALLS]",), ("[ARGS]", "[CALL_ID]"), mistral_named)
 _OPENINGS = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
 _INNER = ("<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>")
-DEEPSEEK = Dialect("deepseek", _OPENINGS, _INNER, deepseek)
-DEEPSEEK_PLAIN = Dialect("deepseek plain", _OPENINGS, _INNER, partial(deepseek, fenced=False))
-DIALECTS = (GENERIC, HERMES, XML, LLAMA, MISTRAL_LIST, MISTRAL_NAMED, DEEPSEEK, DEEPSEEK_PLAIN)
+DEEPSEEK = ToolCallFormat("deepseek", _OPENINGS, _INNER, deepseek)
+DEEPSEEK_PLAIN = ToolCallFormat("deepseek plain", _OPENINGS, _INNER, partial(deepseek, fenced=False))
+FORMATS = (GENERIC, HERMES, XML, LLAMA, MISTRAL_LIST, MISTRAL_NAMED, DEEPSEEK, DEEPSEEK_PLAIN)
 
 
-def dialect_of(template: Template) -> Dialect:
+def format_of(template: Template) -> ToolCallFormat:
     """Choose the dialect by what a template itself writes; one that shows no tools gets the generic one."""
     source = template.source
     if template.arguments is None:
@@ -134,7 +134,7 @@ def dialect_of(template: Template) -> Dialect:
 
 
 def _arguments(tool: Tool) -> Json:
-    return _json(prepared(tool.parameters))
+    return _json(normalize_schema(tool.parameters))
 
 
 def _several(call: Node, between: Node, many: bool) -> Node:

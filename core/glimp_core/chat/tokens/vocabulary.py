@@ -25,7 +25,7 @@ class ThinkTags:
 
 
 class Vocabulary:
-    """The ids of one tokenizer as bytes. `pieces[id]` is None for a control token, which has no text.
+    """The ids of one tokenizer as bytes. `token_bytes[id]` is None for a control token, which has no text.
 
     Takes a transformers tokenizer with a `tokenizers` backend. Raises `ModelLoadError` for any other.
     """
@@ -33,10 +33,10 @@ class Vocabulary:
     def __init__(self, tokenizer: Any):
         backend = _backend(tokenizer)
         spec = json.loads(backend.to_str())
-        self.pieces = _pieces(spec, backend.get_vocab(with_added_tokens=True))
+        self.token_bytes = _pieces(spec, backend.get_vocab(with_added_tokens=True))
         self.think = self._find_think_tags(backend)
         if self.think:  # a tag is structure, also where the tokenizer calls it text
-            self.pieces[self.think.open_id] = self.pieces[self.think.close_id] = None
+            self.token_bytes[self.think.open_id] = self.token_bytes[self.think.close_id] = None
         self._encoder = _plain_encoder(type(backend), spec)
         self._lead = self._leading_ids()
 
@@ -53,15 +53,15 @@ class Vocabulary:
     def key(self) -> str:
         """The identity of the table: equal for tokenizers whose ids mean the same bytes."""
         digest = hashlib.sha256()
-        for piece in self.pieces:
+        for piece in self.token_bytes:
             digest.update(b"\xff" if piece is None else len(piece).to_bytes(4, "big") + piece)
         return digest.hexdigest()[:16]
 
     @cached_property
     def words(self) -> bytes:
         """A bit for every token that begins a word, after blanks at most, lowest bit first."""
-        mask = bytearray(len(self.pieces) // 8 + 1)
-        for token_id, piece in enumerate(self.pieces):
+        mask = bytearray(len(self.token_bytes) // 8 + 1)
+        for token_id, piece in enumerate(self.token_bytes):
             start = (piece or b"").lstrip()[:1]
             if start.isalnum() or start > b"\x7f":
                 mask[token_id // 8] |= 1 << token_id % 8
@@ -74,7 +74,7 @@ class Vocabulary:
 
     def decode(self, token_ids: Sequence[int]) -> bytes:
         """Return the bytes that some ids spell, control tokens left out."""
-        return b"".join(self.pieces[i] or b"" for i in token_ids)
+        return b"".join(self.token_bytes[i] or b"" for i in token_ids)
 
     def _find_think_tags(self, backend: Any) -> ThinkTags | None:
         added = {token.content for token in backend.get_added_tokens_decoder().values()}

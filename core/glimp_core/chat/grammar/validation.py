@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from glimp_core.chat.schema import resolved
+from glimp_core.chat.grammar.json_schema import resolved
 
 _PYTHON = {"True": True, "False": False, "None": None}
 _TYPES: dict[str, Any] = {"string": str, "object": Mapping, "array": list, "boolean": bool, "null": type(None)}
 
 
-def fits(value: Any, schema: Any, root: Mapping[str, Any] | None = None) -> bool:
+def is_valid(value: Any, schema: Any, root: Mapping[str, Any] | None = None) -> bool:
     """Tell whether a value follows a schema, as far as the keywords known here go; unknown ones allow all."""
     root = root if root is not None else schema if isinstance(schema, Mapping) else {}
     schema = resolved(schema, root)
@@ -29,7 +29,7 @@ def read_as(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
     if not isinstance(schema, Mapping) or not schema:
         return _json_or(text)
     for value in (_json_or(text), text, _PYTHON.get(text.strip(), text)):
-        if fits(value, schema, root):
+        if is_valid(value, schema, root):
             return value
     return _json_or(text)
 
@@ -49,9 +49,9 @@ def _checks(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> I
         yield _equal(value, schema["const"])
     if "enum" in schema:
         yield any(_equal(value, other) for other in schema["enum"])
-    yield all(fits(value, part, root) for part in schema.get("allOf", ()))
+    yield all(is_valid(value, part, root) for part in schema.get("allOf", ()))
     for keyword in ("anyOf", "oneOf"):
-        yield keyword not in schema or any(fits(value, part, root) for part in schema[keyword])
+        yield keyword not in schema or any(is_valid(value, part, root) for part in schema[keyword])
     if isinstance(value, Mapping):
         yield from _object(value, schema, root)
     elif isinstance(value, list):
@@ -80,15 +80,15 @@ def _object(value: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[s
     for name, part in value.items():
         named = [properties[name]] if name in properties else []
         named += [found for pattern, found in patterns.items() if _found(pattern, name)]
-        yield all(fits(part, found, root) for found in named or [schema.get("additionalProperties", True)])
+        yield all(is_valid(part, found, root) for found in named or [schema.get("additionalProperties", True)])
 
 
 def _array(value: list[Any], schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[bool]:
     yield schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf)
     items = schema.get("items", True)
     first = schema.get("prefixItems", items if isinstance(items, list) else [])
-    yield all(fits(part, found, root) for part, found in zip(value, first, strict=False))
-    yield isinstance(items, list) or all(fits(part, items, root) for part in value[len(first) :])
+    yield all(is_valid(part, found, root) for part, found in zip(value, first, strict=False))
+    yield isinstance(items, list) or all(is_valid(part, items, root) for part in value[len(first) :])
 
 
 def _string(value: str, schema: Mapping[str, Any]) -> Iterator[bool]:

@@ -12,7 +12,7 @@ RAW_END = b"\n</parameter>\n"
 """What ends a parameter that is written as it is."""
 
 
-class Outline(NamedTuple):
+class JsonState(NamedTuple):
     """The outline of JSON, inside markup or alone, byte by byte.
 
     `stack` holds for every open container its bracket, how many commas it has had, and the last property's name;
@@ -31,7 +31,7 @@ class Outline(NamedTuple):
     place: bytes = b""
     line: bytes = b""
 
-    def after(self, byte: int) -> "Outline":
+    def after(self, byte: int) -> "JsonState":
         """Return the outline one byte (or one mark, 256 and above) later."""
         if self.mode == STRUCTURE:
             return self._structure(byte)
@@ -50,7 +50,7 @@ class Outline(NamedTuple):
             return HEX + 3 if byte == 0x75 else STRING
         return self.mode - 1 if self.mode > HEX else STRING
 
-    def _structure(self, byte: int) -> "Outline":
+    def _structure(self, byte: int) -> "JsonState":
         stack = self.stack
         if byte in _OPEN:
             return self._replace(stack=(*stack, (byte, 0, b"")), key=b"" if byte == 0x7B else None, length=0)
@@ -70,7 +70,7 @@ class Outline(NamedTuple):
         solid = byte not in _SPACE
         return self._replace(length=self.length + 1 if solid else 0, outside=self.outside + (solid and not stack))
 
-    def _markup(self, byte: int) -> "Outline":
+    def _markup(self, byte: int) -> "JsonState":
         if byte != 0x0A:
             starts = bool(self.line) or byte == 0x3C
             line = self.line + bytes([byte]) if starts and byte < 256 else b""
@@ -81,7 +81,7 @@ class Outline(NamedTuple):
         raw = head == b"parameter" and place in (self.raw or ())
         return self._replace(mode=RAW if raw else STRUCTURE, place=place, line=b"", length=0)
 
-    def _raw(self, byte: int) -> "Outline":
+    def _raw(self, byte: int) -> "JsonState":
         line = self.line + bytes([byte]) if byte < 256 else b""
         if line == RAW_END:
             return self._replace(mode=STRUCTURE, line=b"", length=0)

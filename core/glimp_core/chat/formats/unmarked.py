@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from glimp_core.chat.call_draft import ARGUMENTS, read_object
-from glimp_core.chat.fitting import fits
-from glimp_core.chat.json_scan import JsonScan
-from glimp_core.chat.reading import END, Reading, Source
-from glimp_core.chat.tools import Tool
+from glimp_core.chat.formats.builder import ARGUMENTS, read_object
+from glimp_core.chat.formats.characters import END, CharStream, Parser
+from glimp_core.chat.grammar.json_scan import JsonScan
+from glimp_core.chat.grammar.validation import is_valid
+from glimp_core.chat.request.tools import Tool
 
 _KEYS = ("name", *ARGUMENTS, "type", "id")
 _LANGUAGES = ("json", "tool_call", "tool_calls")
@@ -18,7 +18,7 @@ class _NoCallsError(Exception):
     """The reply cannot be calls and nothing else any more."""
 
 
-def read_bare(source: Source, tools: Sequence[Tool]) -> Reading[list[tuple[str, str]] | None]:
+def read_bare(source: CharStream, tools: Sequence[Tool]) -> Parser[list[tuple[str, str]] | None]:
     """Read a whole reply as calls: names of offered tools, and arguments that fit, as JSON.
 
     Returns None as soon as the reply can be no such thing; what was read is given back then.
@@ -31,7 +31,7 @@ def read_bare(source: Source, tools: Sequence[Tool]) -> Reading[list[tuple[str, 
         return None
 
 
-def _calls(source: Source, tools: Sequence[Tool]) -> Reading[list[tuple[str, str]]]:
+def _calls(source: CharStream, tools: Sequence[Tool]) -> Parser[list[tuple[str, str]]]:
     fenced = (yield from source.skip_blank()) == "`"
     if fenced:
         yield from _open_fence(source)
@@ -53,7 +53,7 @@ def _calls(source: Source, tools: Sequence[Tool]) -> Reading[list[tuple[str, str
     return found
 
 
-def _open_fence(source: Source) -> Reading[None]:
+def _open_fence(source: CharStream) -> Parser[None]:
     _demand((yield from source.skip("```")))
     language = ""
     while (c := (yield from source.peek())) and c not in "{[\n ":
@@ -62,7 +62,7 @@ def _open_fence(source: Source) -> Reading[None]:
         yield from source.next()
 
 
-def _call(source: Source, tools: Sequence[Tool]) -> Reading[tuple[str, str]]:
+def _call(source: CharStream, tools: Sequence[Tool]) -> Parser[tuple[str, str]]:
     scan, text, name, doubled = JsonScan(), "", "", False
     names = [json.dumps(tool.name, ensure_ascii=False) for tool in tools]
     while not scan.done:
@@ -87,7 +87,7 @@ def _checked(text: str, tools: Sequence[Tool]) -> tuple[str, str]:
     values: Any = next((call[key] for key in ARGUMENTS if key in call), {})
     values = read_object(values) if isinstance(values, str) else values
     tool = next((tool for tool in tools if tool.name == call.get("name")), None)
-    _demand(tool is not None and isinstance(values, dict) and fits(values, tool.parameters))
+    _demand(tool is not None and isinstance(values, dict) and is_valid(values, tool.parameters))
     return str(call["name"]), json.dumps(values, ensure_ascii=False)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from llguidance import regex_to_lark
 
-from glimp_core.chat.lark import Choice, Json, Node, Optional, Upto
-from glimp_core.chat.lark import Sequence as Seq
-from glimp_core.chat.schema import MAX_STRING, prepared, resolved
-from glimp_core.chat.tools import Tool
+from glimp_core.chat.grammar.json_schema import MAX_STRING, normalize_schema, resolved
+from glimp_core.chat.grammar.lark import Choice, Json, Node, Optional, Upto
+from glimp_core.chat.grammar.lark import Sequence as Seq
+from glimp_core.chat.request.tools import Tool
 from glimp_core.errors import UnsupportedSchemaError
 
 _END = "\n</parameter>\n"
@@ -17,7 +17,7 @@ _END = "\n</parameter>\n"
 
 def xml_function(tool: Tool) -> Node:
     """Return the grammar of `<function=name>...</function>`: parameters in the order of the schema, each once."""
-    schema = prepared(tool.parameters)
+    schema = normalize_schema(tool.parameters)
     required = schema.get("required", ())
     parameters: list[Node] = []
     for name, part in schema["properties"].items():

@@ -6,20 +6,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from glimp_core.chat.call_draft import ARGUMENTS, CallDraft
-from glimp_core.chat.fitting import read_as
-from glimp_core.chat.json_scan import JsonScan
-from glimp_core.chat.reading import END, Reading, Source
-from glimp_core.chat.tools import Tool
+from glimp_core.chat.formats.builder import ARGUMENTS, ToolCallBuilder
+from glimp_core.chat.formats.characters import END, CharStream, Parser
+from glimp_core.chat.grammar.json_scan import JsonScan
+from glimp_core.chat.grammar.validation import read_as
+from glimp_core.chat.request.tools import Tool
 
-Drafts = Callable[[], CallDraft]
+Drafts = Callable[[], ToolCallBuilder]
 
 _CUT = "the reply ended inside it"
 _CALL_BEGIN, _CALLS_END = "<｜tool▁call▁begin｜>", "<｜tool▁calls▁end｜>"
 _SEPARATOR, _CALL_END = "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
 
 
-def read_call(source: Source, mark: str, drafts: Drafts, tools: Sequence[Tool]) -> Reading[None]:
+def read_call(source: CharStream, mark: str, drafts: Drafts, tools: Sequence[Tool]) -> Parser[None]:
     """Read what follows an opening mark, with its closing one."""
     source.start()
     if mark == "<tool_call>":
@@ -34,7 +34,7 @@ def read_call(source: Source, mark: str, drafts: Drafts, tools: Sequence[Tool]) 
         yield from _deepseek(source, drafts, begun=mark == _CALL_BEGIN)
 
 
-def read_objects(source: Source, drafts: Drafts, close: str = "", separators: str = ";,") -> Reading[None]:
+def read_objects(source: CharStream, drafts: Drafts, close: str = "", separators: str = ";,") -> Parser[None]:
     """Read calls that are JSON objects, one after another or in a list."""
     listed = (yield from source.skip_blank()) == "[" and (yield from source.skip("["))
     while (yield from source.skip_blank()) == "{":
@@ -49,7 +49,7 @@ def read_objects(source: Source, drafts: Drafts, close: str = "", separators: st
         yield from source.next()
 
 
-def _tagged(source: Source, drafts: Drafts, tools: Sequence[Tool]) -> Reading[None]:
+def _tagged(source: CharStream, drafts: Drafts, tools: Sequence[Tool]) -> Parser[None]:
     close = "</tool_call>"
     following = yield from source.skip_blank()
     if following and following in "{[":
@@ -63,7 +63,7 @@ def _tagged(source: Source, drafts: Drafts, tools: Sequence[Tool]) -> Reading[No
         drafts().reject(text.strip(), "it is no JSON object" if end else _CUT)
 
 
-def _object(source: Source, draft: CallDraft, close: str) -> Reading[bool]:
+def _object(source: CharStream, draft: ToolCallBuilder, close: str) -> Parser[bool]:
     """Read `{"name": ..., "arguments": {...}}`; False where it is none, and all up to `close` went with it."""
     scan, doubled = JsonScan(), False
     while not scan.done:
@@ -87,7 +87,7 @@ def _object(source: Source, draft: CallDraft, close: str) -> Reading[bool]:
     return True
 
 
-def _take_member(draft: CallDraft, scan: JsonScan, member: str | None, c: str) -> None:
+def _take_member(draft: ToolCallBuilder, scan: JsonScan, member: str | None, c: str) -> None:
     """Take one character of a call object, which belonged to the value of `member` before it."""
     if member == "name" and scan.member == member:
         draft.spelled += c
@@ -97,7 +97,7 @@ def _take_member(draft: CallDraft, scan: JsonScan, member: str | None, c: str) -
         _add(draft, scan, c)
 
 
-def _arguments(source: Source, draft: CallDraft, close: str) -> Reading[None]:
+def _arguments(source: CharStream, draft: ToolCallBuilder, close: str) -> Parser[None]:
     """Read the arguments of a call that has its name, up to `close` if that follows."""
     scan = JsonScan()
     yield from source.skip_blank()
@@ -113,7 +113,7 @@ def _arguments(source: Source, draft: CallDraft, close: str) -> Reading[None]:
     draft.finish()
 
 
-def _function(source: Source, draft: CallDraft, tools: Sequence[Tool]) -> Reading[None]:
+def _function(source: CharStream, draft: ToolCallBuilder, tools: Sequence[Tool]) -> Parser[None]:
     """Read `name><parameter=key>value</parameter></function>`, and `</tool_call>` if that follows."""
     name, end = yield from source.upto(">")
     draft.set_name(name.strip() if end else "")
@@ -138,7 +138,7 @@ def _function(source: Source, draft: CallDraft, tools: Sequence[Tool]) -> Readin
     draft.reject(source.read.removesuffix(end), "its parameters cannot be read" if end else _CUT)
 
 
-def _python(source: Source, drafts: Drafts) -> Reading[None]:
+def _python(source: CharStream, drafts: Drafts) -> Parser[None]:
     if (yield from source.skip_blank()) == "{":
         yield from read_objects(source, drafts)
         return
@@ -152,7 +152,7 @@ def _python(source: Source, drafts: Drafts) -> Reading[None]:
     draft.finish()
 
 
-def _mistral(source: Source, drafts: Drafts) -> Reading[None]:
+def _mistral(source: CharStream, drafts: Drafts) -> Parser[None]:
     following = yield from source.skip_blank()
     if following and following in "[{":
         yield from read_objects(source, drafts)
@@ -168,7 +168,7 @@ def _mistral(source: Source, drafts: Drafts) -> Reading[None]:
     yield from _arguments(source, draft, "")
 
 
-def _deepseek(source: Source, drafts: Drafts, begun: bool) -> Reading[None]:
+def _deepseek(source: CharStream, drafts: Drafts, begun: bool) -> Parser[None]:
     yield from source.skip_blank()
     while begun or (yield from source.skip(_CALL_BEGIN)):
         begun = False
@@ -191,14 +191,14 @@ def _deepseek(source: Source, drafts: Drafts, begun: bool) -> Reading[None]:
     yield from source.skip(_CALLS_END)
 
 
-def _give_up(source: Source, draft: CallDraft, error: str, close: str = "") -> bool:
+def _give_up(source: CharStream, draft: ToolCallBuilder, error: str, close: str = "") -> bool:
     written = source.read.removesuffix(close).strip()
     if not draft.read_whole(written):
         draft.reject(written, error)
     return False
 
 
-def _add(draft: CallDraft, scan: JsonScan, c: str) -> None:
+def _add(draft: ToolCallBuilder, scan: JsonScan, c: str) -> None:
     """Add a character of the arguments; line breaks inside strings are written as JSON wants them."""
     if scan.in_string and c < " ":
         c = json.dumps(c)[1:-1]

@@ -5,14 +5,14 @@ from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-Reading: TypeAlias = Generator[None, str, T]
+Parser: TypeAlias = Generator[None, str, T]
 """Waits for characters, is sent one at a time, and returns what it read."""
 
 END = ""
 """What is sent after the last character."""
 
 
-class Source:
+class CharStream:
     """The characters of a reply. What has been read since `start` can be looked at and given back."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Source:
         """Begin to remember what is read."""
         self._read = []
 
-    def next(self) -> Reading[str]:
+    def next(self) -> Parser[str]:
         """Read a character; END once there are no more."""
         if self._returned:
             character = self._returned.pop()
@@ -48,14 +48,14 @@ class Source:
         for _ in range(count):
             self._returned.append(self._read.pop())
 
-    def peek(self) -> Reading[str]:
+    def peek(self) -> Parser[str]:
         """Look at the next character."""
         character = yield from self.next()
         if character != END:
             self.back(1)
         return character
 
-    def skip_blank(self) -> Reading[str]:
+    def skip_blank(self) -> Parser[str]:
         """Skip blank space and look at what follows."""
         while (character := (yield from self.next())).isspace():
             pass
@@ -63,7 +63,7 @@ class Source:
             self.back(1)
         return character
 
-    def skip(self, text: str) -> Reading[bool]:
+    def skip(self, text: str) -> Parser[bool]:
         """Skip a text if it is what comes next."""
         for at, expected in enumerate(text):
             character = yield from self.next()
@@ -72,7 +72,7 @@ class Source:
                 return False
         return True
 
-    def upto(self, *ends: str) -> Reading[tuple[str, str]]:
+    def upto(self, *ends: str) -> Parser[tuple[str, str]]:
         """Read up to and with the first of some texts; return what was before, and which it was or END."""
         text: list[str] = []
         longest = max(map(len, ends))

@@ -28,7 +28,7 @@ MAX_INTEGER = 9 * 10**18
 ANY_DEPTH = 24
 
 
-def prepared(schema: Mapping[str, Any] | bool, at: str = "#") -> Any:
+def normalize_schema(schema: Mapping[str, Any] | bool, at: str = "#") -> Any:
     """Return a schema ready for the grammar, its references moved to where it will stand: `at`.
 
     Bounds strings and integers, makes required free strings non-empty, and keeps objects to the properties that

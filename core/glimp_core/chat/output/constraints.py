@@ -5,101 +5,95 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from glimp_core.chat.constraint import Constraint
-from glimp_core.chat.demands import Demands
-from glimp_core.chat.dialects import Dialect, call_object
-from glimp_core.chat.lark import Choice, Grammar, Json, Node, Optional, Pattern
-from glimp_core.chat.lark import Sequence as Seq
-from glimp_core.chat.schema import prepared
-from glimp_core.chat.space import TokenSpace
-from glimp_core.chat.tools import Tool
+from glimp_core.chat.formats.base import ToolCallFormat, call_object
+from glimp_core.chat.grammar.compiler import GrammarCompiler
+from glimp_core.chat.grammar.constraint import GrammarConstraint
+from glimp_core.chat.grammar.json_schema import normalize_schema
+from glimp_core.chat.grammar.lark import Choice, Grammar, Json, Node, Optional, Pattern
+from glimp_core.chat.grammar.lark import Sequence as Seq
+from glimp_core.chat.request.requirements import OutputRequirements
+from glimp_core.chat.request.tools import Tool
 
 LONGEST_HEADER = 400
 """A reply that is a bare call names its tool within this many bytes."""
 
 
-class Guide(Protocol):
+class TokenConstraint(Protocol):
     """Steers the tokens of one reply."""
 
     @property
-    def bound(self) -> bool:
-        """Whether a grammar says what the next token may be."""
-        ...
-
-    @property
-    def finished(self) -> bool:
+    def done(self) -> bool:
         """Whether nothing more may come."""
         ...
 
-    def mask(self) -> bytes | None:
+    def allowed(self) -> bytes | None:
         """Return a bit for every token that may come next, lowest bit first; None where all may."""
         ...
 
-    def take(self, token_id: int, left: int) -> int:
+    def advance(self, token_id: int, left: int) -> int:
         """Take a drawn token, with `left` more to come at most; return it, or what stands in for it."""
         ...
 
 
-def guide_for(space: TokenSpace, dialect: Dialect, demands: Demands, lenient: bool = True) -> Guide | None:
-    """Return what steers a reply: a Constraint where one is demanded, a Watch where calls are offered.
+def constraint_for(
+    compiler: GrammarCompiler, dialect: ToolCallFormat, requirements: OutputRequirements, lenient: bool = True
+) -> TokenConstraint | None:
+    """Return a GrammarConstraint if a form is demanded, a TriggeredConstraint if calls are offered, else None.
 
     Raises `UnsupportedSchemaError` for a schema that cannot be enforced.
     """
-    if demands.structured:
-        return Constraint(space, demanded(dialect, demands))
-    return Watch(space, dialect, demands, lenient) if demands.tools else None
+    if requirements.structured:
+        return GrammarConstraint(compiler, required_grammar(dialect, requirements))
+    return TriggeredConstraint(compiler, dialect, requirements, lenient) if requirements.tools else None
 
 
-def demanded(dialect: Dialect, demands: Demands) -> Grammar:
+def required_grammar(dialect: ToolCallFormat, requirements: OutputRequirements) -> Grammar:
     """Return the grammar of a reply that must be calls, JSON, or either of them."""
     forms: list[Node] = []
-    if demands.tools:
-        forms.append(dialect.calls(demands.tools, many=not demands.one_call))
-    if demands.schema is not None:
-        forms.append(Json(json.dumps(prepared(demands.schema), ensure_ascii=False)))
+    if requirements.tools:
+        forms.append(dialect.calls(requirements.tools, many=not requirements.one_call))
+    if requirements.schema is not None:
+        forms.append(Json(json.dumps(normalize_schema(requirements.schema), ensure_ascii=False)))
     start = Optional(Pattern(r"\n{1,2}"))  # what models put after their thinking
-    return dialect.grammar(Seq((start, Choice(tuple(forms)))), demands.tools)
+    return dialect.grammar(Seq((start, Choice(tuple(forms)))), requirements.tools)
 
 
-class Watch:
+class TriggeredConstraint:
     """Lets text pass freely, and holds a call to the grammar of the tools once one is opened.
 
     A call that begins wrong, or too late to be closed in time, is left to the model.
     """
 
-    def __init__(self, space: TokenSpace, dialect: Dialect, demands: Demands, lenient: bool = True):
-        self._space = space
+    def __init__(
+        self, compiler: GrammarCompiler, dialect: ToolCallFormat, requirements: OutputRequirements, lenient: bool = True
+    ):
+        self._compiler = compiler
         self._dialect = dialect
-        self._tools = demands.tools
-        self._one_call = demands.one_call
-        self._openings = [space.mark_bytes(mark) for mark in dialect.openings]
-        self._header = _bare_header(demands.tools) if lenient or dialect.bare else None
+        self._tools = requirements.tools
+        self._one_call = requirements.one_call
+        self._openings = [compiler.marker_bytes(mark) for mark in dialect.openings]
+        self._header = _bare_header(requirements.tools) if lenient or dialect.bare else None
         self._text: list[int] = []
-        self._call: Constraint | None = None
+        self._call: GrammarConstraint | None = None
         self._closed = False
 
     @property
-    def bound(self) -> bool:
-        """Whether a call is being written."""
-        return self._call is not None
-
-    @property
-    def finished(self) -> bool:
+    def done(self) -> bool:
         """Whether the one call that was wanted has been written."""
         return self._one_call and self._closed
 
-    def mask(self) -> bytes | None:
+    def allowed(self) -> bytes | None:
         """Return the mask of the call being written, None outside of one."""
-        return self._call.mask() if self._call else None
+        return self._call.allowed() if self._call else None
 
-    def take(self, token_id: int, left: int) -> int:
+    def advance(self, token_id: int, left: int) -> int:
         """Take a drawn token; inside a call it may be replaced."""
         if self._call:
-            token_id = self._call.take(token_id, left)
-            if self._call.finished:
+            token_id = self._call.advance(token_id, left)
+            if self._call.done:
                 self._call, self._closed = None, True
         else:
-            self._watch(self._space.as_bytes(token_id), left)
+            self._watch(self._compiler.as_bytes(token_id), left)
         return token_id
 
     def _watch(self, piece: list[int], left: int) -> None:
@@ -121,7 +115,7 @@ class Watch:
             self._open(grammar, self._text[match.start("call") :], left)
 
     def _open(self, grammar: Grammar, written: list[int], left: int) -> None:
-        call = Constraint(self._space, grammar)
+        call = GrammarConstraint(self._compiler, grammar)
         if call.feed(tuple(written), left):
             self._call = call
 

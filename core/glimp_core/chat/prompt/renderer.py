@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from glimp_core.chat.demands import Demands, instructions
-from glimp_core.chat.dialects import GENERIC, Dialect, dialect_of
-from glimp_core.chat.messages import normalised
-from glimp_core.chat.template import Template
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.formats.base import GENERIC, ToolCallFormat, format_of
+from glimp_core.chat.prompt.messages import normalised
+from glimp_core.chat.prompt.template import Template
+from glimp_core.chat.request.requirements import OutputRequirements, instructions
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context, Span, ThinkingClosed
 from glimp_core.errors import ConfigError, ModelLoadError
 from glimp_core.types import ThinkingStyle
@@ -44,9 +44,9 @@ class Renderer:
         self._lock = threading.Lock()  # rendering sets flags on the tokenizer, which all threads share
 
     @cached_property
-    def dialect(self) -> Dialect:
+    def dialect(self) -> ToolCallFormat:
         """How this model writes tool calls."""
-        return dialect_of(self._template)
+        return format_of(self._template)
 
     def prompt(self, context: Context) -> RenderedPrompt:
         """Render a request up to where the model goes on. Raises `ConfigError` where the template refuses it."""
@@ -77,12 +77,12 @@ class Renderer:
         return newline + close + self._vocabulary.encode("\n\n")
 
     def _apply(self, context: Context, options: dict[str, Any]) -> list[int]:
-        request, demands = context.request, Demands.of(context.request)
+        request, requirements = context.request, OutputRequirements.of(context.request)
         with self._lock:
             in_words = self.dialect is GENERIC
-            told = instructions(demands, in_words)
+            told = instructions(requirements, in_words)
             messages = normalised(request.messages, self._template, in_words, told)
-            tools = [] if in_words else [tool.document() for tool in demands.shown]
+            tools = [] if in_words else [tool.document() for tool in requirements.shown]
             try:
                 ids = self._tokenizer.apply_chat_template(
                     self._inert(messages),
@@ -122,3 +122,24 @@ class Renderer:
 
 def _broken(token: re.Match[str]) -> str:
     return f"{token[0][0]} {token[0][1:]}"
+
+
+class TokenizedRequest:
+    """Follows a context: prompt and chain are encoded once, link by link, and never again."""
+
+    def __init__(self, context: Context, renderer: Renderer):
+        self.requirements = OutputRequirements.of(context.request)
+        self.prompt: RenderedPrompt = renderer.prompt(context)
+        self._context = context
+        self._renderer = renderer
+        self._token_ids = list(self.prompt.token_ids)
+        self._links = 0
+        self._text = ""
+
+    def token_ids(self) -> list[int]:
+        """Return the ids of the prompt and of the chain so far; the caller may extend the list."""
+        for link in self._context.chain[self._links :]:
+            self._token_ids += self._renderer.link(link, self._text)
+            self._text = link.text if isinstance(link, Span) else self._text
+        self._links = len(self._context.chain)
+        return list(self._token_ids)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from glimp_core.chat.tools import Tool, read_choice, read_tools
+from glimp_core.chat.request.tools import Tool, read_choice, read_tools
 from glimp_core.errors import ConfigError
 from glimp_core.types import Request
 
@@ -13,7 +13,7 @@ _FORMS = "{'type': 'text'}, {'type': 'json_object'} or {'type': 'json_schema', '
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
+class OutputRequirements:
     """The tools a reply may call and whether it must, whether to keep to one call, and the schema of its text.
 
     `schema` is None where the text is free, {} where it must be some JSON object. `shown` are the tools that the
@@ -27,7 +27,7 @@ class Demands:
     shown: tuple[Tool, ...] = ()
 
     @classmethod
-    def of(cls, request: Request) -> "Demands":
+    def of(cls, request: Request) -> "OutputRequirements":
         """Read a request. Raises `ConfigError` for tools, a choice or a format that cannot be read.
 
         Where a call is demanded and nothing is said of parallel calls, it is one: agents that ask for "any"
@@ -75,15 +75,17 @@ def read_format(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] 
     raise ConfigError(f"response_format={response_format!r} cannot be read: pass {_FORMS}")
 
 
-def instructions(demands: Demands, in_words: bool) -> str:
+def instructions(requirements: OutputRequirements, in_words: bool) -> str:
     """Return what to tell a model of the tools, where its template does not, and of the JSON it is to write."""
-    return "\n\n".join(filter(None, [_tools_in_words(demands) if in_words else "", _format_in_words(demands)]))
+    return "\n\n".join(
+        filter(None, [_tools_in_words(requirements) if in_words else "", _format_in_words(requirements)])
+    )
 
 
-def _tools_in_words(demands: Demands) -> str:
-    if not demands.shown:
+def _tools_in_words(requirements: OutputRequirements) -> str:
+    if not requirements.shown:
         return ""
-    tools = "\n".join(json.dumps(tool.document()["function"], ensure_ascii=False) for tool in demands.shown)
+    tools = "\n".join(json.dumps(tool.document()["function"], ensure_ascii=False) for tool in requirements.shown)
     return (
         "# Tools\n\nYou may call these functions, given with the JSON schemas of their parameters:\n"
         f"<tools>\n{tools}\n</tools>\n\n"
@@ -92,11 +94,11 @@ def _tools_in_words(demands: Demands) -> str:
     )
 
 
-def _format_in_words(demands: Demands) -> str:
-    if demands.schema is None:
+def _format_in_words(requirements: OutputRequirements) -> str:
+    if requirements.schema is None:
         return ""
-    unless = "Unless you call a function, answer" if demands.tools else "Answer"
-    if not demands.schema:
+    unless = "Unless you call a function, answer" if requirements.tools else "Answer"
+    if not requirements.schema:
         return f"{unless} with one JSON object and nothing else."
-    schema = json.dumps(demands.schema, ensure_ascii=False)
+    schema = json.dumps(requirements.schema, ensure_ascii=False)
     return f"{unless} with one JSON value and nothing else. It must follow this JSON schema:\n{schema}"

@@ -11,10 +11,10 @@ from weakref import WeakValueDictionary
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
-from glimp_core.chat.closing import Hints, Path, shortest_path
-from glimp_core.chat.lark import Grammar, write_lark
-from glimp_core.chat.outline import Outline
-from glimp_core.chat.vocabulary import Vocabulary
+from glimp_core.chat.grammar.json_state import JsonState
+from glimp_core.chat.grammar.lark import Grammar, write_lark
+from glimp_core.chat.grammar.shortest_completion import Hints, Path, shortest_completion
+from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import UnsupportedSchemaError
 
 BYTES = 256
@@ -23,30 +23,30 @@ BYTES = 256
 CACHED = 256
 
 
-_spaces: "WeakValueDictionary[tuple[object, ...], TokenSpace]" = WeakValueDictionary()
+_compilers: "WeakValueDictionary[tuple[object, ...], GrammarCompiler]" = WeakValueDictionary()
 
 
-class TokenSpace:
+class GrammarCompiler:
     """The tokens of one model. Added tokens are marks: they stand where a grammar names them, and nowhere else."""
 
     def __init__(self, vocabulary: Vocabulary, added: dict[str, int], stop_ids: Iterable[int]):
         self.vocabulary = vocabulary
-        self.stop_ids = sorted(i for i in stop_ids if i < len(vocabulary.pieces))
-        self._marks = {text: i for text, i in added.items() if i < len(vocabulary.pieces)}
+        self.stop_ids = sorted(i for i in stop_ids if i < len(vocabulary.token_bytes))
+        self._marks = {text: i for text, i in added.items() if i < len(vocabulary.token_bytes)}
         self._byte_ids = {token_id: BYTES + 1 + n for n, token_id in enumerate(self._marks.values())}
         self._token_ids = {byte_id: token_id for token_id, byte_id in self._byte_ids.items()}
         self._compiled: dict[Grammar, Compiled] = {}
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, added: dict[str, int], stop_ids: Iterable[int]) -> "TokenSpace":
+    def of(cls, vocabulary: Vocabulary, added: dict[str, int], stop_ids: Iterable[int]) -> "GrammarCompiler":
         """Return the space of a vocabulary; models with the same one share it, and the grammars made for it."""
         key = vocabulary.key, tuple(sorted(added.items())), tuple(sorted(stop_ids))
-        if (space := _spaces.get(key)) is None:
-            space = _spaces[key] = cls(vocabulary, added, stop_ids)
-        return space
+        if (compiler := _compilers.get(key)) is None:
+            compiler = _compilers[key] = cls(vocabulary, added, stop_ids)
+        return compiler
 
-    def compiled(self, grammar: Grammar) -> "Compiled":
+    def compile(self, grammar: Grammar) -> "Compiled":
         """Return a grammar ready for use; it is kept for the next request.
 
         Raises `UnsupportedSchemaError` for what llguidance cannot enforce and for a grammar without an end.
@@ -61,21 +61,21 @@ class TokenSpace:
     @property
     def size(self) -> int:
         """How many tokens there are."""
-        return len(self.vocabulary.pieces)
+        return len(self.vocabulary.token_bytes)
 
     def as_bytes(self, token_id: int) -> list[int]:
         """Return what a token is in the byte-wise view."""
         if token_id in self._byte_ids:
             return [self._byte_ids[token_id]]
-        return list(self.vocabulary.pieces[token_id] or b"")
+        return list(self.vocabulary.token_bytes[token_id] or b"")
 
-    def mark_bytes(self, text: str) -> list[int]:
+    def marker_bytes(self, text: str) -> list[int]:
         """Return what a mark is in the byte-wise view."""
         return self.as_bytes(self._marks[text]) if text in self._marks else list(text.encode())
 
-    def marks_of(self, texts: Iterable[str]) -> dict[int, str]:
+    def marker_texts(self, texts: Iterable[str]) -> dict[int, str]:
         """Return those marks, by id, that are control tokens and have no text of their own."""
-        pieces = self.vocabulary.pieces
+        pieces = self.vocabulary.token_bytes
         return {self._marks[text]: text for text in texts if text in self._marks and pieces[self._marks[text]] is None}
 
     def spell(self, path: Sequence[int]) -> list[int]:
@@ -92,7 +92,7 @@ class TokenSpace:
     @cached_property
     def tokens(self) -> LLTokenizer:
         """The model's own tokens; takes half a second to build for a large vocabulary."""
-        pieces = self.vocabulary.pieces
+        pieces = self.vocabulary.token_bytes
         special = {i for i, piece in enumerate(pieces) if piece is None} | set(self._byte_ids) | set(self.stop_ids)
         table = [b"<%d>" % i if i in special else piece or b"" for i, piece in enumerate(pieces)]
         return LLTokenizer(TokenizerWrapper(_Table(table, special, self.vocabulary)), eos_token=self.stop_ids)
@@ -109,15 +109,15 @@ class TokenSpace:
         by_byte = LLMatcher(self.bytes, write_lark(grammar.node, lambda text: self._written(text, in_bytes)))
         if error := by_token.get_error() or by_byte.get_error():
             raise UnsupportedSchemaError(f"the schema cannot be enforced: {_plain(error)}")
-        outline, hints = Outline(raw=grammar.raw), Hints(grammar.required(), tuple(self._shortest_texts(grammar)))
-        if (closing := shortest_path(by_byte, outline, hints)) is None:
+        outline, hints = JsonState(raw=grammar.raw), Hints(grammar.required(), tuple(self._shortest_texts(grammar)))
+        if (closing := shortest_completion(by_byte, outline, hints)) is None:
             raise UnsupportedSchemaError("the schema cannot be enforced: no short value that follows it was found")
         return Compiled(by_token, by_byte, outline, hints, closing)
 
     def _shortest_texts(self, grammar: Grammar) -> Iterator[Path]:
         for text in grammar.texts():
             matcher = LLMatcher(self.bytes, write_lark(text, json.dumps))
-            if path := shortest_path(matcher, Outline()):
+            if path := shortest_completion(matcher, JsonState()):
                 yield path[1:]
 
     @staticmethod
@@ -138,7 +138,7 @@ class Compiled:
 
     by_token: LLMatcher
     by_byte: LLMatcher
-    outline: Outline
+    outline: JsonState
     hints: Hints
     closing: Path
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from llguidance import LLMatcher
 
-from glimp_core.chat.outline import ESCAPE, RAW, RAW_END, STRING, STRUCTURE, Outline
+from glimp_core.chat.grammar.json_state import ESCAPE, RAW, RAW_END, STRING, STRUCTURE, JsonState
 
 MAX_STATES = 5_000
 """How many states a search may look at before it gives up."""
@@ -44,7 +44,7 @@ _ASCII = (1 << 128) - 1
 _AFTER_VALUE = _SPACE | _CLOSE | _bits(b",<") | 1 << 256
 
 
-def shortest_path(matcher: LLMatcher, outline: Outline, hints: Hints = _NO_HINTS) -> Path | None:
+def shortest_completion(matcher: LLMatcher, outline: JsonState, hints: Hints = _NO_HINTS) -> Path | None:
     """Return the fewest bytes that end the reply whole; None where there is no end, or none was found.
 
     An object that cannot be closed yet lacks a required name, so that other names are tried only where that leads
@@ -55,14 +55,14 @@ def shortest_path(matcher: LLMatcher, outline: Outline, hints: Hints = _NO_HINTS
     return _search(matcher, outline, hints._replace(names=frozenset()))
 
 
-def advanced(outline: Outline, path: Iterable[int]) -> Outline:
+def advanced(outline: JsonState, path: Iterable[int]) -> JsonState:
     """Return the outline at the end of a path."""
     for byte in path:
         outline = outline.after(byte)
     return outline
 
 
-def _search(matcher: LLMatcher, outline: Outline, hints: Hints) -> Path | None:
+def _search(matcher: LLMatcher, outline: JsonState, hints: Hints) -> Path | None:
     """Dijkstra's search over the states of a byte-wise matcher.
 
     States are told apart by what they allow next and by their outline; the length of what is being written
@@ -89,12 +89,12 @@ def _search(matcher: LLMatcher, outline: Outline, hints: Hints) -> Path | None:
     return None
 
 
-def _signature(allowed: int, outline: Outline) -> tuple[int, Outline]:
+def _signature(allowed: int, outline: JsonState) -> tuple[int, JsonState]:
     ends = allowed >> _QUOTE & 1 if outline.mode == STRING else outline.mode == STRUCTURE and allowed & _AFTER_VALUE
     return allowed, outline._replace(length=0) if ends else outline
 
 
-def _moves(allowed: int, outline: Outline, hints: Hints) -> Iterator[Path]:
+def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
     """The bytes worth trying: all where few are allowed; in free text its end, or a filler."""
     ends = outline.mode == STRING and allowed >> _QUOTE & 1
     if outline.mode == RAW:

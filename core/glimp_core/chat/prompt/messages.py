@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from glimp_core.chat.template import Template
-from glimp_core.chat.vocabulary import THINK_TAGS
+from glimp_core.chat.prompt.template import Template
+from glimp_core.chat.tokens.vocabulary import THINK_TAGS
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.types import Message
 

@@ -1,23 +1,23 @@
 """What holds a reply to a grammar, token by token, and closes it in time."""
 
-from glimp_core.chat.closing import Path, advanced, shortest_path
-from glimp_core.chat.lark import Grammar
-from glimp_core.chat.outline import Outline
-from glimp_core.chat.space import BYTES, TokenSpace
+from glimp_core.chat.grammar.compiler import BYTES, GrammarCompiler
+from glimp_core.chat.grammar.json_state import JsonState
+from glimp_core.chat.grammar.lark import Grammar
+from glimp_core.chat.grammar.shortest_completion import Path, advanced, shortest_completion
 
 _SPACE = frozenset(b" \t\r\n")
 
 
-class Constraint:
+class GrammarConstraint:
     """Holds a reply to a grammar.
 
     It always knows a way to close the reply, and takes it when a drawn token would leave too few tokens for
     any: whatever the model wants, the reply is whole within every limit of `shortest` tokens or more.
     """
 
-    def __init__(self, space: TokenSpace, grammar: Grammar):
-        compiled = space.compiled(grammar)
-        self._space = space
+    def __init__(self, compiler: GrammarCompiler, grammar: Grammar):
+        compiled = compiler.compile(grammar)
+        self._compiler = compiler
         self._hints = compiled.hints
         self._tokens, self._bytes = compiled.by_token.deep_copy(), compiled.by_byte.deep_copy()
         self._outline = compiled.outline
@@ -28,12 +28,7 @@ class Constraint:
     @property
     def shortest(self) -> int:
         """How many tokens it takes to close the reply from here."""
-        return len(self._space.spell(self._closing))
-
-    @property
-    def bound(self) -> bool:
-        """Whether a grammar says what the next token may be: always."""
-        return True
+        return len(self._compiler.spell(self._closing))
 
     @property
     def whole(self) -> bool:
@@ -41,69 +36,69 @@ class Constraint:
         return bool(self._tokens.is_accepting())
 
     @property
-    def finished(self) -> bool:
+    def done(self) -> bool:
         """Whether the reply has ended: nothing more may come, or the closing path is at its end."""
         return self._ended or self._rest == [] or (self.whole and bool(self._tokens.is_stopped()))
 
-    def copy(self) -> "Constraint":
+    def copy(self) -> "GrammarConstraint":
         """Return an independent copy, to try tokens on."""
-        twin = object.__new__(Constraint)
+        twin = object.__new__(GrammarConstraint)
         twin.__dict__.update(self.__dict__)
         twin._tokens, twin._bytes = self._tokens.deep_copy(), self._bytes.deep_copy()
         twin._rest = None if self._rest is None else list(self._rest)
         return twin
 
-    def mask(self) -> bytes:
+    def allowed(self) -> bytes:
         """Return a bit for every token that may come next, lowest bit first."""
         if not self._rest:
             return bytes(self._tokens.compute_bitmask())
-        size = (self._space.size + 31) // 32 * 4
+        size = (self._compiler.size + 31) // 32 * 4
         return (1 << self._rest[0]).to_bytes(size, "little")
 
-    def take(self, token_id: int, left: int) -> int:
+    def advance(self, token_id: int, left: int) -> int:
         """Take a drawn token, with `left` more to come at most; return it, or the closing path's next one."""
         if self._rest is None:
-            if token_id in self._space.stop_ids and self.whole:
+            if token_id in self._compiler.stop_ids and self.whole:
                 self._ended = True
                 return token_id
             if self._accept(token_id, left):
                 self._ended = left <= 0
                 return token_id
-            self._rest = self._space.spell(self._closing)
+            self._rest = self._compiler.spell(self._closing)
         if not self._rest:
             self._ended = True
-            return self._space.stop_ids[0]
+            return self._compiler.stop_ids[0]
         token_id = self._rest.pop(0)
         self._tokens.consume_token(token_id)
         return token_id
 
     def feed(self, path: Path, left: int) -> bool:
         """Take text that stands already; tell whether it fits the grammar and can be closed in time."""
-        return all(self._accept(token_id, left) for token_id in self._space.spell(path))
+        return all(self._accept(token_id, left) for token_id in self._compiler.spell(path))
 
     def _accept(self, token_id: int, left: int) -> bool:
         """Take a token if the reply can still be closed after it."""
-        piece = self._space.as_bytes(token_id)
+        piece = self._compiler.as_bytes(token_id)
         if not self._tokens.try_consume_tokens([token_id]):
             return False
         self._bytes.consume_tokens(piece)
         outline = advanced(self._outline, piece)
         closing = self._closing_after(piece, outline)
-        if closing is not None and (len(closing) <= left or len(self._space.spell(closing)) <= left):
+        if closing is not None and (len(closing) <= left or len(self._compiler.spell(closing)) <= left):
             self._outline, self._closing = outline, closing
             return True
         self._tokens.rollback(1)
         self._bytes.rollback(len(piece))
         return False
 
-    def _closing_after(self, piece: list[int], outline: Outline) -> Path | None:
+    def _closing_after(self, piece: list[int], outline: JsonState) -> Path | None:
         """Find how to close after a piece: the known way, less what has been written of it, or a new one."""
         known = self._closing
         solid = tuple(byte for byte in piece if byte not in _SPACE)
         for way in (known[len(solid) :] if known[: len(solid)] == solid else None, known[1:], known):
             if way is not None and self._closes(way):
                 return way
-        return shortest_path(self._bytes, outline, self._hints)
+        return shortest_completion(self._bytes, outline, self._hints)
 
     def _closes(self, way: Path) -> bool:
         if not way:

@@ -3,12 +3,12 @@
 from contextlib import suppress
 from typing import TypeAlias
 
-from glimp_core.chat.bare_reply import read_bare
-from glimp_core.chat.call_draft import CallDraft
-from glimp_core.chat.call_reader import read_call, read_objects
-from glimp_core.chat.demands import Demands
-from glimp_core.chat.dialects import Dialect
-from glimp_core.chat.reading import END, Reading, Source
+from glimp_core.chat.formats.base import ToolCallFormat
+from glimp_core.chat.formats.builder import ToolCallBuilder
+from glimp_core.chat.formats.characters import END, CharStream, Parser
+from glimp_core.chat.formats.parsers import read_call, read_objects
+from glimp_core.chat.formats.unmarked import read_bare
+from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.types import ToolCallDelta
 
 Piece: TypeAlias = str | ToolCallDelta
@@ -23,13 +23,13 @@ class ReplyParser:
     held back only while it can still become that. Without tools everything is text.
     """
 
-    def __init__(self, dialect: Dialect, demands: Demands, lenient: bool = True):
+    def __init__(self, dialect: ToolCallFormat, requirements: OutputRequirements, lenient: bool = True):
         self.unmarked = False
         """Whether calls were found that the model wrote without the marks of its dialect."""
         self._dialect = dialect
-        self._demands = demands
+        self._requirements = requirements
         self._lenient = lenient
-        self._source = Source()
+        self._source = CharStream()
         self._pieces: list[Piece] = []
         self._calls = 0
         self._reading = self._read()
@@ -37,7 +37,7 @@ class ReplyParser:
 
     def push(self, text: str) -> list[Piece]:
         """Take the next text; return what is certain now."""
-        if not self._demands.tools:
+        if not self._requirements.tools:
             return [text] if text else []
         for character in text:
             self._reading.send(character)
@@ -49,8 +49,8 @@ class ReplyParser:
             self._reading.send(END)
         return self._released()
 
-    def _read(self) -> Reading[None]:
-        if self._dialect.bare and self._demands.must_call:
+    def _read(self) -> Parser[None]:
+        if self._dialect.bare and self._requirements.must_call:
             yield from read_objects(self._source, self._draft)
         elif self._dialect.bare or self._lenient:
             yield from self._read_bare()
@@ -61,12 +61,12 @@ class ReplyParser:
             mark = held.lstrip()
             if mark in self._dialect.openings:
                 held = ""
-                yield from read_call(self._source, mark, self._draft, self._demands.tools)
+                yield from read_call(self._source, mark, self._draft, self._requirements.tools)
                 yield from self._source.skip_blank()
         self._put(held)
 
-    def _read_bare(self) -> Reading[None]:
-        for name, arguments in (yield from read_bare(self._source, self._demands.tools)) or ():
+    def _read_bare(self) -> Parser[None]:
+        for name, arguments in (yield from read_bare(self._source, self._requirements.tools)) or ():
             self.unmarked = not self._dialect.bare
             draft = self._draft()
             draft.set_name(name)
@@ -81,11 +81,11 @@ class ReplyParser:
             text = text[first:]
         return text
 
-    def _draft(self) -> CallDraft:
+    def _draft(self) -> ToolCallBuilder:
         """Start the next call; where one was wanted, the ones after the first are read and dropped."""
         self._calls += 1
-        dropped = self._demands.one_call and self._calls > 1
-        return CallDraft(self._calls - 1, (lambda delta: None) if dropped else self._put)
+        dropped = self._requirements.one_call and self._calls > 1
+        return ToolCallBuilder(self._calls - 1, (lambda delta: None) if dropped else self._put)
 
     def _put(self, piece: Piece) -> None:
         if piece:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
-from glimp_core.chat.schema import resolved
+from glimp_core.chat.grammar.json_schema import resolved
 
 SPACES = r"[ ]{1,2}|[ ]?\r?\n[ \t]{0,40}"
 """The blank space that may stand between two parts of a JSON text: none, a few spaces, or a line's indentation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Marker:
     """A marker of a model's markup: its control token where the vocabulary has one, else its text."""
 
     text: str
@@ -70,7 +70,7 @@ class Many:
     between: "Node"
 
 
-Node: TypeAlias = str | Mark | Json | Upto | Pattern | Sequence | Choice | Optional | Many
+Node: TypeAlias = str | Marker | Json | Upto | Pattern | Sequence | Choice | Optional | Many
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _write(node: Node, mark: Callable[[str], str], rules: list[str]) -> str:
     match node:
         case str():
             return json.dumps(node, ensure_ascii=False) if node else ""
-        case Mark(text):
+        case Marker(text):
             return mark(text)
         case Json(schema):
             return _named(rules, f"%json {_with_spaces(schema)}")

@@ -2,52 +2,47 @@
 
 from collections.abc import Callable, Mapping
 
-from glimp_core.chat.demands import Demands
-from glimp_core.chat.dialects import Dialect
-from glimp_core.chat.guide import Guide
-from glimp_core.chat.reply import Piece, ReplyParser
-from glimp_core.chat.space import TokenSpace
+from glimp_core.chat.formats.base import ToolCallFormat
+from glimp_core.chat.grammar.compiler import GrammarCompiler
+from glimp_core.chat.output.constraints import TokenConstraint
+from glimp_core.chat.output.reply_parser import Piece, ReplyParser
+from glimp_core.chat.request.requirements import OutputRequirements
 
 UNMARKED = "the model wrote a tool call without its marks, and it was read all the same (lenient_tool_calls)"
 
 
-class Answer:
-    """Turns the text of a reply into pieces: plain text, and the deltas of calls. A `guide` steers its tokens.
+class AnswerReader:
+    """Turns the text of a reply into pieces: plain text, and the deltas of calls. A `constraint` steers its tokens.
 
     `remark` is told what the user should know.
     """
 
     def __init__(
         self,
-        guide: Guide | None,
-        space: TokenSpace,
-        dialect: Dialect,
-        demands: Demands,
+        constraint: TokenConstraint | None,
+        compiler: GrammarCompiler,
+        dialect: ToolCallFormat,
+        requirements: OutputRequirements,
         lenient: bool,
         remark: Callable[[str], None],
     ):
-        self._guide = guide
-        self._parser = ReplyParser(dialect, demands, lenient)
-        self._marks: Mapping[int, str] = space.marks_of(dialect.marks) if demands.tools else {}
+        self._constraint = constraint
+        self._parser = ReplyParser(dialect, requirements, lenient)
+        self._marks: Mapping[int, str] = compiler.marker_texts(dialect.marks) if requirements.tools else {}
         self._remark = remark
 
     @property
-    def bound(self) -> bool:
-        """Whether a grammar says what the next token may be."""
-        return self._guide is not None and self._guide.bound
-
-    @property
-    def finished(self) -> bool:
+    def done(self) -> bool:
         """Whether nothing more may come."""
-        return self._guide is not None and self._guide.finished
+        return self._constraint is not None and self._constraint.done
 
-    def mask(self) -> bytes | None:
+    def allowed(self) -> bytes | None:
         """Return a bit for every token that may come next, lowest bit first; None where all may."""
-        return self._guide.mask() if self._guide else None
+        return self._constraint.allowed() if self._constraint else None
 
-    def take(self, token_id: int, left: int) -> int:
+    def advance(self, token_id: int, left: int) -> int:
         """Take a drawn token, with `left` more to come at most; return it, or what stands in for it."""
-        return self._guide.take(token_id, left) if self._guide else token_id
+        return self._constraint.advance(token_id, left) if self._constraint else token_id
 
     def read(self, text: str, token_id: int) -> list[Piece]:
         """Read the text that became whole with a token; marks have their text here, which they have nowhere else."""

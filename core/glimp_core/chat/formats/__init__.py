@@ -1,0 +1,1 @@
+"""How model families write thoughts and tool calls, one file a family."""

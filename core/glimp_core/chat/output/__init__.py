@@ -1,0 +1,1 @@
+"""From the ids of a reply to text, thoughts and calls."""
