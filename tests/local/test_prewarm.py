@@ -65,6 +65,7 @@ def test_on_one_device_only_where_it_is_wanted(
         begun.append(threading.current_thread())
         return submit(self, job)
 
+    made.load()
     monkeypatch.setattr(Owner, "submit", noting)
     done = made.generate("What is it?")
     needed = 2 * len([step for step in done.steps if step.entropy is not None]) + 1
@@ -95,6 +96,7 @@ def test_many_at_once_and_some_closed() -> None:
 def test_what_reading_meets_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: an error of the thread that reads ahead is raised, and the next request is answered."""
     made = router(prewarm=True)
+    made.load()
     feed = KVSession.feed
 
     def failing(self: KVSession, *arguments: Any) -> None:

@@ -10,7 +10,6 @@ from transformers.cache_utils import (
     DummyLayer,
     DynamicLayer,
     DynamicSlidingWindowLayer,
-    LinearAttentionCacheLayerMixin,
 )
 
 RollbackKind = Literal["crop", "snapshot", "refill"]
@@ -91,28 +90,34 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def rollback_kind(model: PreTrainedModel) -> RollbackKind:
-    """Tell how this model's cache can be made shorter; `Cache.is_croppable` does not say."""
+    """Tell how this model's cache can be made shorter, as far as its layers show; the proof at load has the last word.
+
+    `Cache.is_croppable` does not say it.
+    """
     layers = DynamicCache(config=model.config).layers
-    if getattr(model, "_is_stateful", False) or any(isinstance(x, LinearAttentionCacheLayerMixin) for x in layers):
-        return "snapshot"
+    stateful = getattr(model, "_is_stateful", False)
     croppable = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
-    return "crop" if all(type(layer) in croppable for layer in layers) else "refill"
+    return "crop" if not stateful and all(type(layer) in croppable for layer in layers) else "snapshot"
 
 
 def make_cache(model: PreTrainedModel) -> Cache:
     """Make an empty cache in which every plain attention layer is growable."""
     cache = DynamicCache(config=model.config)
-    kind = rollback_kind(model)
-    if kind == "crop":
+    if rollback_kind(model) == "crop":
         count = model.config.get_text_config(decoder=True).num_hidden_layers
         return Cache(layers=[GrowLayer() for _ in range(count)])
-    if kind == "snapshot":
-        cache.layers = [GrowLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [GrowLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
+def held_lengths(cache: Cache) -> set[int] | None:
+    """Return how many tokens the attention layers hold that hold any; None for a cache of recurrent states alone."""
+    attention: list[Any] = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+    return {layer.get_seq_length() for layer in attention if layer.is_initialized} if attention else None
+
+
 class Snapshot:
-    """The state of a cache that holds `length` tokens: copies of recurrent states, lengths of growable layers."""
+    """The state of a cache that holds `length` tokens: whatever its layers hold, copied; lengths of growable ones."""
 
     def __init__(self, cache: Cache, length: int):
         self.length = length
@@ -125,35 +130,30 @@ class Snapshot:
 
 
 def _save(layer: Any) -> dict[str, Any]:
-    saved: dict[str, Any] = {}
-    if isinstance(layer, LinearAttentionCacheLayerMixin):
-        saved["conv"], saved["recurrent"] = _clones(layer.conv_states), _clones(layer.recurrent_states)
-        saved["previous"] = dict(layer.has_previous_state)
+    """Copy all that a layer holds: layers of models to come keep states under names that nobody knows here."""
     if isinstance(layer, GrowLayer):
-        saved["length"] = layer.length
-    elif isinstance(layer, DynamicLayer):  # updates make new tensors here, so a reference is a copy
-        saved["states"] = (layer.keys, layer.values, getattr(layer, "cumulative_length", None))
-    return saved
+        return {"length": layer.length}
+    # an attention layer makes new keys and values at each update, so that a reference to them is a copy
+    references = {"keys", "values"} if isinstance(layer, DynamicLayer) else set[str]()
+    return {name: held if name in references else _copied(held) for name, held in vars(layer).items()}
 
 
 def _restore(layer: Any, saved: Mapping[str, Any]) -> None:
-    if "conv" in saved:
-        _copy_back(saved["conv"], layer.conv_states)
-        _copy_back(saved["recurrent"], layer.recurrent_states)
-        layer.has_previous_state = dict(saved["previous"])
-    if "length" in saved:
+    if isinstance(layer, GrowLayer):
         layer.crop(saved["length"] - layer.get_seq_length())
-    if "states" in saved:
-        layer.keys, layer.values, cumulative_length = saved["states"]
-        if cumulative_length is not None:
-            layer.cumulative_length = cumulative_length
+        return
+    for name in vars(layer).keys() - saved.keys():
+        delattr(layer, name)
+    for name, held in saved.items():
+        setattr(layer, name, held if name in ("keys", "values") else _copied(held))
 
 
-def _clones(states: Mapping[Any, torch.Tensor | None]) -> dict[Any, torch.Tensor | None]:
-    return {key: None if state is None else state.clone() for key, state in states.items()}
-
-
-def _copy_back(saved: Mapping[Any, torch.Tensor | None], states: Mapping[Any, torch.Tensor]) -> None:
-    for key, state in saved.items():
-        if state is not None:
-            states[key].copy_(state)
+def _copied(held: Any) -> Any:
+    """Copy tensors, in whatever they are nested: states are written in place, also after they were restored."""
+    if isinstance(held, torch.Tensor):
+        return held.clone()
+    if isinstance(held, dict):
+        return {key: _copied(value) for key, value in held.items()}
+    if isinstance(held, list | tuple | set) and not hasattr(held, "_fields"):
+        return type(held)(_copied(value) for value in held)
+    return held

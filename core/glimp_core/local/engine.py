@@ -20,15 +20,16 @@ from glimp_core.context import Context
 from glimp_core.engine import Engine
 from glimp_core.errors import ContextOverflowError
 from glimp_core.local.admission import Admission
-from glimp_core.local.cache import RollbackKind, rollback_kind
 from glimp_core.local.conversation import Conversation
+from glimp_core.local.forward import ModelForward
 from glimp_core.local.glimpsing import glimpse_of
 from glimp_core.local.loading import context_window, load_config, load_model
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job, Owner
 from glimp_core.local.pool import SessionPool
+from glimp_core.local.proof import TEXT, prove
 from glimp_core.local.sampling import Law, Sampler
-from glimp_core.local.session import Forward, KVSession
+from glimp_core.local.session import CacheUse, Forward, KVSession
 from glimp_core.local.writer import write
 from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, stop_ids
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
@@ -50,6 +51,7 @@ class LocalEngine:
     def __init__(self, source: ModelSource):
         self.source = source
         self._loading = threading.Lock()
+        self._use: CacheUse | None = None
 
     @classmethod
     def from_pretrained(cls, name: str, **options: Any) -> "LocalEngine":
@@ -75,9 +77,14 @@ class LocalEngine:
         return context_window(load_config(self.source))
 
     def load(self) -> None:
-        """Load the weights, unless they are there."""
+        """Load the weights and prove the model's cache, unless that is done.
+
+        Raises `ModelLoadError` for a model that does not go on rightly from a cache.
+        """
         with self._loading:
-            self._model, self._admission  # noqa: B018
+            if self._use is None:
+                (use,) = self._owner.submit(Job(self._prove, lambda: False)).results()
+                self._use = use
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, in which nothing is taken for a control token; needs the tokenizer only."""
@@ -112,6 +119,8 @@ class LocalEngine:
     def run(self, context: Context, work: Callable[[Job], Generator[Forward, None, None]]) -> Iterator[Any]:
         """Have the owner of this model's device do some work; yields what it puts."""
         self.load()
+        for remark in (*self.cache_use.remarks, *ModelForward.of(self._model).remarks):
+            context.remark(remark)
         self._admission.enter(context)
         self.conversation(context).finish_reading()
         return self._owner.submit(Job(work, context.cancelled.is_set)).results()
@@ -159,6 +168,9 @@ class LocalEngine:
         if not requirements.structured:
             return 0
         return GrammarConstraint(self._space, required_grammar(self._renderer.dialect, requirements)).shortest
+
+    def _prove(self, job: Job) -> Generator[Forward, None, None]:
+        job.put((yield from prove(self._model, self.encode(TEXT))))
 
     def _glimpse(self, job: Job, context: Context, definition: Entropy) -> Generator[Forward, None, None]:
         meter = Meter(glimpses=1)
@@ -215,7 +227,7 @@ class LocalEngine:
     @cached_property
     def _pool(self) -> SessionPool:
         most = self.source.options.get("max_cached_tokens", MAX_CACHED_TOKENS)
-        return SessionPool(lambda: KVSession(self._model), most)
+        return SessionPool(lambda: KVSession(self._model, self._use), most)
 
     @cached_property
     def _admission(self) -> Admission:
@@ -231,10 +243,12 @@ class LocalEngine:
         config = self._model.generation_config if self.source.loaded else load_generation_config(self.source)
         return stop_ids(config or load_config(self.source).get_text_config(decoder=True), self._tokenizer)
 
-    @cached_property
-    def rollback(self) -> RollbackKind:
-        """How this model's cache gives tokens back."""
-        return rollback_kind(self._model)
+    @property
+    def cache_use(self) -> CacheUse:
+        """How this model's cache is used, as it was proved when the model was loaded."""
+        self.load()
+        assert self._use is not None
+        return self._use
 
     @property
     def loaded(self) -> tuple[Any, Any]:

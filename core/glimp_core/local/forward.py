@@ -19,6 +19,11 @@ WRAPPERS = ("_orig_mod", "base_model", "module", "model")
 PLAIN_ATTENTION = frozenset({"full_attention", "sliding_attention"})
 """The kinds of layers whose attention is known from the config: packed forwards and graphs make masks of their own."""
 
+TOLERANCES = {torch.float64: 1e-5, torch.float32: 5e-3, torch.float16: 0.05}
+COARSE = 0.2
+"""How far logits of two ways may be apart, relative to their norm, by dtype; in bfloat16 and in quantised weights
+rounding alone may send a token to another expert. What is wrong on a cache is most often off by 1."""
+
 
 class ModelForward:
     """Calls a causal language model on a cache, from whatever version of transformers and behind whatever wrapper.
@@ -40,6 +45,8 @@ class ModelForward:
         self.cache_argument = names[0]
         self.takes_positions = "position_ids" in arguments
         self.takes_logits_to_keep = "logits_to_keep" in arguments
+        self.remarks: list[str] = []
+        """What this model cannot do, found out while it ran; for the summary of each request."""
 
     @classmethod
     def of(cls, model: Any) -> "ModelForward":
@@ -79,6 +86,22 @@ class ModelForward:
         if isinstance(keep, int):
             return logits[:, -keep:]
         return logits if self.takes_logits_to_keep else logits[:, keep]
+
+
+def tolerance(model: Any) -> float:
+    """Return how far apart logits of one text may be, read in two ways: the distance, relative to their norm."""
+    parameters = list(model.parameters())
+    quantised = getattr(model, "hf_quantizer", None) is not None or any(
+        type(parameter.data) is not torch.Tensor or not parameter.is_floating_point() for parameter in parameters
+    )
+    return COARSE if quantised else TOLERANCES.get(model.dtype, COARSE)
+
+
+def distance(some: torch.Tensor, others: torch.Tensor) -> float:
+    """Return how far apart two [rows, vocabulary] of logits are: the median over the rows, relative to their norm."""
+    centred = others - others.mean(-1, keepdim=True)
+    apart = (some - others).norm(dim=-1) / centred.norm(dim=-1).clamp(min=1e-9)
+    return float(apart.nan_to_num(nan=torch.inf).median())
 
 
 def positions_after(held: int, token_ids: Sequence[int], device: torch.device) -> torch.Tensor:

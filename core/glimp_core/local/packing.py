@@ -4,6 +4,7 @@ Nothing is padded and no cache is copied. The linear layers see one long row of 
 taken apart again, session by session, so every session gets what it would get alone, up to rounding.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any
@@ -15,7 +16,7 @@ from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from glimp_core.local.batch_graph import BatchGraph
-from glimp_core.local.forward import ModelForward
+from glimp_core.local.forward import ModelForward, distance, tolerance
 from glimp_core.local.session import Forward, KVSession
 
 SHORT = 16
@@ -26,6 +27,8 @@ GRAPHS = 4
 
 NAME = "glimp_packed"
 _unpackable: WeakSet[PreTrainedModel] = WeakSet()
+_proved: WeakSet[PreTrainedModel] = WeakSet()
+log = logging.getLogger("glimp.local")
 
 
 def run_together(forwards: Sequence[Forward]) -> None:
@@ -33,7 +36,7 @@ def run_together(forwards: Sequence[Forward]) -> None:
 
     After an error those that were run are `done`, and the sessions of the others are as they were.
     """
-    short = [forward for forward in forwards if len(forward.token_ids) <= SHORT and _packable(forward.session)]
+    short = [forward for forward in forwards if len(forward.token_ids) <= SHORT and _packable(forward)]
     single = [forward for forward in short if len(forward.token_ids) == 1]
     batch = BatchGraph.of(single[0].session.model) if len(single) > 1 else None
     if batch:
@@ -50,13 +53,16 @@ def run_together(forwards: Sequence[Forward]) -> None:
         batch.record(single)
 
 
-def _packable(session: KVSession) -> bool:
+def _packable(forward: Forward) -> bool:
     """Whether the model's attention is the kind that can be taken apart, and has not failed at it before."""
-    model = session.model
-    return session.rollback == "crop" and model not in _unpackable and ModelForward.of(model).packable
+    session, model = forward.session, forward.session.model
+    fit = session.rollback == "crop" and ModelForward.of(model).packable
+    return fit and not forward.alone and model not in _unpackable
 
 
 def _run_packed(forwards: Sequence[Forward]) -> None:
+    """Run forwards as one; the first time that a model is packed, each alone as well, and compare."""
+    model = forwards[0].session.model
     started = perf_counter()
     try:
         _feed(forwards)
@@ -65,11 +71,38 @@ def _run_packed(forwards: Sequence[Forward]) -> None:
             forward.session.repair()
         if not isinstance(error, TypeError | AttributeError | IndexError | ValueError):
             raise
-        _unpackable.add(forwards[0].session.model)  # its attention looks into its keys: one by one from now on
+        _give_up(model, f"{type(error).__name__}: {error}")  # its attention looks into its keys
         return
     share = (perf_counter() - started) / sum(len(forward.token_ids) for forward in forwards)
+    if model in _proved:
+        for forward in forwards:
+            forward.seconds, forward.done = share * len(forward.token_ids), True
+    else:
+        _compare_with_alone(forwards)
+
+
+def _compare_with_alone(forwards: Sequence[Forward]) -> None:
+    """Run anew alone what has just been run packed; what was said alone is kept, and decides about packing."""
+    model = forwards[0].session.model
+    apart = 0.0
     for forward in forwards:
-        forward.seconds, forward.done = share * len(forward.token_ids), True
+        session, packed = forward.session, forward.session.logits
+        session.trim(len(session.token_ids) - len(forward.token_ids))
+        forward.run()
+        assert packed is not None
+        assert session.logits is not None
+        apart = max(apart, distance(packed, session.logits))
+    if apart <= tolerance(model):
+        _proved.add(model)
+    else:
+        _give_up(model, f"packed, its logits are {apart:.0%} off")
+
+
+def _give_up(model: PreTrainedModel, reason: str) -> None:
+    _unpackable.add(model)
+    remark = f"requests of {type(model).__name__} are decoded one at a time, since it cannot be packed: {reason}"
+    ModelForward.of(model).remarks.append(remark)
+    log.warning(remark)
 
 
 def _feed(forwards: Sequence[Forward]) -> None:

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from glimp_core.local.cache import Snapshot, make_cache, rollback_kind
+from glimp_core.local.cache import RollbackKind, Snapshot, make_cache, rollback_kind
 from glimp_core.local.forward import ModelForward, positions_after
 from glimp_core.local.graph import WARM_UP, DecodeGraph, can_record, decode_graph
 
@@ -18,6 +18,18 @@ CHUNK, CPU_CHUNK = 512, 256
 
 SNAPSHOTS = 4
 """How many states of a recurrent cache are kept to go back to."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """How sessions use a model's cache: how it goes back, whether it takes several tokens onto a state at once.
+
+    `remarks` say what is not used and why; they belong into the summary of each request.
+    """
+
+    rollback: RollbackKind
+    several: bool = True
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -29,6 +41,8 @@ class Forward:
     keep: int = 1
     seconds: float = 0.0
     done: bool = False
+    alone: bool = False
+    """Not to be run together with others."""
 
     def run(self) -> None:
         """Do it, and note how long it took."""
@@ -40,12 +54,12 @@ class Forward:
 class KVSession:
     """Holds the keys and values of `token_ids`, and float32 `logits` [keep, vocabulary] of the last forward."""
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel, use: CacheUse | None = None):
         self.model = model
         self.cache = make_cache(model)
         self.token_ids: list[int] = []
         self.logits: torch.Tensor | None = None
-        self.rollback = rollback_kind(model)
+        self._use = use or CacheUse(rollback_kind(model))
         self._snapshots: list[Snapshot] = []
         self._graph: DecodeGraph | None = None
         self._decoded = 0
@@ -64,14 +78,30 @@ class KVSession:
         self.trim(max(0, min(shared, len(token_ids) - keep)))
         shared = len(self.token_ids)
         rest = token_ids[shared:]
-        chunk = CPU_CHUNK if self.model.device.type == "cpu" else CHUNK
-        while len(rest) > chunk + keep:
-            yield Forward(self, rest[:chunk])
-            rest = rest[chunk:]
+        while (size := self._chunk(len(rest), keep)) < len(rest):
+            yield Forward(self, rest[:size])
+            rest = rest[size:]
         yield Forward(self, rest, keep)
         if self.rollback == "snapshot" and len(token_ids) - shared > 1:
-            self._snapshots = [*self._snapshots[1 - SNAPSHOTS :], Snapshot(self.cache, len(token_ids))]
+            self.keep_state()
         return shared
+
+    @property
+    def rollback(self) -> RollbackKind:
+        """How the cache is made shorter."""
+        return self._use.rollback
+
+    def _chunk(self, wanted: int, keep: int) -> int:
+        """Return how many of the `wanted` tokens the next forward takes; the last forward must give `keep` logits."""
+        if not self._use.several:  # right from an empty cache only, and then whatever the length
+            return 1 if self.token_ids else wanted
+        chunk = CPU_CHUNK if self.model.device.type == "cpu" else CHUNK
+        return chunk if wanted > chunk + keep else wanted
+
+    def keep_state(self) -> None:
+        """Keep the present state of a cache that cannot be cut, to come back to; the oldest of some is dropped."""
+        if self.rollback == "snapshot":
+            self._snapshots = [*self._snapshots[1 - SNAPSHOTS :], Snapshot(self.cache, len(self.token_ids))]
 
     def feed(self, token_ids: Sequence[int], keep: int = 1) -> None:
         """Run one forward over new tokens."""
@@ -129,7 +159,7 @@ class KVSession:
 
     def fork(self, length: int) -> "KVSession":
         """Return another session that holds the first `length` tokens; an empty one where a cache cannot be cut."""
-        made = KVSession(self.model)
+        made = KVSession(self.model, self._use)
         if self.rollback == "crop":
             layers: list[Any] = self.cache.layers
             made.cache = Cache(layers=[layer.copy(length) for layer in layers])

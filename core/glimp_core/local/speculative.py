@@ -71,7 +71,7 @@ class SpeculativeEngine:
 
     def _unfit(self) -> str | None:
         for engine in (self.target, self.draft):
-            if engine.rollback != "crop":
+            if engine.cache_use.rollback != "crop":
                 return f"not drafted: the cache of {engine.name!r} cannot take rejected tokens back"
         if self.target.device != self.draft.device:
             return f"not drafted: the models are on {self.target.device} and {self.draft.device}, not on one device"
