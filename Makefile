@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs bench train-tiny clean
+.PHONY: help setup demo test check docs bench families train-tiny clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -30,6 +30,9 @@ docs: $(READY) ## build the documentation as a site in build/site; a broken link
 
 bench: $(READY) ## small alone, large alone and the pair, on held-out problems
 	@$(BIN)/glimp bench $(ARGS)
+
+families: $(READY) ## which laws hold for which architectures, on tiny models (ARGS="qwen3 mamba" names some)
+	@PYTHONPATH=tests $(BIN)/python -m local.families.table $(ARGS)
 
 train-tiny: $(READY) ## train the bundled pair anew
 	$(BIN)/python examples/tiny_pair/train.py $(ARGS)
