@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from glimp_core.algorithm import route
 from glimp_core.chain import Chain
+from glimp_core.chat.prompt.template import check_template_options
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Reasoning
@@ -110,7 +111,7 @@ class GlimpRouter:
             tool_choice=tool_choice,
             parallel_tool_calls=parallel_tool_calls,
             response_format=response_format,
-            chat_template_kwargs=chat_template_kwargs or {},
+            chat_template_kwargs=chat_template_kwargs,
             measured=measured,
         )
         chosen = self._checked(policy) if policy else self.policy
@@ -128,7 +129,7 @@ class GlimpRouter:
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
         """Return the size of a prompt in the large model's tokens, template and tools included."""
-        asked = self._request(messages, None, tools=tuple(tools or ()), chat_template_kwargs=chat_template_kwargs or {})
+        asked = self._request(messages, None, tools=tuple(tools or ()), chat_template_kwargs=chat_template_kwargs)
         with Context(asked, self.config.reasoning) as context:
             return self.large.prepare(context).tokens
 
@@ -153,11 +154,24 @@ class GlimpRouter:
             raise ConfigError("speculate=True needs two different local models: leave it out for this pair")
         return drafted or self.large
 
-    def _request(self, messages: Sequence[Message] | str, sampling: SamplingParams | None, **demands: Any) -> Request:
+    def _request(
+        self,
+        messages: Sequence[Message] | str,
+        sampling: SamplingParams | None,
+        chat_template_kwargs: Mapping[str, Any] | None,
+        **demands: Any,
+    ) -> Request:
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
-        sampling, lenient = (sampling or SamplingParams()).over(self.sampling), self.config.lenient_tool_calls
-        return Request(tuple(messages), sampling=sampling, lenient_tool_calls=lenient, **demands)
+        options = {} if chat_template_kwargs is None else chat_template_kwargs
+        check_template_options(options)
+        return Request(
+            tuple(messages),
+            sampling=(sampling or SamplingParams()).over(self.sampling),
+            chat_template_kwargs=options,
+            lenient_tool_calls=self.config.lenient_tool_calls,
+            **demands,
+        )
 
     def run(
         self,

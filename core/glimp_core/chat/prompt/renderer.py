@@ -9,7 +9,7 @@ from typing import Any
 
 from glimp_core.chat.formats.base import GENERIC, ToolCallFormat, format_of
 from glimp_core.chat.prompt.messages import normalised
-from glimp_core.chat.prompt.template import Template
+from glimp_core.chat.prompt.template import Template, check_template_options, in_parts
 from glimp_core.chat.request.requirements import OutputRequirements, instructions
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context, Span, ThinkingClosed
@@ -50,6 +50,7 @@ class Renderer:
 
     def prompt(self, context: Context) -> RenderedPrompt:
         """Render a request up to where the model goes on. Raises `ConfigError` where the template refuses it."""
+        check_template_options(context.request.chat_template_kwargs, self._tokenizer)
         options = dict(context.request.chat_template_kwargs)
         think, encode = self._vocabulary.think, self._vocabulary.encode
         routed = context.reasoning == "auto"
@@ -82,6 +83,8 @@ class Renderer:
             in_words = self.dialect is GENERIC
             told = instructions(requirements, in_words)
             messages = normalised(request.messages, self._template, in_words, told)
+            if self._template.takes_parts:
+                messages = [in_parts(message) for message in messages]
             tools = [] if in_words else [tool.document() for tool in requirements.shown]
             try:
                 ids = self._tokenizer.apply_chat_template(
@@ -91,7 +94,7 @@ class Renderer:
                     tokenize=True,
                     return_dict=False,
                     sanitize_control_tokens=True,
-                    **options,
+                    **self._inert(options),
                 )
             except Exception as error:
                 roles = ", ".join(str(message["role"]) for message in request.messages)

@@ -1,8 +1,11 @@
 """What a chat template can do, found out by rendering small conversations with it."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
+
+from glimp_core.errors import ConfigError, ModelLoadError
 
 _USER = {"role": "user", "content": "glimp-user"}
 _TOOL = {
@@ -17,8 +20,37 @@ _CALL_ID = "abcdef123"
 """Nine letters and digits: the shape that Mistral's templates insist on."""
 
 
+RESERVED = """
+conversation conversations messages tools chat_template add_generation_prompt continue_final_message tokenize
+sanitize_control_tokens padding truncation max_length stride return_tensors return_dict tokenizer_kwargs
+return_assistant_tokens_mask processor_kwargs bos_token eos_token unk_token sep_token pad_token cls_token mask_token
+additional_special_tokens
+""".split()  # noqa: SIM905
+"""Options that replace a template, cut a prompt or encode it otherwise, in any version of transformers or server."""
+
 Arguments = Literal["values", "text"]
 """How a template takes the arguments of earlier calls: as values, or as JSON text."""
+
+
+def check_template_options(options: Any, tokenizer: Any = None) -> None:
+    """Let pass what is the template's own. Raises `ConfigError` for an option that goes to transformers instead.
+
+    Those are the named arguments of the tokenizer's `apply_chat_template`, except `documents`, which are content, and
+    the names of its special tokens.
+    """
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"chat_template_kwargs={options!r} cannot work: it must be a dict of template options")
+    taken: set[str] = set(RESERVED)
+    if tokenizer is not None:
+        arguments = inspect.signature(tokenizer.apply_chat_template).parameters.values()
+        taken |= {argument.name for argument in arguments if argument.kind is not argument.VAR_KEYWORD} - {"documents"}
+        taken |= {name for name in tokenizer.special_tokens_map}
+    for name in options:
+        if name in taken:
+            raise ConfigError(
+                f"chat_template_kwargs cannot hold {name!r}: it would change how the prompt is made, not what the "
+                "template shows. Only the template's own options can be given, for example enable_thinking"
+            )
 
 
 class Template:
@@ -34,6 +66,19 @@ class Template:
         if isinstance(template, Mapping):
             template = template.get("tool_use") or template.get("default") or ""
         return str(template or "")
+
+    @cached_property
+    def takes_parts(self) -> bool:
+        """Whether a content is rendered as a list of parts alone, as some multimodal templates have it.
+
+        Raises `ModelLoadError` for a template that renders a user's words in neither form.
+        """
+        for parts in (False, True):
+            if str(_USER["content"]) in (self._rendered([_USER], parts) or ""):
+                return parts
+        raise ModelLoadError(
+            "the model's chat template does not show what the user says: choose an instruct or reasoning model"
+        )
 
     @cached_property
     def takes_system(self) -> bool:
@@ -88,10 +133,19 @@ class Template:
         return mark in (self._render(messages, **options) or "")
 
     def _render(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str | None:
+        return self._rendered(messages, self.takes_parts, **options)
+
+    def _rendered(self, messages: Sequence[Mapping[str, Any]], parts: bool, **options: Any) -> str | None:
         try:
             text = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True, **options
-            )
+                [in_parts(message) if parts else dict(message) for message in messages],
+                tokenize=False, add_generation_prompt=True, **options,
+            )  # fmt: skip
         except Exception:  # a template that refuses says so in any of jinja's ways
             return None
         return str(text)
+
+
+def in_parts(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a message with its text as the one part of a list."""
+    return {**message, "content": [{"type": "text", "text": message["content"]}] if message["content"] else []}
