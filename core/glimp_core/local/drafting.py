@@ -27,6 +27,8 @@ class Bridge:
 
     def __init__(self, draft: Vocabulary, target: Vocabulary):
         self.target = target
+        self.readable = len(draft.token_bytes)
+        """Ids of the drafting model from here on are padding of its output, which no tokenizer can read."""
         self._draft = draft
         self._same = draft.key == target.key
         if not self._same:
@@ -56,7 +58,7 @@ class Bridge:
     def law(self, law: torch.Tensor) -> torch.Tensor:
         """Return a law over the drafting model's ids as one over the target's, what has no equal left out."""
         if self._same:
-            return law[: len(self.target.token_bytes)]
+            return law
         index = self._index[: len(law)].to(law.device)
         mapped = law.new_zeros(len(self.target.token_bytes)).index_add_(0, index.clamp(min=0), law * (index >= 0))
         return mapped / mapped.sum().clamp(min=1e-30)
@@ -108,7 +110,7 @@ class Drafter:
         """Draw a token: its id for the target and here, its probability, and the law; None if the target lacks it."""
         assert self._session.logits is not None
         with self.meter.decoding():
-            logits = self._session.logits[-1]
+            logits = self._session.logits[-1, : self._bridge.readable]
             if self._sampler.law.temperature == 0:
                 own_id = int(logits.argmax())
                 probability = float((logits[own_id] - logits.logsumexp(-1)).exp())

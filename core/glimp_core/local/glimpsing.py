@@ -9,10 +9,11 @@ from glimp_core.types import Entropy, Glimpse
 
 
 def glimpse_of(logits: torch.Tensor, definition: Entropy, table: Vocabulary) -> Glimpse:
-    """Measure the first token that float32 logits [vocabulary] foresee."""
+    """Measure the first token that float32 logits [vocabulary] foresee; rows past the tokenizer's ids do not count."""
+    logits = logits[: len(table.token_bytes)]
     token_id, probability, margin = top_two(logits)
     measured = entropy(logits) if definition == "full" else top20_entropy(logits, table)
-    text = (_piece(token_id, table) or b"").decode(errors="replace")
+    text = (table.token_bytes[token_id] or b"").decode(errors="replace")
     return Glimpse(measured, definition, text, probability, margin)
 
 
@@ -22,10 +23,6 @@ def top20_entropy(logits: torch.Tensor, table: Vocabulary) -> float:
 
 
 def _spelled(token_id: int, table: Vocabulary) -> str:
-    """The text of one id; control tokens and padding, which have none, are told apart by their number."""
-    piece = _piece(token_id, table)
+    """The text of one id; control tokens, which have none, are told apart by their number."""
+    piece = table.token_bytes[token_id]
     return f"<{token_id}>" if piece is None else piece.decode(errors="replace")
-
-
-def _piece(token_id: int, table: Vocabulary) -> bytes | None:
-    return table.token_bytes[token_id] if token_id < len(table.token_bytes) else None
