@@ -27,9 +27,9 @@ class MeanPooling(Embeddings):
     """Sentences as the mean of their tokens' last hidden states, as sentence-transformers does for MiniLM."""
 
     def __init__(self, name: str):
-        self.tokenizer = AutoTokenizer.from_pretrained(name)
+        self.tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
-        self.model = AutoModel.from_pretrained(name).eval()
+        self.model = AutoModel.from_pretrained(name, trust_remote_code=False).eval()
 
     @torch.inference_mode()
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

@@ -27,7 +27,8 @@ class MeanPooling(BaseEmbedding):
 
     def __init__(self, name: str):
         super().__init__(model_name=name)
-        self._tokenizer, self._model = AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name).eval()
+        self._tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        self._model = AutoModel.from_pretrained(name, trust_remote_code=False).eval()
 
     @torch.inference_mode()
     def _get_text_embedding(self, text: str) -> list[float]:

@@ -18,6 +18,7 @@ from glimp_core.errors import ConfigError, EngineError
 from glimp_core.live import Reference
 from glimp_core.policy import Policy
 from glimp_core.router import GlimpRouter
+from glimp_core.source import option_keys
 from glimp_core.types import SamplingParams
 
 _engines: dict[str, Engine] = {}
@@ -71,7 +72,7 @@ class Pair:
             return model
         from glimp_core.local import engine_from  # loads torch, which describing a pair must not
 
-        key = repr((_identity(model), sorted(self.options.items(), key=lambda item: item[0])))
+        key = repr((_identity(model), option_keys(self.options)))
         with _lock:
             if key not in _engines:
                 _engines[key] = engine_from(model, **self.options)
@@ -117,7 +118,8 @@ def _window(model: Any) -> int | None:
         config = json.loads((_folder(str(model)) / "config.json").read_text())
     except (OSError, ValueError):
         return None
-    window = config.get("text_config", config).get("max_position_embeddings")
+    text = config.get("text_config", config) if isinstance(config, dict) else None
+    window = text.get("max_position_embeddings") if isinstance(text, dict) else None
     return window if isinstance(window, int) else None
 
 

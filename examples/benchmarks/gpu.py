@@ -39,8 +39,8 @@ SHAPES = {
 def engine(shape: str, dtype: str) -> LocalEngine:
     """Return an engine on a model of a shape, with random weights, on the GPU."""
     with torch.device("cuda"):
-        model = AutoModelForCausalLM.from_config(SHAPES[shape], dtype=getattr(torch, dtype))
-    tokenizer = AutoTokenizer.from_pretrained(bundled.path("glimp-tiny-small"))
+        model = AutoModelForCausalLM.from_config(SHAPES[shape], dtype=getattr(torch, dtype), trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(bundled.path("glimp-tiny-small"), trust_remote_code=False)
     return LocalEngine(ModelSource.of((model, tokenizer)))
 
 

@@ -14,8 +14,8 @@ BATCH = 100
 
 def load(folder: Path) -> tuple[PreTrainedModel, Tokenizer]:
     """Return the model and the tokenizer saved in `folder`."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return model, AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
+    return model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def prompt(problem: Problem, tokenizer: Tokenizer) -> list[int]:

@@ -79,7 +79,10 @@ def grown_model() -> LlamaForCausalLM:
     """Return the trained `large` model with the layers of the grown one."""
     torch.manual_seed(0)
     trained = LlamaForCausalLM.from_pretrained(
-        BUILD / STAGES["large"].folder, dtype=torch.float32, attn_implementation=attention.NAME
+        BUILD / STAGES["large"].folder,
+        dtype=torch.float32,
+        attn_implementation=attention.NAME,
+        trust_remote_code=False,
     )
     return grow(trained, STAGES["grown"].layers)
 

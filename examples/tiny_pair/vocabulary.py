@@ -73,7 +73,7 @@ def save(folder: Path) -> PreTrainedTokenizerFast:
         built = build()
         built.save_pretrained(folder)
         _check(built)
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
 
 
 def _check(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -75,7 +75,7 @@ def test_the_window_and_the_prompt_need_no_weights(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("no/such-model", "cannot load 'no/such-model'"), ("/no/such/folder", "no such folder or file")],
+    [("no/such-model", "cannot load 'no/such-model'"), ("/no/such/folder", "there is no folder ./no/such.")],
 )
 def test_unknown_models(name: str, says: str) -> None:
     """The error names the model and says what would be one."""

@@ -241,7 +241,8 @@ class LocalEngine:
     def stop_ids(self) -> frozenset[int]:
         """The ids that end a reply."""
         config = self._model.generation_config if self.source.loaded else load_generation_config(self.source)
-        return stop_ids(config or load_config(self.source).get_text_config(decoder=True), self._tokenizer)
+        whole = load_config(self.source)
+        return stop_ids(self._tokenizer, config, whole, whole.get_text_config(decoder=True))
 
     @property
     def cache_use(self) -> CacheUse:

@@ -1,6 +1,8 @@
 """How a model's forward is called: the one place that knows what its arguments are called."""
 
 import inspect
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -43,6 +45,11 @@ class ModelForward:
                 f"whose forward takes one of {', '.join(CACHE_ARGUMENTS)}; this one takes {', '.join(arguments)}"
             )
         self.cache_argument = names[0]
+        if kind := _own_cache(model):
+            raise ModelLoadError(
+                f"{type(model).__name__} cannot serve: it keeps a {kind} of its own, and Glimp needs the common one of "
+                "transformers. Choose another model, or serve it and name the server with RemoteEngine"
+            )
         self.takes_positions = "position_ids" in arguments
         self.takes_logits_to_keep = "logits_to_keep" in arguments
         self.remarks: list[str] = []
@@ -107,6 +114,19 @@ def distance(some: torch.Tensor, others: torch.Tensor) -> float:
 def positions_after(held: int, token_ids: Sequence[int], device: torch.device) -> torch.Tensor:
     """Return the positions [1, tokens] of ids that follow `held` others."""
     return torch.arange(held, held + len(token_ids), device=device)[None]
+
+
+def _own_cache(model: Any) -> str | None:
+    """Return the kind of cache that a model insists on where its own module defines it, by the forwards inside."""
+    kinds = {type(module) for module in model.modules()} if isinstance(model, torch.nn.Module) else set()
+    for forward in (inspect.unwrap(kind.forward) for kind in kinds):
+        for name in CACHE_ARGUMENTS:
+            named = str(getattr(forward, "__annotations__", {}).get(name, ""))
+            for cache in re.findall(r"\w*Cache\b", named):
+                found = getattr(sys.modules.get(forward.__module__), cache, None)
+                if found is not None and found.__module__ == forward.__module__:
+                    return str(cache)
+    return None
 
 
 def _arguments(model: Any) -> Mapping[str, Any]:

@@ -1,14 +1,24 @@
 """From where a model comes from to its config and its weights."""
 
+import difflib
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
 
-from glimp_core.errors import ModelLoadError
+from glimp_core.errors import ConfigError, ModelLoadError
+from glimp_core.local.adapter import adapted
+from glimp_core.local.cache import make_cache
+from glimp_core.local.forward import ModelForward
 from glimp_core.local.prepacking import prepack
 from glimp_core.memory import machine_memory
-from glimp_core.source import LOADING, ModelSource, attempt
+from glimp_core.source import LOADING, ModelSource, adapter_of, attempt, sampling_defaults, whole
 
 AMPLE = 0.3
 """A model that takes more than this share of the machine's memory in float32 is left as it is stored."""
@@ -16,47 +26,113 @@ AMPLE = 0.3
 WRITES_TEXT = ("ForCausalLM", "LMHead", "ForConditionalGeneration")
 """A class of which the name holds one of these can continue a text."""
 
+SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
+"""What must be a positive whole number in a config that names it."""
+
+SHOWN = 5
+"""How many tensors a message lists."""
+
 
 def load_config(source: ModelSource) -> Any:
     """Load the config alone, and refuse a model that cannot continue a text."""
     if source.loaded:
-        return source.loaded[0].config
+        model, _ = source.loaded
+        _check_serves(model)
+        return model.config
+    source = whole(source)
     where, common = source.where()
-    config = attempt(source, lambda: AutoConfig.from_pretrained(where, **common))
+    config = attempt(source, lambda: AutoConfig.from_pretrained(where, trust_remote_code=False, **common))
     classes = getattr(config, "architectures", None) or []
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ModelLoadError(f"the config of {source.name!r} has architectures={classes!r}, which is no list of names")
     writes = any(part in name for name in classes for part in WRITES_TEXT)
     if config.is_encoder_decoder or (classes and not writes):
         raise ModelLoadError(
             f"{source.name!r} is a {' / '.join(classes) or config.model_type}, which does not continue a text: "
             "choose a causal language model"
         )
+    text = attempt(source, lambda: config.get_text_config(decoder=True))
+    for size in SIZES:
+        value = getattr(text, size, None)
+        if isinstance(value, str | float) or (isinstance(value, int) and value < 1):
+            raise ModelLoadError(f"the config of {source.name!r} has {size}={value!r}: it must be 1 or more")
     return config
 
 
 def load_model(source: ModelSource) -> Any:
-    """Load the weights, ready to run: evaluation mode, on its device, prepacked if that is asked for."""
+    """Load the weights, ready to run: evaluation mode, on its device, prepacked if that is asked for.
+
+    An adapter's weights are added to those of its base. Raises `ModelLoadError` for a model that is not whole, or
+    whose forward cannot serve.
+    """
     model = source.loaded[0].eval() if source.loaded else _loaded(source)
+    _check_serves(model)
+    attempt(source, lambda: make_cache(model))
+    sampling_defaults(model.generation_config)
     if source.options.get("prepacked"):
         prepack(model)
     return model
 
 
 def _loaded(source: ModelSource) -> Any:
-    load_config(source)
-    where, common = source.where()
-    options: dict[str, Any] = {**common, "dtype": "auto", "trust_remote_code": False}
-    given = {name: source.options.get(name) for name in LOADING if name != "device"}
+    device = device_of(source)
+    adapter, base = adapter_of(source), whole(source)
+    config = load_config(base)
+    where, common = base.where()
+    options: dict[str, Any] = {**common, "dtype": "auto", "use_safetensors": True}
+    given = {name: source.options.get(name) for name in LOADING if name not in ("device", "revision")}
     options |= {name: value for name, value in given.items() if value is not None}
     if "gguf_file" in common:
         from transformers.utils.quantization_config import GgufConfig
 
         options.setdefault("quantization_config", GgufConfig(dequantize=True))
-    else:
-        options["use_safetensors"] = True
-    model: Any = attempt(source, lambda: AutoModelForCausalLM.from_pretrained(where, **options))
+        del options["use_safetensors"]
+    model, told = attempt(
+        base,
+        lambda: auto_class(config).from_pretrained(
+            where, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        ),
+    )
+    _check_whole(base, model, told)
     model.eval()
-    device = source.options.get("device") or default_device()
-    return suited(model if "device_map" in options else attempt(source, lambda: model.to(device)), source)
+    if "device_map" not in options:
+        model = attempt(source, lambda: model.to(device))
+    model = suited(model, source)
+    return model if adapter is None else attempt(source, lambda: adapted(model, adapter, source))
+
+
+def auto_class(config: Any) -> Any:
+    """Return the class that loads a config's model with its head: a multimodal wrapper serves text as it is."""
+    wrapper = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    return AutoModelForImageTextToText if wrapper else AutoModelForCausalLM
+
+
+def _check_whole(source: ModelSource, model: Any, told: dict[str, Any]) -> None:
+    """Refuse weights that leave parameters as they were drawn at random; buffers have values of their own."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    if missing := sorted(parameters & set(told["missing_keys"])):
+        raise ModelLoadError(
+            f"the weights of {source.name!r} lack {len(missing)} of {len(parameters)} tensors: {_listed(missing)}. "
+            "Download the model again, or choose one whose config.json belongs to its weights"
+        )
+    if mismatched := sorted(told["mismatched_keys"]):
+        sizes = [f"{name} is {list(stored)} and should be {list(wanted)}" for name, stored, wanted in mismatched]
+        raise ModelLoadError(f"weights of {source.name!r} have other sizes than its config says: {_listed(sizes)}")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _check_serves(model: Any) -> None:
+    """Refuse what cannot continue a text, as far as that is known before a forward."""
+    can_generate = getattr(model, "can_generate", None)
+    if callable(can_generate) and not can_generate():
+        raise ModelLoadError(
+            f"{type(model).__name__} has no head that gives logits: load it with AutoModelForCausalLM, not AutoModel"
+        )
+    ModelForward.of(model)
 
 
 def suited(model: Any, source: ModelSource) -> Any:
@@ -75,6 +151,36 @@ def fast_in_16_bits() -> bool:
     """Return whether this processor has instructions for bfloat16; one that does not tell is believed to."""
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return told.get("architecture") != "x86_64" or any(told.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def device_of(source: ModelSource) -> torch.device:
+    """Return the device that is asked for, else the best one. Raises `ConfigError` for one that is not here."""
+    given = source.options.get("device")
+    if given is None:
+        return torch.device(default_device())
+    present = _present_devices()
+    try:
+        device = torch.device(given)
+    except (RuntimeError, TypeError):
+        close = difflib.get_close_matches(str(given), present, n=1)
+        meant = f": did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"device={given!r} is unknown{meant}; this machine has {', '.join(present)}") from None
+    if device.type not in present or (device.index or 0) >= _count(device.type):
+        raise ConfigError(
+            f"device={str(given)!r} is not on this machine, as far as this build of torch can tell; it has "
+            f"{', '.join(present)}: choose one of these, or leave device out"
+        )
+    return device
+
+
+def _present_devices() -> list[str]:
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    numbered = [f"{accelerator.type}:{n}" for n in range(torch.accelerator.device_count())] if accelerator else []
+    return ["cpu", *([accelerator.type] if accelerator else []), *(numbered if len(numbered) > 1 else [])]
+
+
+def _count(kind: str) -> int:
+    return 1 if kind == "cpu" else torch.accelerator.device_count()
 
 
 def default_device() -> str:

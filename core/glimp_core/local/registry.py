@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError
 from glimp_core.local.engine import LocalEngine
-from glimp_core.source import ModelSource
+from glimp_core.source import ModelSource, option_keys
 
 _engines: "WeakValueDictionary[tuple[Any, ...], LocalEngine]" = WeakValueDictionary()
 _lock = threading.Lock()
@@ -29,11 +29,7 @@ def engine_from(what: Any, **options: Any) -> Any:
             "small, RemoteEngine(base_url, model) as large, both from glimp_core.remote"
         )
     source = ModelSource.of(what, **{name: value for name, value in options.items() if value is not None})
-    key = (
-        source.name,
-        *map(id, source.loaded or ()),
-        *((name, repr(source.options[name])) for name in sorted(source.options)),
-    )
+    key = (source.name, *map(id, source.loaded or ()), *option_keys(source.options))
     with _lock:
         engine = _engines.get(key)
         if engine is None:

@@ -37,7 +37,7 @@ class Language:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """The ids that end a reply, as far as they are known here."""
-        return stop_ids(self._generation_config, self.tokenizer)
+        return stop_ids(self.tokenizer, self._generation_config)
 
     @cached_property
     def defaults(self) -> SamplingParams | None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
 
 from glimp_core.local.engine import LocalEngine
+from glimp_core.local.loading import auto_class
 from glimp_core.source import ModelSource
 
 NOISE = 0.02
@@ -49,8 +49,8 @@ def longer(engine: LocalEngine, window: int) -> LocalEngine:
     engine.load()
     model, tokenizer = engine.loaded
     config = copy.deepcopy(model.config)
-    config.max_position_embeddings = window
+    config.get_text_config(decoder=True).max_position_embeddings = window
     config.eos_token_id = None
     torch.manual_seed(0)
-    made: Any = AutoModelForCausalLM.from_config(config, dtype=model.dtype)  # type: ignore[no-untyped-call]
+    made = auto_class(config).from_config(config, dtype=model.dtype, trust_remote_code=False)
     return LocalEngine(ModelSource.of((made.eval(), tokenizer)))
