@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs bench families train-tiny clean
+.PHONY: help setup demo test check compat docs bench families train-tiny clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,6 +23,9 @@ check: $(READY) ## lint, formatting, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+compat: $(READY) ## run the lowest declared versions and the newest (ARGS="--python PATH --only lowest --keep")
+	@$(BIN)/python tools/compat.py $(ARGS)
 
 docs: $(READY) ## build the documentation as a site in build/site; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

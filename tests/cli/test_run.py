@@ -93,7 +93,7 @@ def test_bad_input_is_one_line_and_exit_code_2(glimp: Any, line: list[str], told
     assert (ran.code, ran.out) == (2, "")
     (only,) = ran.err.splitlines()
     assert only.startswith("glimp: error: ")
-    assert told in only
+    assert told.lower() in only.lower()  # versions of typer differ in QUESTION and question
 
 
 def test_a_prompt_over_the_window_is_bad_input(glimp: Any) -> None:

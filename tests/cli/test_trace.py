@@ -99,7 +99,7 @@ def test_bad_input_is_code_2_and_one_line(glimp: Any, three: str, arguments: lis
     ran = glimp("trace", *(argument.format(three=three) for argument in arguments))
     assert ran.code == 2
     assert ran.out == ""
-    assert what in ran.err
+    assert what.lower() in ran.err.lower()  # versions of typer differ in FILE and file
     assert len(ran.err.splitlines()) == 1
 
 

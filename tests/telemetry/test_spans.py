@@ -85,6 +85,8 @@ def test_the_attributes_are_those_of_the_completion() -> None:
 def test_every_name_is_in_the_conventions_or_ours() -> None:
     """A `gen_ai.` attribute that the conventions do not know would be a spelling mistake."""
     known = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")}
+    if "gen_ai.provider.name" not in known:
+        pytest.skip("these conventions are older than the names that Glimp writes")
     recorder = Recorder(content=True)
     recorder.router.generate("2+2?", sampling=SamplingParams(temperature=1, top_p=0.9, top_k=5, max_tokens=9, seed=1))
     names = {name for span in recorder.spans for name in told(span)}
