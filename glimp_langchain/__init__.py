@@ -2,7 +2,9 @@
 
 try:
     import langchain_core  # noqa: F401
-except ImportError as error:
+except ModuleNotFoundError as error:
+    if error.name != "langchain_core":
+        raise  # it is there, but something that it needs itself is not
     raise ImportError('glimp_langchain needs langchain-core: pip install "glimp[langchain]"') from error
 
 from glimp_langchain._providers import register

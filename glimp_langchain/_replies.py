@@ -10,10 +10,16 @@ from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, Us
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.utils.json import parse_partial_json
+from langchain_core.version import VERSION
+from packaging.version import Version
 
 from glimp_core import Completion, Delta, Event, Finish, InvalidToolCall, Routed, Step, ToolCallDelta, Usage
 
 PROVIDER = "glimp"
+NORMALIZED = {"stop": "stop", "length": "length", "tool_calls": "tool_call"}
+"""LangChain's words for why a reply ended, the same for all providers."""
+READS_NORMALIZED = Version(VERSION) >= Version("1.8.4")
+"""Whether the installed langchain-core reads `normalized_finish_reason`."""
 FIRST_TOOL_INDEX = 1000
 """LangChain merges blocks of equal index whatever their type, and numbers reasoning and text from 0 itself."""
 
@@ -135,6 +141,7 @@ def _metadata(completion: Completion, events: Iterable[Event], model_name: str) 
         "model_name": model_name,
         "model_provider": PROVIDER,
         "finish_reason": completion.finish_reason,
+        **({"normalized_finish_reason": NORMALIZED[completion.finish_reason]} if READS_NORMALIZED else {}),
         "glimp": _summary(completion),
     }
 

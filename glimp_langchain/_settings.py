@@ -212,7 +212,7 @@ class GlimpSettings(BaseChatModel):
             raise ConfigError(what_is_wrong(error, given)) from error
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """Say what the pair can do, as far as that is known without loading it."""
+        """Say what the pair can do, as far as it is known without loading it, in the installed LangChain's fields."""
         profile = ModelProfile(
             name=self.model_name,
             open_weights=True,
@@ -228,6 +228,8 @@ class GlimpSettings(BaseChatModel):
         )
         if (window := self._pair.window) is not None:
             profile["max_input_tokens"] = window
+        if "mid_conversation_system_messages" in ModelProfile.__annotations__:  # since langchain-core 1.7
+            profile["mid_conversation_system_messages"] = True  # chat templates get them, or the user's turn there
         return profile
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -78,6 +79,17 @@ def test_a_chunk_holds_one_kind_and_the_last_none(question: str) -> None:
     assert not last.tool_call_chunks
     assert last.response_metadata["model_provider"] == "glimp"
     assert last.response_metadata["finish_reason"] == ("tool_calls" if "magic" in question else "stop")
+
+
+@pytest.mark.parametrize(
+    ("question", "limit", "word"), [("Hello", 99, "stop"), ("Hello", 1, "length"), (QUESTIONS[1], 99, "tool_call")]
+)
+def test_why_a_reply_ended_is_said_in_the_installed_langchains_words(question: str, limit: int, word: str) -> None:
+    """Since 1.8.4 langchain-core reads a reason that is the same for all providers; before, it is not there."""
+    reads = find_spec("langchain_core.language_models._finish_reason") is not None
+    llm = model(max_tokens=limit)
+    for message in (llm.invoke(question), merged(list(llm.stream(question)))):
+        assert message.response_metadata.get("normalized_finish_reason") == (word if reads else None)
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
