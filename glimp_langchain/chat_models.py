@@ -30,21 +30,22 @@ class ChatGlimp(GlimpSettings):
         `pip install "glimp[langchain]"`. The models are open ones; no key and no server are needed. Weights load at the
         first call, once in a process: whoever names the same models shares them (`glimp_core.pair.release()` lets go).
 
-    Key init args, completion params:
-        temperature, top_p, top_k, seed: how tokens are drawn; unset, as the models' own generation_config says.
-        max_tokens: bounds the answer. `max_reasoning_tokens` bounds the thinking, which never takes the answer's room.
-        stop: strings that end the answer, joined by those of a call; they are not looked for in the thinking.
-        reasoning: "auto" (also True), "inline" (routes the visible reply) or "off" (also False).
-        threshold: the entropy in nats above which the large model writes a step (default 1.0); or a whole `policy`.
-        chat_template_kwargs: what the models' templates take, for example `{"preserve_thinking": True}`.
-        step_events: whether the run around the model gets each decision as a custom event, "glimp_step".
-        timeout: seconds a call may take. max_retries is accepted and means nothing: here nothing is lost on the way.
+    Completion params:
+        - `temperature`, `top_p`, `top_k`, `seed`: how tokens are drawn; unset, as the models' generation_config says.
+        - `max_tokens`: bounds the answer. `max_reasoning_tokens` bounds the thinking. Neither takes the other's room.
+        - `stop`: strings that end the answer, added to those of a call; the thinking is not searched for them.
+        - `reasoning`: "auto" (also True), "inline" (routes the visible reply) or "off" (also False).
+        - `threshold`: the entropy in nats above which the large model writes a step (default 1.0); or a whole `policy`.
+        - `chat_template_kwargs`: what the models' templates take, for example `{"preserve_thinking": True}`.
+        - `step_events`: whether the run around the model gets each decision as a custom event, "glimp_step".
+        - `timeout`: seconds a call may take. `max_retries` is accepted and has no effect: nothing is sent anywhere.
 
-    Key init args, client params:
-        small, large: a Hugging Face id, a folder, a `.gguf` file, a loaded `(model, tokenizer)` or an engine; or a
-            `router` made of them; or both as `model="small+large"`.
-        dtype, device, device_map, quantization_config, attn_implementation, revision: how they load.
-        max_batch, max_cached_tokens, prepacked: how they serve. config: RouterConfig. api_key (hf_token): or HF_TOKEN.
+    Client params:
+        - `small`, `large`: a Hugging Face id, a folder, a `.gguf` file, a loaded `(model, tokenizer)` or an engine; or
+          a `router` made of them; or both as `model="small+large"`.
+        - `dtype`, `device`, `device_map`, `quantization_config`, `attn_implementation`, `revision`: how they load.
+        - `max_batch`, `max_cached_tokens`, `prepacked`: how they serve.
+        - `config`: a `RouterConfig`. `api_key` (or `hf_token`): a token of the hub, else HF_TOKEN.
 
     All but the client params may also be given in a call, and `model=` too: the large model of that call.
 
@@ -67,14 +68,18 @@ class ChatGlimp(GlimpSettings):
             print(chunk.content, end="")
         ```
 
-    Async, where a cancelled task stops the models within a token:
+    Async:
+        A cancelled task stops the models within a token.
+
         ```python
         await llm.ainvoke("What is 17 times 23?")
         [chunk.content async for chunk in llm.astream("What is 17 times 23?")]
         await llm.abatch(["What is 2 + 2?", "What is 3 + 3?"])
         ```
 
-    Tool calling, held to the tools' schemas by a grammar:
+    Tool calling:
+        A grammar enforces the schemas of the tools.
+
         ```python
         def get_weather(city: str) -> str:
             '''Say what the weather is like in a city.'''
@@ -101,12 +106,16 @@ class ChatGlimp(GlimpSettings):
         json_llm.invoke("Three random numbers, as a JSON object").content
         ```
 
-    Token usage, thinking included and counted apart:
+    Token usage:
+        Thinking is included, and also counted apart.
+
         ```python
         llm.invoke("Hello").usage_metadata
         ```
 
-    Logprobs, of the answer's tokens, where a local model writes it alone:
+    Logprobs:
+        Of the answer's tokens, if a local model writes the answer alone.
+
         ```python
         llm.invoke("Hello", logprobs=True).response_metadata["logprobs"]["content"]
         ```
@@ -123,7 +132,9 @@ class ChatGlimp(GlimpSettings):
         llm.invoke("What is 17 times 23?", reasoning=False)
         ```
 
-    Routing, live on the first chunk of each step and whole on the message:
+    Routing:
+        Live on the first chunk of each step, and complete on the message.
+
         ```python
         message.additional_kwargs["glimp"]["steps"]  # [{"step": 0, "model": "small", "entropy": 0.1, ...}, ...]
         message.response_metadata["glimp"]  # {"steps": 4, "interventions": 1, "switches": 2, "large_tokens": 7, ...}
