@@ -80,7 +80,7 @@ class ModelSource:
             model, _ = what
             return cls(getattr(model, "name_or_path", "") or type(model).__name__, options, what)
         name = str(what)
-        if isinstance(what, os.PathLike) and not (is_path(name) or Path(name).exists()):
+        if isinstance(what, os.PathLike) and not (is_path(name) or Path(name).exists() or name in bundled.NAMES):
             name = os.path.join(".", name)  # a path, also where it reads like a hub id
         return cls(name, options)
 

@@ -174,7 +174,7 @@ def device_of(source: ModelSource) -> torch.device:
 
 
 def _present_devices() -> list[str]:
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     numbered = [f"{accelerator.type}:{n}" for n in range(torch.accelerator.device_count())] if accelerator else []
     return ["cpu", *([accelerator.type] if accelerator else []), *(numbered if len(numbered) > 1 else [])]
 
