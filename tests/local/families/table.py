@@ -37,10 +37,7 @@ from local.families.laws import (
 )
 from local.families.multimodal import ALL
 
-HEADINGS = (
-    "family", "keeps", "laws", "large forwards, 4 alone > at once", "cached of a second turn",
-    "large forwards, plain > drafted",
-)  # fmt: skip
+HEADINGS = ("family", "keeps", "laws", "4 alone > at once", "second turn", "drafts")
 
 
 def row_of(architecture: Architecture) -> dict[str, Any]:
@@ -52,7 +49,9 @@ def row_of(architecture: Architecture) -> dict[str, Any]:
         try:
             pair = Pair(architecture, Path(folder))
         except ModelLoadError as error:
-            return {**row, "note": f"refused: {error}", "wrong": [] if architecture.refused else ["served"]}
+            return {**row, "note": f"refused: {error}", "wrong": [] if architecture.refused else ["refused"]}
+        except Exception as error:  # whatever a model's code raises: a table with a gap in it is better than none
+            return {**row, "note": f"{type(error).__name__}: {error}", "wrong": ["loading"]}
         row["wrong"] = [name for name, law in LAWS.items() if not _holds(law, pair)]
         return {**row, **figures(pair)}
 

@@ -65,7 +65,6 @@ TEXT: Sequence[Architecture] = (
     attention("iquestcoder"),
     attention("persimmon"),
     attention("apertus1p5_text"),
-    attention("cohere_compass_text"),
     attention("codegen", n_embd=32, n_head=4, rotary_dim=8, n_positions=2048),
     attention("xglm", d_model=32, attention_heads=4, ffn_dim=48),
     attention("biogpt"),
@@ -124,6 +123,11 @@ TEXT: Sequence[Architecture] = (
     window("vaultgemma", **SLIDING),
     window("olmo3", **SLIDING),
     window("cohere2", **SLIDING),
+    window(
+        "cohere_compass_text",
+        **SLIDING,
+        rope_parameters={kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in SLIDING["layer_types"]},
+    ),
     window("cohere2_moe", **SLIDING, num_experts=4, num_experts_per_tok=2),
     window("exaone4", **SLIDING),
     window("exaone_moe", **SLIDING, **EXPERTS),
@@ -305,10 +309,16 @@ TEXT: Sequence[Architecture] = (
     hybrid("inkling_text", **ROUTED, **RELATIVE, layer_types=Each("hybrid_sliding", "hybrid")),
     hybrid("inkling2_loop_text", **ROUTED, **RELATIVE, unpadded_vocab_size=280),
     hybrid("inkling2_text", **ROUTED, **RELATIVE, unpadded_vocab_size=280),
-    hybrid("recurrent_gemma", lru_width=32, attention_window_size=16, block_types=["recurrent", "attention"]),
     recurrent("mamba", state_size=8),
     recurrent("falcon_mamba", state_size=8),
     recurrent("mamba2", num_heads=8, head_dim=8, state_size=8, n_groups=1, chunk_size=16),
+    # it keeps states in its modules, not in the cache: those of two requests would overwrite each other
+    Architecture(
+        "recurrent_gemma",
+        "own cache",
+        {"lru_width": 32, "attention_window_size": 16, "block_types": ["recurrent", "attention"]},
+        refused="RecurrentGemmaForCausalLM",
+    ),
     Architecture("rwkv", "own cache", {"attention_hidden_size": 32, "context_length": 2048}, refused="RwkvForCausalLM"),
     Architecture(
         "xlstm", "own cache", {"embedding_dim": 32, "num_heads": 4, "qk_dim_factor": 1.0}, refused="xLSTMForCausalLM"
