@@ -56,9 +56,7 @@ class BatchGraph:
         if self._turns_without < WARM_UP:
             return
         fed = {forward.session for forward in forwards}
-        self._sessions = [
-            session for session in self._seen if session in fed or session.capacity > len(session.token_ids)
-        ]
+        self._sessions = [session for session in self._seen if session in fed or session.room]
         self._turns_without = 0
         rows = [session.cache.layers for session in self._sessions]
         logits = [session.logits for session in self._sessions if session in fed and session.logits is not None]

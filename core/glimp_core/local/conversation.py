@@ -1,11 +1,13 @@
 """One request inside one engine: its ids in this model's vocabulary, and the session that serves it."""
 
+from dataclasses import replace
+
 from glimp_core.chat.prompt.renderer import Renderer, TokenizedRequest
 from glimp_core.context import Context
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
 from glimp_core.local.pool import SessionPool
-from glimp_core.local.session import KVSession
+from glimp_core.local.session import KVSession, common_prefix
 
 
 class Conversation(TokenizedRequest):
@@ -49,6 +51,16 @@ class Conversation(TokenizedRequest):
     def session(self, pool: SessionPool) -> KVSession:
         """Return the session of this request, leased from the pool until the context closes."""
         if self._session is None:
-            session = self._session = pool.take(self._token_ids)
+            prompt = self.prompt.token_ids
+            session = self._session = pool.take(self._token_ids, len(prompt), self._opening)
             self._context.on_close(lambda: pool.give_back(session))
         return self._session
+
+    def _opening(self) -> int:
+        """Return how many ids of the prompt come before what the user says first: the system's words and the tools."""
+        request = self._context.request
+        first = next((n for n, message in enumerate(request.messages) if message.get("role") == "user"), 0)
+        if not first and not request.tools:
+            return 0
+        other = replace(request, messages=(*request.messages[:first], {"role": "user", "content": "~"}))
+        return common_prefix(self._renderer.prompt(Context(other, self._context.reasoning)).token_ids, self._token_ids)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from glimp_core.local.admission import Admission
 from glimp_core.local.conversation import Conversation
 from glimp_core.local.forward import ModelForward
 from glimp_core.local.glimpsing import glimpse_of
-from glimp_core.local.loading import context_window, load_config, load_model
+from glimp_core.local.loading import context_window, device_memory, load_config, load_model
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job, Owner
 from glimp_core.local.pool import SessionPool
@@ -37,8 +38,8 @@ from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 MAX_BATCH = 32
 """How many requests a model serves at once, unless its options say otherwise."""
 
-MAX_CACHED_TOKENS = 16_384
-"""How many tokens finished requests may leave in its cache, unless its options say otherwise."""
+CACHE_SHARE = 0.05
+"""What share of the device's memory finished requests may leave in its cache, unless `max_cached_tokens` says else."""
 
 
 class LocalEngine:
@@ -226,8 +227,12 @@ class LocalEngine:
 
     @cached_property
     def _pool(self) -> SessionPool:
-        most = self.source.options.get("max_cached_tokens", MAX_CACHED_TOKENS)
-        return SessionPool(lambda: KVSession(self._model, self._use), most)
+        def make() -> KVSession:
+            return KVSession(self._model, self._use)
+
+        if most := self.source.options.get("max_cached_tokens"):
+            return SessionPool(make, most)
+        return SessionPool(make, int(CACHE_SHARE * device_memory(self.device)), attrgetter("bytes"))
 
     @cached_property
     def _admission(self) -> Admission:

@@ -190,6 +190,13 @@ def default_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def device_memory(device: torch.device) -> int:
+    """Return the bytes of memory that a device has; 8 GiB for one that does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return machine_memory() or 8 * 2**30
+
+
 def context_window(config: Any) -> int:
     """Return how many tokens the model can attend to; models without a limit get a large one."""
     text = config.get_text_config(decoder=True)

@@ -2,40 +2,55 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from glimp_core.local.batch_graph import forget_batch
-from glimp_core.local.session import KVSession, common_prefix
+from glimp_core.local.session import TAIL, KVSession
 
 WORTH_COPYING = 16
 """A shared prefix of fewer tokens is read as quickly as it is copied."""
 
 
 class SessionPool:
-    """Keeps finished sessions, the longest unused ones dropped first, up to room for `max_cached_tokens`."""
+    """Keeps finished sessions, the longest unused ones dropped first, as long as their `size` is at most `most`.
 
-    def __init__(self, make: Callable[[], KVSession], max_cached_tokens: int):
+    A session's size is its capacity in tokens, unless another is given.
+    """
+
+    def __init__(
+        self, make: Callable[[], KVSession], most: int, size: Callable[[KVSession], int] = attrgetter("capacity")
+    ):
         self._make = make
-        self._max_cached_tokens = max_cached_tokens
+        self._most = most
+        self._size = size
         self._free: list[KVSession] = []
         self._leased: list[KVSession] = []
         self._lock = threading.Lock()
 
-    def take(self, token_ids: Sequence[int]) -> KVSession:
+    def take(
+        self, token_ids: Sequence[int], prompt: int | None = None, opening: Callable[[], int] = lambda: 0
+    ) -> KVSession:
         """Return a session that knows as much of `token_ids` as any; called by the owner of the model's device.
 
-        A waiting session goes on where most of it is wanted. One that is in use, or of which less than half is
-        wanted, keeps what it has: the shared prefix (a system prompt, a document) is copied out of it.
+        The first `prompt` of them are the request's prompt, all unless it is given; `opening` tells how many of those
+        other requests are likely to share. A waiting session goes on where most of it is wanted. One that is in use,
+        or of which less than half is wanted, keeps what it has: what can be used of it (a system prompt, a document)
+        is copied.
         """
         with self._lock:
             held = [*self._free, *self._leased]
-            shared = {session: common_prefix(session.token_ids, token_ids) for session in held}
-            best = max(held, key=shared.__getitem__, default=None)
-            if best in self._free and 2 * shared[best] >= max(1, len(best.token_ids)):
+            known = {session: session.reusable(token_ids) for session in held}
+            best = max(held, key=known.__getitem__, default=None)
+            branch = max((shared for _, shared in known.values()), default=0)
+            if best in self._free and 2 * known[best][1] >= max(1, len(best.token_ids)):
                 self._free.remove(best)
-            elif best is not None and shared[best] >= WORTH_COPYING:
-                best = best.fork(shared[best])
+            elif best is not None and known[best][0] >= WORTH_COPYING:
+                best = best.fork(known[best][0])
             else:
                 best = self._make()
+            if best.rollback == "snapshot":
+                end = len(token_ids) if prompt is None else prompt
+                best.plan(token_ids[:end], [length for length in (branch, opening()) if length < end - TAIL])
             self._leased.append(best)
             return best
 
@@ -47,7 +62,7 @@ class SessionPool:
             self._free.append(session)
             if not self._leased:
                 forget_batch(session.model)
-            while sum(held.capacity for held in self._free) > self._max_cached_tokens:
+            while sum(map(self._size, self._free)) > self._most:
                 self._free.pop(0)
 
     def clear(self) -> None:

@@ -1,6 +1,6 @@
 """One model's KV cache and the token ids it holds. `sync` is the only way in, and the whole cache story."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -9,7 +9,15 @@ import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from glimp_core.local.cache import RollbackKind, Snapshot, make_cache, rollback_kind
+from glimp_core.local.cache import (
+    GrowLayer,
+    RollbackKind,
+    Snapshot,
+    grown_bytes,
+    make_cache,
+    rollback_kind,
+    state_bytes,
+)
 from glimp_core.local.forward import ModelForward, positions_after
 from glimp_core.local.graph import WARM_UP, DecodeGraph, can_record, decode_graph
 
@@ -17,7 +25,17 @@ CHUNK, CPU_CHUNK = 512, 256
 """A long prefill is fed in pieces of so many tokens, which take seconds on a CPU, so that others get their turn."""
 
 SNAPSHOTS = 4
-"""How many states of a recurrent cache are kept to go back to."""
+"""How many states of a cache that cannot be cut are kept to go back to."""
+
+TAIL = 16
+"""A state is kept so many tokens before the end of a prompt: what follows there asks the model to speak, and is not
+in the next turn's prompt."""
+
+REPLAY = 16
+"""Tokens that stood are read again together with the next draft, until there are so many; then once and for all."""
+
+STATE_ONLY = 65_536
+"""So many bytes of state count as a token where a model has no attention, and a token takes no memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +79,8 @@ class KVSession:
         self.logits: torch.Tensor | None = None
         self._use = use or CacheUse(rollback_kind(model))
         self._snapshots: list[Snapshot] = []
+        self._checkpoint: Snapshot | None = None
+        self._marks: set[int] = set()
         self._graph: DecodeGraph | None = None
         self._decoded = 0
         self._forward = ModelForward.of(model)
@@ -77,14 +97,46 @@ class KVSession:
             return shared
         self.trim(max(0, min(shared, len(token_ids) - keep)))
         shared = len(self.token_ids)
-        rest = token_ids[shared:]
+        for mark in sorted(mark for mark in self._marks if shared < mark <= len(token_ids) - keep):
+            yield from self._read(token_ids[:mark])
+            self.keep_state()
+        self._marks = {mark for mark in self._marks if mark > len(token_ids)}
+        if keep > 1:  # a draft: some of it will be taken back
+            if self.rollback == "snapshot" and len(token_ids) - keep - len(self.token_ids) >= REPLAY:
+                yield from self._read(token_ids[:-keep])
+            self.checkpoint()
+        yield from self._read(token_ids, keep)
+        return shared
+
+    def _read(self, token_ids: Sequence[int], keep: int = 1) -> Generator[Forward, None, None]:
+        rest = token_ids[len(self.token_ids) :]
         while (size := self._chunk(len(rest), keep)) < len(rest):
             yield Forward(self, rest[:size])
             rest = rest[size:]
         yield Forward(self, rest, keep)
-        if self.rollback == "snapshot" and len(token_ids) - shared > 1:
-            self.keep_state()
-        return shared
+
+    def plan(self, prompt: Sequence[int], branches: Iterable[int]) -> None:
+        """Foresee that a prompt is asked for again: gone on with, or up to one of the `branches`, lengths of it.
+
+        A cache that cannot be cut keeps its state there while it is read.
+        """
+        if self.rollback == "snapshot":
+            held = {saved.length for saved in self._snapshots}
+            self._marks = {mark for mark in (len(prompt) - TAIL, *branches) if mark >= TAIL} - held
+
+    def reusable(self, token_ids: Sequence[int]) -> tuple[int, int]:
+        """Return how many of these ids need not be read again, and how many of them the session shares."""
+        shared = common_prefix(self.token_ids, token_ids)
+        if self.rollback == "crop" or shared == len(self.token_ids) < len(token_ids):
+            return shared, shared
+        most = min(shared, len(token_ids) - 1)
+        return max((saved.length for saved in self._snapshots if saved.length <= most), default=0), shared
+
+    def checkpoint(self) -> None:
+        """Foresee that what is fed next is taken back: keep the present state of a cache that cannot be cut."""
+        held = len(self.token_ids)
+        if self.rollback == "snapshot" and held and (self._checkpoint is None or self._checkpoint.length != held):
+            self._checkpoint = Snapshot(self.cache, held)
 
     @property
     def rollback(self) -> RollbackKind:
@@ -99,9 +151,14 @@ class KVSession:
         return chunk if wanted > chunk + keep else wanted
 
     def keep_state(self) -> None:
-        """Keep the present state of a cache that cannot be cut, to come back to; the oldest of some is dropped."""
-        if self.rollback == "snapshot":
-            self._snapshots = [*self._snapshots[1 - SNAPSHOTS :], Snapshot(self.cache, len(self.token_ids))]
+        """Keep the present state of a cache that cannot be cut, to come back to."""
+        if self.rollback != "snapshot":
+            return
+        kept = [*self._snapshots, Snapshot(self.cache, len(self.token_ids))]
+        if len(kept) > SNAPSHOTS:  # the one goes that saves the fewest tokens over the one before it, never the newest
+            lengths = [0, *(saved.length for saved in kept)]
+            del kept[min(range(len(kept) - 1), key=lambda number: lengths[number + 1] - lengths[number])]
+        self._snapshots = kept
 
     def feed(self, token_ids: Sequence[int], keep: int = 1) -> None:
         """Run one forward over new tokens."""
@@ -137,10 +194,26 @@ class KVSession:
         self.feed([token_id])
 
     @property
+    def room(self) -> int:
+        """How many more tokens fit into the buffers as they are."""
+        grown = [layer for layer in self.cache.layers if isinstance(layer, GrowLayer) and layer.buffers]
+        return min((layer.capacity - layer.length for layer in grown), default=0)
+
+    @property
     def capacity(self) -> int:
-        """For how many tokens memory is taken."""
-        layers: list[Any] = self.cache.layers
-        return layers[0].capacity if self.rollback == "crop" else len(self.token_ids)
+        """For how many tokens memory is taken; a kept state counts as the tokens whose keys would take as much."""
+        grown = [layer for layer in self.cache.layers if isinstance(layer, GrowLayer) and layer.buffers]
+        tokens = max((layer.capacity for layer in grown), default=0)
+        if not tokens:
+            return len(self.token_ids) + self.bytes // STATE_ONLY
+        keys = grown_bytes(self.cache)
+        return tokens + (self.bytes - keys) // max(1, keys // tokens)
+
+    @property
+    def bytes(self) -> int:
+        """The memory of the cache and of its kept states."""
+        kept = [*self._snapshots, *([self._checkpoint] if self._checkpoint else [])]
+        return grown_bytes(self.cache) + state_bytes(self.cache) + sum(saved.bytes for saved in kept)
 
     @property
     def recorded(self) -> bool:
@@ -149,8 +222,9 @@ class KVSession:
 
     def rest(self) -> None:
         """Keep the tokens, and let go of what only a running request needs."""
-        self.logits = None  # they would save one forward of a chain that is asked for again, to the letter
-        self._graph = None
+        self.logits = None  # they would save one forward if the very same chain were asked for again
+        self._graph = self._checkpoint = None
+        self._marks = set()
 
     def took(self, token_ids: Sequence[int], logits: torch.Tensor) -> None:
         """Note tokens that a forward has put into the cache, and its logits."""
@@ -158,12 +232,15 @@ class KVSession:
         self.token_ids.extend(token_ids)
 
     def fork(self, length: int) -> "KVSession":
-        """Return another session that holds the first `length` tokens; an empty one where a cache cannot be cut."""
+        """Return another session that holds the first `length` tokens, or as many of them as there is a state of."""
         made = KVSession(self.model, self._use)
         if self.rollback == "crop":
             layers: list[Any] = self.cache.layers
             made.cache = Cache(layers=[layer.copy(length) for layer in layers])
             made.token_ids = self.token_ids[:length]
+        elif fitting := [saved for saved in self._snapshots if saved.length <= length]:
+            made.cache = fitting[-1].copied(self.cache, made.cache)
+            made.token_ids, made._snapshots = self.token_ids[: fitting[-1].length], fitting
         return made
 
     def trim(self, length: int) -> None:
@@ -176,9 +253,13 @@ class KVSession:
             self._even_out()
             return
         self._snapshots = [saved for saved in self._snapshots if saved.length <= length]
-        if self._snapshots:
-            self._snapshots[-1].restore(self.cache)
-            del self.token_ids[self._snapshots[-1].length :]
+        if self._checkpoint and self._checkpoint.length > length:
+            self._checkpoint = None
+        kept = [*self._snapshots, *([self._checkpoint] if self._checkpoint else [])]
+        if kept:
+            newest = max(kept, key=lambda saved: saved.length)
+            newest.restore(self.cache)
+            del self.token_ids[newest.length :]
         else:
             self._reset()
 
@@ -196,7 +277,7 @@ class KVSession:
             layer.crop(len(self.token_ids) - layer.get_seq_length())
 
     def _reset(self) -> None:
-        self.cache, self.token_ids, self._snapshots = make_cache(self.model), [], []
+        self.cache, self.token_ids, self._snapshots, self._checkpoint = make_cache(self.model), [], [], None
 
 
 def common_prefix(held: Sequence[int], wanted: Sequence[int]) -> int:
