@@ -1,6 +1,7 @@
 """How a model's forward is called: the one place that knows what its arguments are called."""
 
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,19 @@ from transformers.cache_utils import Cache
 
 from glimp_core.errors import ModelLoadError
 
+log = logging.getLogger("glimp.local")
+
 CACHE_ARGUMENTS = ("cache", "past_key_values", "cache_params")
 """What a forward of transformers calls its cache: since 5.24; before; in the first Mamba models."""
 
 WRAPPERS = ("_orig_mod", "base_model", "module", "model")
 """Where a wrapper keeps what it wraps: `torch.compile`, PEFT, data parallelism, and modules of users by habit."""
 
-PLAIN_ATTENTION = frozenset({"full_attention", "sliding_attention"})
-"""The kinds of layers whose attention is known from the config: packed forwards and graphs make masks of their own."""
+PLAIN_ATTENTION = frozenset({"full_attention", "sliding_attention", "attention"})
+"""The kinds of layers whose attention is known from the config, so that a mask of our own says who sees what."""
+
+WITHOUT_MASK = frozenset({"linear_attention", "conv", "mamba", "recurrent", "hybrid", "hybrid_sliding", "moe", "mlp"})
+"""The kinds of layers that look at states, or at nothing but the token. Chunked and sparse attention are in neither."""
 
 TOLERANCES = {torch.float64: 1e-5, torch.float32: 5e-3, torch.float16: 0.05}
 COARSE = 0.2
@@ -53,7 +59,7 @@ class ModelForward:
         self.takes_positions = "position_ids" in arguments
         self.takes_logits_to_keep = "logits_to_keep" in arguments
         self.remarks: list[str] = []
-        """What this model cannot do, found out while it ran; for the summary of each request."""
+        """What this model was found not to do while it ran; for the summary of each request."""
 
     @classmethod
     def of(cls, model: Any) -> "ModelForward":
@@ -62,15 +68,28 @@ class ModelForward:
             _known[model] = cls(model)
         return _known[model]
 
+    def remark(self, text: str) -> None:
+        """Log something, and have it noted in the summary of each request from now on."""
+        log.warning(text)
+        if text not in self.remarks:
+            self.remarks.append(text)
+
     @property
     def packable(self) -> bool:
-        """Whether rows of several sessions can be told apart: by positions, picked logits and masks of our own."""
+        """Whether a mask of our own says who sees what, so that sessions can be told apart in one forward."""
+        return self._attends_by(PLAIN_ATTENTION | WITHOUT_MASK, ("sdpa", "eager"))
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a forward can be repeated over fixed memory: by positions, and by attention alone."""
+        return self._attends_by(PLAIN_ATTENTION, ("sdpa",)) and self.takes_positions and self.takes_logits_to_keep
+
+    def _attends_by(self, kinds: frozenset[str], implementations: Sequence[str]) -> bool:
         config = self._model.config.get_text_config(decoder=True)
-        kinds = set(getattr(config, "layer_types", None) or ())
         # a config may name the chunk and leave the kinds of its layers to the model
         chunked = getattr(config, "attention_chunk_size", None)
-        plain = kinds <= PLAIN_ATTENTION and not chunked and config._attn_implementation == "sdpa"
-        return plain and self.takes_positions and self.takes_logits_to_keep
+        known = set(getattr(config, "layer_types", None) or ()) <= kinds
+        return known and not chunked and config._attn_implementation in implementations
 
     def __call__(
         self, token_ids: torch.Tensor, positions: torch.Tensor, cache: Cache, keep: int | torch.Tensor

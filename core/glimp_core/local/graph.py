@@ -156,7 +156,7 @@ RECORDERS: dict[str, Recorder] = {"cuda": cuda_graph}
 
 def can_record(model: PreTrainedModel) -> bool:
     """Whether a model's decoding may be tried as a graph: on this device, with this attention, not refused before."""
-    return model.device.type in RECORDERS and model not in _refused and ModelForward.of(model).packable
+    return model.device.type in RECORDERS and model not in _refused and ModelForward.of(model).recordable
 
 
 def decode_graph(model: PreTrainedModel, rows: Rows, logits: torch.Tensor, token_ids: TokenIds) -> DecodeGraph | None:

@@ -1,14 +1,19 @@
-"""Many short forwards as one: the tokens of several sessions side by side, each attending to its own cache.
+"""Many short forwards as one: the tokens of several sessions together, each attending to its own cache.
 
-Nothing is padded and no cache is copied. The linear layers see one long row of tokens; only attention is
-taken apart again, session by session, so every session gets what it would get alone, up to rounding.
+Nothing is padded and no cache is copied. The linear layers see all tokens at once, so the weights are read once for
+all; only attention is taken apart again, session by session, so every session gets what it would get alone, up to
+rounding. Sessions of attention alone lie side by side in one row of tokens, whatever their lengths. Recurrent states
+want a row a session, and tokens of one length.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from itertools import chain
 from time import perf_counter
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import AttentionInterface, PreTrainedModel
@@ -16,8 +21,11 @@ from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from glimp_core.local.batch_graph import BatchGraph
+from glimp_core.local.cache import Snapshot
 from glimp_core.local.forward import ModelForward, distance, tolerance
 from glimp_core.local.session import Forward, KVSession
+
+log = logging.getLogger("glimp.local")
 
 SHORT = 16
 """Forwards of at most this many tokens are packed; a longer one keeps the processor busy by itself."""
@@ -25,27 +33,29 @@ SHORT = 16
 GRAPHS = 4
 """So many graphs of one token each are launched sooner than a packed forward is put together."""
 
+PAUSE, SHORT_PAUSE = 1000, 32
+"""Packing is tried again after so many forwards that could have been packed: if it was found not to work, and after an
+error of a forward that has worked before."""
+
 NAME = "glimp_packed"
-_unpackable: WeakSet[PreTrainedModel] = WeakSet()
-_proved: WeakSet[PreTrainedModel] = WeakSet()
-log = logging.getLogger("glimp.local")
+
+STRUCTURAL = (TypeError, AttributeError, IndexError, KeyError, ValueError, RuntimeError, StopIteration)
+"""What a model's code raises if it looks into what the cache returns, instead of handing it to the attention."""
 
 
 def run_together(forwards: Sequence[Forward]) -> None:
-    """Run forwards of one model, the short ones packed into one; each session ends as if it had run alone.
+    """Run forwards of one model, the short ones packed; each session ends as if it had run alone.
 
     After an error those that were run are `done`, and the sessions of the others are as they were.
     """
-    short = [forward for forward in forwards if len(forward.token_ids) <= SHORT and _packable(forward)]
+    packing = Packing.of(forwards[0].session.model)
+    short = [forward for forward in forwards if packing.takes(forward)]
     single = [forward for forward in short if len(forward.token_ids) == 1]
-    batch = BatchGraph.of(single[0].session.model) if len(single) > 1 else None
+    batch = BatchGraph.of(packing.model) if len(single) > 1 and single[0].session.rollback == "crop" else None
     if batch:
         batch.run(single)
-        short = [forward for forward in short if not forward.done]
-    if len(short) > GRAPHS:
-        _run_packed(short)
-    elif len(slow := [f for f in short if len(f.token_ids) > 1 or not f.session.recorded]) > 1:
-        _run_packed(slow)
+    for group in _groups([forward for forward in short if not forward.done]):
+        packing.run(group)
     for forward in forwards:
         if not forward.done:
             forward.run()
@@ -53,123 +63,283 @@ def run_together(forwards: Sequence[Forward]) -> None:
         batch.record(single)
 
 
-def _packable(forward: Forward) -> bool:
-    """Whether the model's attention is the kind that can be taken apart, and has not failed at it before."""
-    session, model = forward.session, forward.session.model
-    fit = session.rollback == "crop" and ModelForward.of(model).packable
-    return fit and not forward.alone and model not in _unpackable
+def _groups(short: Sequence[Forward]) -> list[list[Forward]]:
+    """Return which forwards go together: all, if there is attention alone, else those of one length."""
+    if not short or short[0].session.rollback == "crop":
+        if len(short) > GRAPHS:
+            return [list(short)]
+        return [[forward for forward in short if len(forward.token_ids) > 1 or not forward.session.recorded]]
+    groups: dict[int, list[Forward]] = {}
+    for forward in short:
+        groups.setdefault(len(forward.token_ids), []).append(forward)
+    return list(groups.values())
 
 
-def _run_packed(forwards: Sequence[Forward]) -> None:
-    """Run forwards as one; the first time that a model is packed, each alone as well, and compare."""
-    model = forwards[0].session.model
-    started = perf_counter()
-    try:
-        _feed(forwards)
-    except BaseException as error:
-        for forward in forwards:
-            forward.session.repair()
-        if not isinstance(error, TypeError | AttributeError | IndexError | ValueError):
-            raise
-        _give_up(model, f"{type(error).__name__}: {error}")  # its attention looks into its keys
-        return
-    share = (perf_counter() - started) / sum(len(forward.token_ids) for forward in forwards)
-    if model in _proved:
+class Packing:
+    """How forwards of one model are packed, as far as it is proved to come to the same.
+
+    The first packed forward is compared with each of its forwards alone. What cannot be packed runs one by one, is
+    logged and noted, and is tried again after a while.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        self._forward = ModelForward.of(model)
+        self._joined = self._proved = False
+        self._pause = 0
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "Packing":
+        """Return the one of a model."""
+        if model not in _packings:
+            _packings[model] = cls(model)
+        return _packings[model]
+
+    def takes(self, forward: Forward) -> bool:
+        """Whether a forward may be packed."""
+        session = forward.session
+        # a recurrent state that is still empty is no tensor that others could stand beside
+        ready = session.rollback == "crop" or (session.rollback == "snapshot" and bool(session.token_ids))
+        return ready and len(forward.token_ids) <= SHORT and not forward.alone and self._forward.packable
+
+    def run(self, forwards: Sequence[Forward]) -> None:
+        """Run the forwards as one, if there is more than one and it works; the others stay to be done."""
+        if len(forwards) < 2:
+            return
+        if self._pause:
+            self._pause -= 1
+            return
+        if self._proved:
+            self._attempt(forwards)
+        else:
+            self._prove(forwards)
+
+    def _attempt(self, forwards: Sequence[Forward]) -> Exception | None:
+        """Run the forwards as one; after an error of the model's code the sessions are as they were."""
+        started = perf_counter()
+        held = [list(forward.session.token_ids) for forward in forwards]
+        try:
+            _feed(forwards, self._joined)
+        except BaseException as error:
+            for forward, token_ids in zip(forwards, held, strict=True):
+                forward.session.repair()
+                for again in forward.session.sync(token_ids):  # a state that cannot be cut is read anew
+                    again.run()
+            if not isinstance(error, STRUCTURAL) or isinstance(error, torch.OutOfMemoryError):
+                raise
+            if self._proved:
+                self._rest(error, SHORT_PAUSE)
+            return error
+        share = (perf_counter() - started) / sum(len(forward.token_ids) for forward in forwards)
         for forward in forwards:
             forward.seconds, forward.done = share * len(forward.token_ids), True
+        return None
+
+    def _prove(self, forwards: Sequence[Forward]) -> None:
+        """Run the forwards in each way of packing, then alone, and compare; what was said alone is kept."""
+        kept = [_kept(forward.session) for forward in forwards]
+        for joined in (False, True):
+            self._joined = joined
+            error = self._attempt(forwards)
+            if error is None:
+                break
+        else:
+            self._rest(error, PAUSE)
+            return
+        said = [forward.session.logits for forward in forwards]
+        apart = 0.0
+        for forward, before, packed in zip(forwards, kept, said, strict=True):
+            forward.done = False
+            _take_back(forward, before)
+            forward.run()
+            assert packed is not None
+            assert forward.session.logits is not None
+            apart = max(apart, distance(packed, forward.session.logits))
+        self._proved = apart <= tolerance(self.model)
+        if not self._proved:
+            self._rest(f"logits are {apart:.0%} off", PAUSE)
+
+    def _rest(self, reason: object, pause: int) -> None:
+        self._pause = pause
+        said = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else reason
+        name = type(self.model).__name__
+        self._forward.remark(f"requests of {name} are decoded one by one for a while: packed into one forward, {said}")
+
+
+def _kept(session: KVSession) -> Snapshot | None:
+    """Return the state of a session, None if it can be cut instead."""
+    return None if session.rollback == "crop" else Snapshot(session.cache, len(session.token_ids))
+
+
+def _take_back(forward: Forward, before: Snapshot | None) -> None:
+    session = forward.session
+    length = len(session.token_ids) - len(forward.token_ids)
+    if before is None:
+        session.trim(length)
     else:
-        _compare_with_alone(forwards)
+        before.restore(session.cache)
+        del session.token_ids[length:]
 
 
-def _compare_with_alone(forwards: Sequence[Forward]) -> None:
-    """Run anew alone what has just been run packed; what was said alone is kept, and decides about packing."""
-    model = forwards[0].session.model
-    apart = 0.0
-    for forward in forwards:
-        session, packed = forward.session, forward.session.logits
-        session.trim(len(session.token_ids) - len(forward.token_ids))
-        forward.run()
-        assert packed is not None
-        assert session.logits is not None
-        apart = max(apart, distance(packed, session.logits))
-    if apart <= tolerance(model):
-        _proved.add(model)
-    else:
-        _give_up(model, f"packed, its logits are {apart:.0%} off")
-
-
-def _give_up(model: PreTrainedModel, reason: str) -> None:
-    _unpackable.add(model)
-    remark = f"requests of {type(model).__name__} are decoded one at a time, since it cannot be packed: {reason}"
-    ModelForward.of(model).remarks.append(remark)
-    log.warning(remark)
-
-
-def _feed(forwards: Sequence[Forward]) -> None:
-    model = forwards[0].session.model
+def _feed(forwards: Sequence[Forward], joined: bool) -> None:
+    sessions = [forward.session for forward in forwards]
+    model, rows = sessions[0].model, sessions[0].rollback != "crop"
     sizes = [len(forward.token_ids) for forward in forwards]
-    ids = [i for forward in forwards for i in forward.token_ids]
-    positions = [len(f.session.token_ids) + n for f, size in zip(forwards, sizes, strict=True) for n in range(size)]
-    ends = torch.tensor(sizes).cumsum(0).tolist()
-    wanted = [end - n for end, forward in zip(ends, forwards, strict=True) for n in range(forward.keep, 0, -1)]
+    ids = [list(forward.token_ids) for forward in forwards]
+    starts = [len(session.token_ids) for session in sessions]
+    positions = [[*range(start, start + size)] for start, size in zip(starts, sizes, strict=True)]
     config = model.config.get_text_config(decoder=True)
+    cache = PackedCache(sessions, sizes, rows, joined, config._attn_implementation)
+    keep: int | torch.Tensor = max(forward.keep for forward in forwards)
+    if not rows:
+        ends = torch.tensor(sizes).cumsum(0).tolist()
+        wanted = [end - n for end, forward in zip(ends, forwards, strict=True) for n in range(forward.keep, 0, -1)]
+        keep = torch.tensor(wanted, device=model.device)
+        ids, positions = [[*chain.from_iterable(ids)]], [[*chain.from_iterable(positions)]]
     config._attn_implementation = NAME
+    token = _running.set(cache)
     try:
-        picked = ModelForward.of(model)(
-            torch.tensor([ids], device=model.device),
-            torch.tensor([positions], device=model.device),
-            PackedCache([forward.session for forward in forwards], sizes),
-            torch.tensor(wanted, device=model.device),
-        )
+        fed, at = torch.tensor(ids, device=model.device), torch.tensor(positions, device=model.device)
+        logits = ModelForward.of(model)(fed, at, cache, keep).float()
     finally:
-        config._attn_implementation = "sdpa"
-    logits = torch.split(picked[0].float(), [forward.keep for forward in forwards])
-    for forward, own in zip(forwards, logits, strict=True):
-        forward.session.took(forward.token_ids, own)
+        _running.reset(token)
+        config._attn_implementation = cache.usual
+    keeps = [forward.keep for forward in forwards]
+    said = logits if rows else torch.split(logits[0], keeps)
+    for forward, own in zip(forwards, said, strict=True):
+        forward.session.took(forward.token_ids, own[-forward.keep :])
 
 
 class PackedCache(Cache):
-    """The caches of several sessions as one: what comes in is dealt out, what goes out is a list."""
+    """The caches of several sessions as one: what comes in is dealt out, what goes out is a list.
 
-    def __init__(self, sessions: Sequence[KVSession], sizes: Sequence[int]):
+    The sessions lie side by side in one row of tokens, or have a row each (`rows`). If the model computes with keys
+    before it attends (latent attention), those of all sessions go out as one tensor (`joined`), and the attention takes
+    them apart by the lengths that are remembered here. `usual` is the attention that the model has by itself.
+    """
+
+    def __init__(self, sessions: Sequence[KVSession], sizes: Sequence[int], rows: bool, joined: bool, usual: str):
         super().__init__(layers=[])
+        self.usual = usual
         self._sessions = sessions
-        self._sizes = list(sizes)
+        self._joined = joined
+        self._axis = 0 if rows else 2
+        self._parts = [1] * len(sessions) if rows else list(sizes)
+        self._lengths: dict[int, list[int]] = {}
+
+    def split(self, states: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Take new states, [1, heads, tokens, size] or [rows, heads, tokens, size], apart by session."""
+        return torch.split(states, self._parts, self._axis)
+
+    def split_joined(self, states: torch.Tensor, layer_idx: int) -> Sequence[torch.Tensor]:
+        """Take all that is held, [1, heads, held tokens of all, size], apart by session."""
+        return torch.split(states, self._lengths[layer_idx], 2)
+
+    def together(self, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Put what the attention gave, [1, tokens, heads, size] a session, together again."""
+        return torch.cat(list(outputs), 1 if self._axis == 2 else 0)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> Any:
-        """Append to each session's layer its own tokens of [1, heads, tokens, size]; returns lists of all it holds."""
-        keys, values = torch.split(key_states, self._sizes, 2), torch.split(value_states, self._sizes, 2)
-        layers: list[Any] = [session.cache.layers[layer_idx] for session in self._sessions]
-        held = [layer.update(key, value) for layer, key, value in zip(layers, keys, values, strict=True)]
-        return Packed((key for key, _ in held), self._sizes), Packed((value for _, value in held), self._sizes)
+        """Append to each session's layer its own tokens; returns all that the sessions hold."""
+        added = zip(self._layers(layer_idx), self.split(key_states), self.split(value_states), strict=True)
+        keys, values = zip(*(layer.update(key, value) for layer, key, value in added), strict=True)
+        if not self._joined:
+            return list(keys), list(values)
+        self._lengths[layer_idx] = [key.shape[2] for key in keys]
+        return torch.cat(keys, 2), torch.cat(values, 2)
+
+    def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> torch.Tensor | None:
+        """Return the convolution states of all sessions, [sessions, ...]: memory that may be written to."""
+        return _side_by_side([layer.conv_states for layer in self._layers(layer_idx)], state_idx)
+
+    def get_recurrent_state(self, layer_idx: int, state_idx: int = 0) -> torch.Tensor | None:
+        """Return the recurrent states of all sessions, [sessions, ...]: memory that may be written to."""
+        return _side_by_side([layer.recurrent_states for layer in self._layers(layer_idx)], state_idx)
+
+    def update_conv_state(
+        self, conv_states: torch.Tensor, layer_idx: int, state_idx: int = 0, **kwargs: Any
+    ) -> torch.Tensor:
+        """Deal out new states [sessions, ...]; returns them with what was held before."""
+        added = zip(self._layers(layer_idx), torch.split(conv_states, 1), strict=True)
+        return torch.cat([layer.update_conv_state(state, state_idx, **kwargs) for layer, state in added])
+
+    def update_recurrent_state(
+        self, recurrent_states: torch.Tensor, layer_idx: int, state_idx: int = 0, **kwargs: Any
+    ) -> torch.Tensor:
+        """Deal out new states [sessions, ...]."""
+        held = self.get_recurrent_state(layer_idx, state_idx)
+        return recurrent_states if held is None else held.copy_(recurrent_states)
+
+    def has_previous_state(self, layer_idx: int | None = None, state_idx: int | None = None) -> bool:
+        """Every session has read something, or it would not be here."""
+        return True
+
+    def is_recording_past(self, layer_idx: int) -> bool:
+        """No session records its past: states are kept as copies."""
+        return False
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return a length that is not 0, since no session is at its beginning; positions and masks are given."""
+        return max(len(session.token_ids) for session in self._sessions)
+
+    def _layers(self, layer_idx: int) -> list[Any]:
+        return [session.cache.layers[layer_idx] for session in self._sessions]
 
 
-class Packed(list[torch.Tensor]):
-    """Keys or values of several sessions, [1, heads, held, size] each; `sizes` tells how many of them are new."""
+def _side_by_side(held: Sequence[dict[int, torch.Tensor | None]], state_idx: int) -> torch.Tensor | None:
+    """Return the states of several sessions as the rows of one tensor, and have each session hold its row.
 
-    def __init__(self, states: Iterable[torch.Tensor], sizes: list[int]):
-        super().__init__(states)
-        self.sizes = sizes
+    So they are copied when the company changes, and not at every token; kernels write into the rows in place.
+    """
+    states = [own for session in held if (own := session[state_idx]) is not None]
+    if len(states) < len(held):
+        return None
+    first = states[0]
+    size, memory = first.numel(), first.untyped_storage().data_ptr()
+    adjoining = first.is_contiguous() and all(
+        state.untyped_storage().data_ptr() == memory and state.storage_offset() == first.storage_offset() + row * size
+        for row, state in enumerate(states)
+    )
+    if adjoining:  # rows of one tensor already, which `_base` does not tell in inference mode
+        return first.as_strided((len(states), *first.shape[1:]), first.stride(), first.storage_offset())
+    together = torch.cat(states)
+    for session, own in zip(held, torch.split(together, 1), strict=True):
+        session[state_idx] = own
+    return together
 
 
 def packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
-    key: Packed,
-    value: Packed,
+    key: Any,
+    value: Any,
     attention_mask: None,
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend session by session; `query` is [1, heads, tokens, size] with the sessions side by side."""
+    """Attend session by session; `query` is [1, heads, tokens, size] side by side, or [sessions, heads, tokens, size].
+
+    `key` and `value` are what the packed cache gave, or what the model has made of it.
+    """
+    cache = _running.get()
+    if isinstance(key, torch.Tensor):
+        layer_idx: Any = module.layer_idx
+        key, value = cache.split_joined(key, layer_idx), cache.split_joined(value, layer_idx)
+    attend: Callable[..., Any] = sdpa_attention_forward
+    if cache.usual == "eager":  # with sinks, soft caps and whatever else the model's own file knows
+        attend = sys.modules[type(module).__module__].eager_attention_forward
+        options["sliding_window"] = sliding_window
+    else:
+        options["is_causal"] = False
     outputs: list[torch.Tensor] = []
-    for own_query, own_key, own_value in zip(torch.split(query, key.sizes, 2), key, value, strict=True):
+    for own_query, own_key, own_value in zip(cache.split(query), key, value, strict=True):
         mask = causal_mask(own_query.shape[2], own_key.shape[2], sliding_window, query.device)
-        output, _ = sdpa_attention_forward(module, own_query, own_key, own_value, mask, is_causal=False, **options)
-        outputs.append(output)
-    return torch.cat(outputs, 1), None
+        if mask is not None and cache.usual == "eager":
+            mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, torch.finfo(query.dtype).min)
+        outputs.append(attend(module, own_query, own_key, own_value, mask, **options)[0])
+    return cache.together(outputs), None
 
 
 def causal_mask(new: int, held: int, window: int | None, device: torch.device) -> torch.Tensor | None:
@@ -185,3 +355,6 @@ def causal_mask(new: int, held: int, window: int | None, device: torch.device) -
 
 
 AttentionInterface.register(NAME, packed_attention)
+_packings: WeakKeyDictionary[PreTrainedModel, Packing] = WeakKeyDictionary()
+_running: ContextVar[PackedCache] = ContextVar("glimp_packed_cache")
+"""The cache of the packed forward that runs in this thread: not every model tells its attention of the cache."""

@@ -255,21 +255,28 @@ class KVSession:
         self._snapshots = [saved for saved in self._snapshots if saved.length <= length]
         if self._checkpoint and self._checkpoint.length > length:
             self._checkpoint = None
+        self._go_back()
+
+    def _go_back(self) -> None:
+        """Restore the newest kept state, or begin anew."""
         kept = [*self._snapshots, *([self._checkpoint] if self._checkpoint else [])]
-        if kept:
-            newest = max(kept, key=lambda saved: saved.length)
-            newest.restore(self.cache)
-            del self.token_ids[newest.length :]
-        else:
+        if not kept:
             self._reset()
+            return
+        newest = max(kept, key=lambda saved: saved.length)
+        newest.restore(self.cache)
+        del self.token_ids[newest.length :]
 
     def repair(self) -> None:
-        """Even the layers out after a forward that broke off, when early ones hold more than late ones."""
+        """Make the cache whole after a forward that broke off, in which early layers took more than late ones.
+
+        A cache that cannot be cut goes back to a kept state.
+        """
         self.logits = None
         if self.rollback == "crop":
             self._even_out()
         else:
-            self._reset()
+            self._go_back()
 
     def _even_out(self) -> None:
         layers: list[Any] = self.cache.layers
