@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glimp_core.local.masking import masked
+from glimp_core.local.writer import masked
 
 
 @given(size=st.integers(1, 100), allowed=st.sets(st.integers(0, 99)))

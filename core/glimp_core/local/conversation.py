@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from glimp_core.chat.prompt.renderer import Renderer, TokenizedRequest
 from glimp_core.context import Context
+from glimp_core.local.drafting import PromptLookup
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
 from glimp_core.local.pool import SessionPool
@@ -17,6 +18,7 @@ class Conversation(TokenizedRequest):
         super().__init__(context, renderer)
         self._read = False
         self._session: KVSession | None = None
+        self._lookup = PromptLookup()
         self._reading: Job | None = None
         self.meter = Meter()
         """What reading ahead took; the next call that writes goes on counting from there."""
@@ -55,6 +57,11 @@ class Conversation(TokenizedRequest):
             session = self._session = pool.take(self._token_ids, len(prompt), self._opening)
             self._context.on_close(lambda: pool.give_back(session))
         return self._session
+
+    def lookup(self, token_ids: list[int]) -> PromptLookup:
+        """Return the lookup of this request's text, brought up to these ids of its prompt and chain."""
+        self._lookup.follow(token_ids[len(self._lookup) :])
+        return self._lookup
 
     def _opening(self) -> int:
         """Return how many ids of the prompt come before what the user says first: the system's words and the tools."""

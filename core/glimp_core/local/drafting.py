@@ -1,7 +1,8 @@
-"""The small model's part of speculation: it proposes tokens, in the large model's ids."""
+"""Who proposes tokens, in the large model's ids: the small model, and the text that is there already."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 import torch
 
@@ -13,13 +14,80 @@ from glimp_core.local.session import Forward, KVSession
 SURE = 0.4
 """Drafting goes on while the drafting model gives its token at least this probability."""
 
+SHORTEST_MATCH, LONGEST_MATCH = 5, 32
+"""Fewer repeated tokens than this are chance, and more say nothing new."""
+
+LONGEST_LOOKUP = 15
+"""With the token that is verified besides, as many as can be packed with other requests."""
+
+MOST_ROUNDS_OFF = 30
+"""So many rounds go without lookup at most, where the text misleads it: repeated keys of JSON do."""
+
+RECENT_MATCHES = 8
+"""Of a run that was often there, so many places are looked at."""
+
+
+Source: TypeAlias = Literal["model", "lookup"]
+
 
 @dataclass(slots=True)
 class Draft:
-    """Proposed tokens in the target's ids, and the law each was drawn from [vocabulary] (none when greedy)."""
+    """Proposed tokens in the target's ids.
+
+    Each was drawn from a distribution [vocabulary]; None if it was looked up. Greedy drafts are not asked for it.
+    """
 
     token_ids: list[int] = field(default_factory=list[int])
-    laws: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
+    distributions: list[torch.Tensor | None] = field(default_factory=list[torch.Tensor | None])
+    source: Source = "model"
+
+
+class PromptLookup:
+    """Drafts that cost no forward: what followed the same tokens before, in the prompt or in the reply.
+
+    Only this request is looked at, so that nothing leaks and a seed means the same alone and in company.
+    """
+
+    def __init__(self) -> None:
+        self._token_ids: list[int] = []
+        self._ends: dict[tuple[int, ...], list[int]] = {}
+        self._resting = self._rest = 0
+
+    def __len__(self) -> int:
+        return len(self._token_ids)
+
+    def follow(self, token_ids: Iterable[int]) -> None:
+        """Take tokens that now stand."""
+        ids = self._token_ids
+        for token_id in token_ids:
+            if len(ids) >= SHORTEST_MATCH:  # a run is known by its end, once something follows it
+                ends = self._ends.setdefault(tuple(ids[-SHORTEST_MATCH:]), [])
+                ends.append(len(ids))
+                del ends[:-RECENT_MATCHES]
+            ids.append(token_id)
+
+    def propose(self, room: int) -> Draft:
+        """Return what stood after the longest run that the last tokens repeat, the latest of equals."""
+        ids, longest, found = self._token_ids, 0, 0
+        if self._resting:
+            self._resting -= 1
+            return Draft(source="lookup")
+        for end in self._ends.get(tuple(ids[-SHORTEST_MATCH:]), ()):
+            length = SHORTEST_MATCH
+            while length < LONGEST_MATCH and length < end and ids[end - 1 - length] == ids[-1 - length]:
+                length += 1
+            if length >= longest:
+                longest, found = length, end
+        proposed = ids[found : found + min(room, LONGEST_LOOKUP)] if found else []
+        return Draft(proposed, [None] * len(proposed), "lookup")
+
+    def note(self, proposed: int, accepted: int) -> None:
+        """Take how many tokens of the last proposal stood: after bad ones there are none for a few rounds.
+
+        That is counted, not timed, so that it is the same for the same seed.
+        """
+        self._rest = min(MOST_ROUNDS_OFF, 2 * self._rest + 2) if 2 * accepted < proposed else 0
+        self._resting = self._rest
 
 
 class Bridge:
@@ -64,6 +132,12 @@ class Bridge:
         return mapped / mapped.sum().clamp(min=1e-30)
 
 
+def ends_draft(vocabulary: Vocabulary, stop_ids: frozenset[int], token_id: int, stepwise: bool) -> bool:
+    """Whether nothing is to be drafted after a token: the end of a reply, or of a step if it is written by steps."""
+    piece = vocabulary.token_bytes[token_id]
+    return piece is None or token_id in stop_ids or (stepwise and b"\n\n" in piece)
+
+
 class Drafter:
     """Follows one chain in the drafting model's ids and proposes what may come next."""
 
@@ -84,14 +158,14 @@ class Drafter:
         if limit < 1 or self._pending:
             return draft
         yield from self.meter.forwards(self._session.sync(self._token_ids))
+        self._session.checkpoint()
         while (drawn := self._draw()) is not None:
             token_id, own_id, probability, law = drawn
             if probability < SURE and draft.token_ids:
                 break
             draft.token_ids.append(token_id)
-            draft.laws.append(law)
-            piece = self._bridge.target.token_bytes[token_id]
-            over = piece is None or token_id in self._stop_ids or (stepwise and b"\n\n" in piece)
+            draft.distributions.append(law)
+            over = ends_draft(self._bridge.target, self._stop_ids, token_id, stepwise)
             if over or len(draft.token_ids) >= limit or probability < SURE:
                 break
             forward = Forward(self._session, [own_id])

@@ -1,20 +1,18 @@
 """SpeculativeEngine: an Engine made of two. It writes what the target would write, in fewer of its forwards."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import replace
+from itertools import zip_longest
 
 import torch
 
-from glimp_core.chat.output.processor import OutputProcessor
 from glimp_core.context import Context
-from glimp_core.local.drafting import Bridge, Drafter
+from glimp_core.local.draft_length import DraftLengthController
+from glimp_core.local.drafting import Bridge, Draft, Drafter, ends_draft
 from glimp_core.local.engine import LocalEngine
-from glimp_core.local.masking import masked
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
-from glimp_core.local.pacing import Pace
 from glimp_core.local.session import Forward
-from glimp_core.local.verification import verify
+from glimp_core.local.writer import TokenWriter
 from glimp_core.types import Chunk, GenerationParams, Prompt
 
 STEADY = 8
@@ -22,16 +20,17 @@ STEADY = 8
 
 
 class SpeculativeEngine:
-    """The target's words, drafted by another model: identical when greedy in float32, of the same law when sampled.
+    """The target's words, drafted by another model: identical when greedy in float32, equally distributed when sampled.
 
-    The drafting model proposes while it is sure; one forward of the target reads what is new and verifies.
-    Goes on without drafts, and says so in the summary, where a cache cannot be rolled back or drafting loses time.
+    What repeats an earlier passage is drafted from there; else the drafting model proposes while it is sure. One
+    forward of the target reads what is new and verifies it, token by token, within a grammar too. Goes on without the
+    drafting model, and says so in the summary, if a cache cannot take tokens back or drafting loses time.
     """
 
     def __init__(self, target: LocalEngine, draft: LocalEngine):
         self.target = target
         self.draft = draft
-        self._pace = Pace.of(target, draft)
+        self.lengths = DraftLengthController.of(target, draft)
 
     def __repr__(self) -> str:
         return f"SpeculativeEngine(target={self.target.name!r}, draft={self.draft.name!r})"
@@ -63,58 +62,116 @@ class SpeculativeEngine:
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context as the target would."""
         self.load()
-        if reason := self._unfit():
+        if reason := _unfit(self.target):
             context.remark(reason)
             yield from self.target.generate(context, params)
+            return
+        apart = self.target.device != self.draft.device
+        elsewhere = f"not drafted: the models are on {self.target.device} and {self.draft.device}, not on one device"
+        reason = elsewhere if apart else _unfit(self.draft)
+        if reason:
+            context.remark(reason)
+        yield from self.target.run(
+            context, lambda job: SpeculativeCall(self, job, context, params, drafted=not reason).run()
+        )
+
+
+def _unfit(engine: LocalEngine) -> str | None:
+    """Return why a model's cache does not go with drafts."""
+    use = engine.cache_use
+    if use.rollback == "refill":
+        return f"not drafted: the cache of {engine.name!r} cannot take rejected tokens back"
+    if not use.several:
+        return f"not drafted: {engine.name!r} reads one token at a time"
+    return None
+
+
+class SpeculativeCall:
+    """One call of a speculative engine: the target's session and page, and who drafts.
+
+    Without a `drafter` there are looked-up drafts alone.
+    """
+
+    def __init__(self, engine: SpeculativeEngine, job: Job, context: Context, params: GenerationParams, drafted: bool):
+        target = engine.target
+        self._conversation = target.conversation(context)
+        self._session, self._token_ids = target.chain(context)
+        self._sampler = target.sampler(params)
+        self._page = target.page(context, params, target.window - len(self._token_ids))
+        self._writer = TokenWriter(job, self._sampler, self._page)
+        self._meter = Meter()
+        self._lengths = engine.lengths
+        self._lookup = self._conversation.lookup(self._token_ids)
+        self._stop_ids, self._table = target.stop_ids, target.table
+        self._context, self._params = context, params
+        self._steady = params.sampling.seed is not None
+        self._drafter = self._drafting(engine.draft) if drafted else None
+
+    def run(self) -> Generator[Forward, None, None]:
+        """Draft, verify and write until the page ends."""
+        while not self._page.end:
+            before = self._seconds
+            limit = self._limit()
+            draft = yield from self._propose(limit)
+            wanted = self._token_ids + draft.token_ids
+            sync = self._session.sync(wanted, keep=len(draft.token_ids) + 1)
+            shared = yield from self._meter.forwards(sync)
+            self._meter.cached_tokens += self._conversation.newly_cached(shared)
+            assert self._session.logits is not None
+            kept = self._write(self._session.logits, draft)
+            self._token_ids += kept
+            self._lookup.follow(kept)
+            if self._drafter:
+                self._drafter.follow(kept)
+            self._note(limit, draft, kept, self._seconds - before)
+
+    def _drafting(self, engine: LocalEngine) -> Drafter:
+        session, token_ids = engine.chain(self._context)
+        return Drafter(session, token_ids, Bridge(engine.table, self._table), self._sampler, self._stop_ids)
+
+    @property
+    def _seconds(self) -> float:
+        return self._meter.seconds + (self._drafter.meter.seconds if self._drafter else 0.0)
+
+    def _limit(self) -> int:
+        """Return how many tokens the drafting model may propose."""
+        if not self._drafter:
+            return 0
+        return STEADY if self._steady else self._lengths.limit(self._context)
+
+    def _propose(self, limit: int) -> Generator[Forward, None, Draft]:
+        room = self._page.left - 1  # the target writes a token of its own besides
+        if self._steady or self._lengths.looks_up():
+            found = self._lookup.propose(room)
+            ends = (ends_draft(self._table, self._stop_ids, i, self._params.stepwise) for i in found.token_ids)
+            length = next((number + 1 for number, end in enumerate(ends) if end), len(found.token_ids))
+            if length:
+                return Draft(found.token_ids[:length], found.distributions[:length], "lookup")
+        if not self._drafter:
+            return Draft()
+        return (yield from self._drafter.propose(min(limit, room), self._params.stepwise))
+
+    def _write(self, logits: torch.Tensor, draft: Draft) -> list[int]:
+        """Write tokens while the drafted ones stand, and one more; returns them.
+
+        Row by row, since a grammar's next mask, or an end, is known once the token before is written. `logits` are
+        [drafted + 1, vocabulary].
+        """
+        kept: list[int] = []
+        self._meter.verified(len(draft.token_ids), 0)
+        for row, drafted, distribution in zip_longest(logits, draft.token_ids, draft.distributions):
+            with self._meter.decoding():
+                token_id = self._writer.draw(row, drafted, distribution)
+            kept.append(token_id)
+            self._meter.verified(0, int(token_id == drafted))
+            self._writer.put(token_id, self._meter.usage(), self._drafter.meter.usage() if self._drafter else None)
+            if token_id != drafted or self._page.end:
+                break
+        return kept
+
+    def _note(self, limit: int, draft: Draft, kept: list[int], seconds: float) -> None:
+        if draft.source == "lookup":
+            self._lookup.note(len(draft.token_ids), len(kept) - 1)
+            self._lengths.note_lookup(len(kept), seconds)
         else:
-            yield from self.target.run(context, lambda job: self._write(job, context, params))
-
-    def _unfit(self) -> str | None:
-        for engine in (self.target, self.draft):
-            if engine.cache_use.rollback != "crop":
-                return f"not drafted: the cache of {engine.name!r} cannot take rejected tokens back"
-        if self.target.device != self.draft.device:
-            return f"not drafted: the models are on {self.target.device} and {self.draft.device}, not on one device"
-        return None
-
-    def _write(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
-        session, token_ids = self.target.chain(context)
-        drafting, drafting_ids = self.draft.chain(context)
-        sampler, page = self.target.sampler(params), self.target.page(context, params, self.window - len(token_ids))
-        bridge = Bridge(self.draft.table, self.target.table)
-        drafter = Drafter(drafting, drafting_ids, bridge, sampler, self.target.stop_ids)
-        meter, pace = Meter(), self._pace
-        steady = params.sampling.seed is not None
-        while not page.end:
-            length = STEADY if steady else pace.limit(context)
-            limit = (
-                0 if page.constrained else min(length, page.left - 1)
-            )  # each token of a grammar has a mask of its own
-            before = meter.seconds + drafter.meter.seconds
-            draft = yield from drafter.propose(limit, params.stepwise)
-            wanted = token_ids + draft.token_ids
-            shared = yield from meter.forwards(session.sync(wanted, keep=len(draft.token_ids) + 1))
-            meter.cached_tokens += self.target.conversation(context).newly_cached(shared)
-            assert session.logits is not None
-            with meter.decoding():
-                logits, mask = session.logits[:, : page.readable], page.allowed()
-                logits = torch.cat([masked(logits[0], mask)[None], logits[1:]]) if mask else logits
-                kept, accepted = verify(draft.token_ids, draft.laws, logits, sampler)
-            meter.verified(len(draft.token_ids), accepted)
-            kept = self._put(job, page, kept, meter, drafter)
-            token_ids += kept
-            drafter.follow(kept)
-            pace.note(length, len(draft.token_ids), len(kept), meter.seconds + drafter.meter.seconds - before)
-
-    def _put(self, job: Job, page: OutputProcessor, kept: list[int], meter: Meter, drafter: Drafter) -> list[int]:
-        """Write verified tokens; returns those written, up to the end of the page or to where a mask sets in."""
-        written: list[int] = []
-        for token_id in kept:
-            if page.refuses(token_id):
-                break
-            written.append(page.advance(token_id))
-            for chunk in page.push(written[-1]):
-                job.put(replace(chunk, usage=meter.usage(), drafting=drafter.meter.usage()))
-            if page.end or page.constrained:
-                break
-        return written
+            self._lengths.note(limit, len(draft.token_ids), len(kept), seconds)

@@ -3,15 +3,17 @@
 from collections.abc import Generator
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from glimp_core.chat.output.processor import OutputProcessor
 from glimp_core.entropy import TokenMeasure
-from glimp_core.local.masking import masked
 from glimp_core.local.meter import Meter
 from glimp_core.local.owner import Job
 from glimp_core.local.sampling import Sampler, measured
 from glimp_core.local.session import Forward, KVSession
+from glimp_core.local.verification import verify
+from glimp_core.types import ModelUsage
 
 
 def write(
@@ -22,18 +24,12 @@ def write(
     The last token is left for the next sync to feed: whoever looks at what follows needs that forward
     anyway, so a glimpse after this model's own step costs none.
     """
-    measure: TokenMeasure | None = None
+    writer = TokenWriter(job, sampler, page)
     while True:
         assert session.logits is not None
         with meter.decoding():
-            logits = session.logits[-1, : page.readable]
-            drawn = _draw(sampler, logits, page)
-            token_id = page.advance(_draw(sampler, logits, page) if page.refuses(drawn) else drawn)
-            if page.measured:
-                measure = (measure or TokenMeasure()) + measured(logits, token_id)
-        for chunk in page.push(token_id):
-            job.put(replace(chunk, usage=meter.usage(), measure=measure))
-            measure = None
+            token_id = writer.draw(session.logits[-1])
+        writer.put(token_id, meter.usage())
         if page.end:
             break
         forward = Forward(session, [token_id])
@@ -41,6 +37,44 @@ def write(
         meter.add(forward)
 
 
-def _draw(sampler: Sampler, logits: torch.Tensor, page: OutputProcessor) -> int:
-    mask = page.allowed()
-    return sampler.draw(masked(logits, mask) if mask else logits)
+class TokenWriter:
+    """Draws tokens as a page allows them, and puts what they complete into the results of a job."""
+
+    def __init__(self, job: Job, sampler: Sampler, page: OutputProcessor):
+        self._job = job
+        self._sampler = sampler
+        self._page = page
+        self._measure: TokenMeasure | None = None
+
+    def draw(
+        self, logits: torch.Tensor, drafted: int | None = None, draft_distribution: torch.Tensor | None = None
+    ) -> int:
+        """Return the token to write, from logits [vocabulary]: the `drafted` one, if one is given and stands."""
+        page, logits = self._page, logits[: self._page.readable]
+        if drafted is None:
+            drawn = self._sampler.draw(self._masked(logits))
+        else:
+            drawn = verify(self._masked(logits), drafted, draft_distribution, self._sampler)
+        if page.refuses(drawn):
+            drawn = self._sampler.draw(self._masked(logits))
+        token_id = page.advance(drawn)
+        if page.measured:
+            self._measure = (self._measure or TokenMeasure()) + measured(logits, token_id)
+        return token_id
+
+    def put(self, token_id: int, usage: ModelUsage, drafting: ModelUsage | None = None) -> None:
+        """Write a token; `usage` and `drafting` are what the two models did so far."""
+        for chunk in self._page.push(token_id):
+            self._job.put(replace(chunk, usage=usage, drafting=drafting or ModelUsage(), measure=self._measure))
+            self._measure = None
+
+    def _masked(self, logits: torch.Tensor) -> torch.Tensor:
+        mask = self._page.allowed()
+        return masked(logits, mask) if mask else logits
+
+
+def masked(logits: torch.Tensor, mask: bytes) -> torch.Tensor:
+    """Return logits [vocabulary] with every token at -inf whose bit in `mask`, lowest bit first, is not set."""
+    bits = np.unpackbits(np.frombuffer(mask, np.uint8), count=logits.shape[-1], bitorder="little")
+    allowed = torch.from_numpy(bits).view(torch.bool).to(logits.device)
+    return torch.where(allowed, logits, float("-inf"))

@@ -1,34 +1,47 @@
-"""How many tokens to draft at most: what has proved quickest here, and none while drafting loses time."""
+"""How many tokens to draft at most: what was measured to be quickest here, and none while drafting loses time."""
 
 import math
 from weakref import WeakKeyDictionary
 
 from glimp_core.context import Context
 
-LENGTHS = (4, 8, 2, 16)
+LENGTHS = (4, 8, 2, 15)
 """In the order of their trials. A CPU verifies three tokens in the time of one, and nine in the time of three; a GPU
-all in the time of one."""
+all in the time of one. With the token that is verified besides, 15 can be packed with other requests."""
 
 
-class Pace:
-    """Seconds a token in rounds with drafts of each of `LENGTHS` at most, against rounds without.
+class DraftLengthController:
+    """Compares seconds a token: rounds with drafts of each of `LENGTHS` at most, with looked-up drafts, and without.
 
-    A few rounds without drafts come first, to compare with; then each length has its trial, and again after a while.
+    A few rounds without drafts come first, to compare with. Then each length is tried, and again after a while. Drafts
+    of the small model and looked-up ones are measured, and given up for a while, each by itself.
     """
 
     PLAIN, TRIAL, PAUSE = 3, 8, 200
 
     @classmethod
-    def of(cls, target: object, draft: object) -> "Pace":
+    def of(cls, target: object, draft: object) -> "DraftLengthController":
         """Return the one of two models: what one request has found out serves the next."""
         return _known.setdefault(target, WeakKeyDictionary()).setdefault(draft, cls())
 
     def __init__(self) -> None:
         self._plain = _Mean()
         self._drafted = {length: _Mean() for length in LENGTHS}
+        self._looked_up = _Mean()
         self._until_trial = self.PAUSE
-        self._resting = 0
+        self._resting = self._lookup_resting = 0
         self._why = ""
+
+    def looks_up(self) -> bool:
+        """Whether a draft that was found in the text is to be used in the next round."""
+        if self._lookup_resting:
+            self._lookup_resting -= 1
+            return False
+        others = [mean.value for mean in (self._plain, *self._drafted.values()) if mean.rounds >= self.PLAIN]
+        if self._looked_up.rounds < self.TRIAL or not others or self._looked_up.value <= min(others):
+            return True
+        self._lookup_resting, self._looked_up = self.PAUSE, _Mean()
+        return False
 
     def limit(self, context: Context) -> int:
         """Return how many tokens to draft at most in the next round, 0 for none."""
@@ -50,8 +63,12 @@ class Pace:
         return quickest
 
     def note(self, limit: int, drafted: int, written: int, seconds: float) -> None:
-        """Take the measure of one round, which was to draft `limit` tokens at most."""
+        """Take the measure of one round, in which the small model was to draft `limit` tokens at most."""
         (self._drafted[limit] if drafted and limit in self._drafted else self._plain).add(seconds, written)
+
+    def note_lookup(self, written: int, seconds: float) -> None:
+        """Take the measure of one round with a looked-up draft."""
+        self._looked_up.add(seconds, written)
 
     def _rest(self, seconds: float) -> None:
         self._why = (
@@ -83,4 +100,4 @@ class _Mean:
         self._tokens = 0.95 * self._tokens + tokens
 
 
-_known: WeakKeyDictionary[object, WeakKeyDictionary[object, Pace]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[object, WeakKeyDictionary[object, DraftLengthController]] = WeakKeyDictionary()
