@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
+from glimp_core.local import cache
 from glimp_core.local.cache import rollback_kind
 from glimp_core.local.session import CPU_CHUNK, KVSession, common_prefix
 
@@ -32,23 +34,43 @@ def sync(session: KVSession, token_ids: Sequence[int], keep: int = 1) -> list[in
     return sizes
 
 
+@pytest.mark.parametrize("slack", [64, 3])
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     edits=st.lists(st.tuples(st.integers(0, 40), st.lists(st.integers(3, 250), min_size=1, max_size=24)), max_size=6)
 )
-def test_cached_equals_uncached(family: str, edits: list[tuple[int, list[int]]]) -> None:
-    """After any sequence of extending and cutting, the logits are those of a fresh session."""
-    session, token_ids = KVSession(model(family)), [7, 8, 9]
-    sync(session, token_ids)
-    for kept, added in edits:
-        token_ids = token_ids[:kept] + added
+def test_cached_equals_uncached(family: str, slack: int, edits: list[tuple[int, list[int]]]) -> None:
+    """Law: after any sequence of extending, cutting and forking, with drafts and states kept anywhere, the logits are
+    those of a fresh session; also if a window forgets what is older at once."""
+    with mock.patch.object(cache, "SLACK", slack):
+        session, token_ids = KVSession(model(family)), [7, 8, 9]
         sync(session, token_ids)
-        fresh = KVSession(model(family))
-        sync(fresh, token_ids)
-        assert session.token_ids == token_ids
-        assert session.logits is not None
-        torch.testing.assert_close(session.logits, fresh.logits, atol=2e-3, rtol=2e-3)
+        for number, (kept, added) in enumerate(edits):
+            token_ids = token_ids[:kept] + added
+            if number % 3 == 1:
+                session = session.fork(min(kept, len(session.token_ids)))
+            session.plan(token_ids, [len(token_ids) // 2, len(token_ids) - 3])
+            keep = min(len(added), 1 + number % 4)
+            sync(session, token_ids, keep)
+            fresh = KVSession(model(family))
+            sync(fresh, token_ids, keep)
+            assert session.token_ids == token_ids
+            assert session.logits is not None
+            torch.testing.assert_close(session.logits, fresh.logits, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3"])
+def test_a_window_keeps_a_window(family: str) -> None:
+    """Keys older than the window and its slack are dropped, and a prompt that branches early reads from a mark."""
+    session, token_ids = KVSession(model(family)), [*range(3, 253)] * 2
+    session.plan(token_ids, [40])
+    sync(session, token_ids)
+    sliding = [layer for layer in session.cache.layers if isinstance(layer, cache.WindowLayer)]
+    assert sliding
+    assert all(layer.length <= 8 - 1 + 2 * cache.SLACK for layer in sliding)
+    assert sync(session, [*token_ids[:48], 5, 6]) == [10]
+    assert sync(session, [*token_ids[:48], 5, 7]) == [1]
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,14 @@ RollbackKind = Literal["crop", "snapshot", "refill"]
 """How a cache is made shorter: by cutting it, by going back to a saved state, or by reading anew."""
 
 
+SLACK = 64
+"""So many tokens older than a window are kept: rejected drafts, and a reply asked for again, read nothing anew."""
+
+
 class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """DynamicLayer's meaning on a buffer that doubles: appending costs the new tokens only, cutting nothing.
 
-    Also exact for sliding-window models, whose attention mask, not the cache, keeps to the window.
+    Also exact for sliding attention, if its mask keeps to the window.
     """
 
     def __init__(self, capacity: int = 256) -> None:
@@ -42,6 +46,11 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         keys[:, :, start:end] = key_states
         values[:, :, start:end] = value_states
         return self._show(end)
+
+    @property
+    def floor(self) -> int:
+        """The shortest length that this layer can be cut to."""
+        return 0
 
     @property
     def capacity(self) -> int:
@@ -69,6 +78,19 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             made.update(keys[:, :, :length], values[:, :, :length])
         return made
 
+    def save(self) -> dict[str, Any]:
+        """Return what is needed to go back to the present state: the length, and copies of other states."""
+        held = vars(self)
+        return {"length": self.length} | {name: _copied(held[name]) for name in held.keys() - GROWN}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go back to a saved state, of which the keys and values are still held."""
+        self.crop(saved["length"] - self.length)
+        for name in vars(self).keys() - saved.keys() - GROWN:
+            delattr(self, name)
+        for name in saved.keys() - GROWN:
+            setattr(self, name, _copied(saved[name]))
+
     def reset(self) -> None:
         """Hold nothing, and keep no memory."""
         self.length, self.is_initialized = 0, False
@@ -90,6 +112,75 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         for buffer, held in zip(grown, self.buffers or (), strict=False):
             buffer[:, :, : self.length] = held[:, :, : self.length]
         return grown[0], grown[1]
+
+
+class WindowLayer(GrowLayer):  # type: ignore[no-untyped-call]
+    """A growable layer that forgets keys older than its window and `SLACK` tokens more."""
+
+    is_sliding = True  # transformers makes the mask of all sliding layers for the first that says so
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.dropped = 0
+
+    @property
+    def floor(self) -> int:
+        """The shortest length that this layer can be cut to."""
+        return self.dropped + self.window - 1 if self.dropped else 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append [batch, heads, new, size] states and return all that are held."""
+        held = super().update(key_states, value_states)
+        kept = self.window - 1 + SLACK
+        if self.length > kept + SLACK:  # not at every token: moving the rest costs as much as a window
+            self.dropped += self.length - kept
+            self._hold(*(states[:, :, -kept:] for states in held))
+        return held
+
+    def get_seq_length(self) -> int:
+        """Return the number of tokens read."""
+        return self.dropped + self.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return how many keys a forward sees, and the position of the first."""
+        return self.length + query_length, self.dropped
+
+    def copy(self, length: int) -> "WindowLayer":
+        """Return a layer of its own that holds the first `length` tokens, as far as they are not forgotten."""
+        made = WindowLayer(self.window)
+        if self.buffers is not None:
+            made._hold(*(states[:, :, : length - self.dropped] for states in self.buffers))
+            made.dropped = self.dropped
+        return made
+
+    def save(self) -> dict[str, Any]:
+        """Return copies of the keys and values of the last window, from which the layer can go on."""
+        if self.buffers is None:
+            return {}
+        start = max(0, self.length - self.window + 1)
+        states = [buffer[:, :, start : self.length].clone() for buffer in self.buffers]
+        return {"window": states, "dropped": self.dropped + start}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go back to a saved state."""
+        if saved:
+            self._hold(*saved["window"])
+            self.dropped = saved["dropped"]
+        else:
+            self.reset()
+
+    def reset(self) -> None:
+        """Hold nothing, and keep no memory."""
+        super().reset()
+        self.dropped = 0
+
+    def _hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Hold copies of these states and nothing else."""
+        self.buffers, self.length = None, 0
+        GrowLayer.update(self, keys, values)
 
 
 class GrowIndexedLayer(GrowLayer, DynamicIndexedLayer):  # type: ignore[no-untyped-call]
@@ -132,16 +223,27 @@ def rollback_kind(model: PreTrainedModel) -> RollbackKind:
     return "crop" if not stateful and all(type(layer) in croppable for layer in layers) else "snapshot"
 
 
-def make_cache(model: PreTrainedModel) -> Cache:
-    """Make an empty cache in which every layer of a known kind of attention is growable."""
+def make_cache(model: PreTrainedModel, windows: bool = False) -> Cache:
+    """Make an empty cache in which every layer of a known kind of attention is growable.
+
+    With `windows` those of sliding attention forget what is older, if no layers share their keys.
+    """
     cache = DynamicCache(config=model.config)
     if rollback_kind(model) == "snapshot":
         cache.layers = [_growable(layer) for layer in cache.layers]
         return cache
     # the config may show fewer layers than the model asks for, and none for layers that share another's keys
     count = model.config.get_text_config(decoder=True).num_hidden_layers
-    shown = [*cache.layers, *[None] * count][:count]
+    layers = cache.layers
+    plain = len(layers) == count and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+    if plain and windows:
+        return Cache(layers=[_windowed(layer) for layer in layers])
+    shown = [*layers, *[None] * count][:count]
     return Cache(layers=[GrowIndexedLayer() if type(x) is DynamicIndexedLayer else GrowLayer() for x in shown])
+
+
+def _windowed(layer: Any) -> GrowLayer:
+    return WindowLayer(layer.sliding_window) if type(layer) is DynamicSlidingWindowLayer else GrowLayer()
 
 
 def _growable(layer: Any) -> Any:
@@ -173,8 +275,8 @@ class Snapshot:
         """Bring `made`, an empty cache, to this state of `cache`, in memory of its own; returns it."""
         layers: list[Any] = cache.layers
         for number, (layer, saved) in enumerate(zip(layers, self._layers, strict=True)):
-            if isinstance(layer, GrowLayer):
-                made.layers[number] = layer.copy(saved[LENGTH])
+            if isinstance(layer, GrowLayer) and "length" in saved:
+                made.layers[number] = layer.copy(saved["length"])
             _restore(made.layers[number], saved)
         return made
 
@@ -184,29 +286,27 @@ class Snapshot:
         return sum(_bytes(saved) for saved in self._layers)
 
 
-LENGTH = "length"
-GROWN = frozenset(vars(GrowLayer()))
+GROWN = frozenset({*vars(GrowLayer()), "keys", "values", "dtype", "device"})
 """What a growable layer holds for its keys and values: of these a snapshot needs the length only."""
 
 
 def _save(layer: Any) -> dict[str, Any]:
     """Copy all that a layer holds: layers of models to come keep states under names that nobody knows here."""
-    held = vars(layer)
     if isinstance(layer, GrowLayer):
-        return {LENGTH: layer.length} | {name: _copied(held[name]) for name in held.keys() - GROWN}
+        return layer.save()
     # an attention layer makes new keys and values at each update, so that a reference to them is a copy
     references = {"keys", "values"} if isinstance(layer, DynamicLayer) else set[str]()
-    return {name: value if name in references else _copied(value) for name, value in held.items()}
+    return {name: value if name in references else _copied(value) for name, value in vars(layer).items()}
 
 
 def _restore(layer: Any, saved: Mapping[str, Any]) -> None:
-    grown: frozenset[str] = GROWN if isinstance(layer, GrowLayer) else frozenset()
-    if grown:
-        layer.crop(saved[LENGTH] - layer.get_seq_length())
-    for name in vars(layer).keys() - saved.keys() - grown:
+    if isinstance(layer, GrowLayer):
+        layer.restore(saved)
+        return
+    for name in vars(layer).keys() - saved.keys():
         delattr(layer, name)
-    for name in saved.keys() - grown:
-        setattr(layer, name, saved[name] if name in ("keys", "values") else _copied(saved[name]))
+    for name, value in saved.items():
+        setattr(layer, name, value if name in ("keys", "values") else _copied(value))
 
 
 def state_bytes(cache: Cache) -> int:

@@ -13,6 +13,7 @@ from glimp_core.local.cache import (
     GrowLayer,
     RollbackKind,
     Snapshot,
+    WindowLayer,
     grown_bytes,
     make_cache,
     rollback_kind,
@@ -74,7 +75,7 @@ class KVSession:
 
     def __init__(self, model: PreTrainedModel, use: CacheUse | None = None):
         self.model = model
-        self.cache = make_cache(model)
+        self.cache = self._empty(model)
         self.token_ids: list[int] = []
         self.logits: torch.Tensor | None = None
         self._use = use or CacheUse(rollback_kind(model))
@@ -120,14 +121,14 @@ class KVSession:
 
         A cache that cannot be cut keeps its state there while it is read.
         """
-        if self.rollback == "snapshot":
+        if self.forgets:
             held = {saved.length for saved in self._snapshots}
             self._marks = {mark for mark in (len(prompt) - TAIL, *branches) if mark >= TAIL} - held
 
     def reusable(self, token_ids: Sequence[int]) -> tuple[int, int]:
         """Return how many of these ids need not be read again, and how many of them the session shares."""
         shared = common_prefix(self.token_ids, token_ids)
-        if self.rollback == "crop" or shared == len(self.token_ids) < len(token_ids):
+        if self._cuts_to(shared) or shared == len(self.token_ids) < len(token_ids):
             return shared, shared
         most = min(shared, len(token_ids) - 1)
         return max((saved.length for saved in self._snapshots if saved.length <= most), default=0), shared
@@ -152,7 +153,7 @@ class KVSession:
 
     def keep_state(self) -> None:
         """Keep the present state of a cache that cannot be cut, to come back to."""
-        if self.rollback != "snapshot":
+        if not self.forgets:
             return
         kept = [*self._snapshots, Snapshot(self.cache, len(self.token_ids))]
         if len(kept) > SNAPSHOTS:  # the one goes that saves the fewest tokens over the one before it, never the newest
@@ -234,13 +235,17 @@ class KVSession:
     def fork(self, length: int) -> "KVSession":
         """Return another session that holds the first `length` tokens, or as many of them as there is a state of."""
         made = KVSession(self.model, self._use)
-        if self.rollback == "crop":
+        fitting = [saved for saved in self._snapshots if saved.length <= length]
+        if self._cuts_to(length):
             layers: list[Any] = self.cache.layers
             made.cache = Cache(layers=[layer.copy(length) for layer in layers])
             made.token_ids = self.token_ids[:length]
-        elif fitting := [saved for saved in self._snapshots if saved.length <= length]:
+        elif fitting:
             made.cache = fitting[-1].copied(self.cache, made.cache)
-            made.token_ids, made._snapshots = self.token_ids[: fitting[-1].length], fitting
+            made.token_ids = self.token_ids[: fitting[-1].length]
+        else:
+            return made
+        made._snapshots = fitting
         return made
 
     def trim(self, length: int) -> None:
@@ -248,14 +253,14 @@ class KVSession:
         if length >= len(self.token_ids):
             return
         self.logits = None
-        if self.rollback == "crop":
-            del self.token_ids[length:]
-            self._even_out()
-            return
         self._snapshots = [saved for saved in self._snapshots if saved.length <= length]
         if self._checkpoint and self._checkpoint.length > length:
             self._checkpoint = None
-        self._go_back()
+        if self._cuts_to(length):
+            del self.token_ids[length:]
+            self._even_out()
+        else:
+            self._go_back()
 
     def _go_back(self) -> None:
         """Restore the newest kept state, or begin anew."""
@@ -273,7 +278,7 @@ class KVSession:
         A cache that cannot be cut goes back to a kept state.
         """
         self.logits = None
-        if self.rollback == "crop":
+        if self._cuts_to(len(self.token_ids)):
             self._even_out()
         else:
             self._go_back()
@@ -284,7 +289,23 @@ class KVSession:
             layer.crop(len(self.token_ids) - layer.get_seq_length())
 
     def _reset(self) -> None:
-        self.cache, self.token_ids, self._snapshots, self._checkpoint = make_cache(self.model), [], [], None
+        self.cache, self.token_ids, self._snapshots, self._checkpoint = self._empty(self.model), [], [], None
+
+    @staticmethod
+    def _empty(model: PreTrainedModel) -> Cache:
+        # a graph writes at positions, and keeps all; forgetting is for models that are not recorded
+        return make_cache(model, windows=not can_record(model))
+
+    def _cuts_to(self, length: int) -> bool:
+        """Whether the cache can be cut to so many tokens."""
+        layers = self.cache.layers
+        return self.rollback == "crop" and all(x.floor <= length for x in layers if isinstance(x, GrowLayer))
+
+    @property
+    def forgets(self) -> bool:
+        """Whether there is something that a cut does not bring back."""
+        windows = any(isinstance(layer, WindowLayer) for layer in self.cache.layers)
+        return self.rollback == "snapshot" or (self.rollback == "crop" and windows)
 
 
 def common_prefix(held: Sequence[int], wanted: Sequence[int]) -> int:
