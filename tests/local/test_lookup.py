@@ -129,7 +129,9 @@ def test_how_sure_the_model_was_is_told_of_drafted_tokens() -> None:
 
 def test_repeated_text_costs_no_small_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reply that goes round in circles, as random weights do, is drafted from itself while the small model rests."""
-    monkeypatch.setattr("glimp_core.local.draft_length.DraftLengthController.limit", lambda self, context: 0)
+    lengths = "glimp_core.local.draft_length.DraftLengthController"
+    monkeypatch.setattr(f"{lengths}.limit", lambda self, context: 0)
+    monkeypatch.setattr(f"{lengths}.looks_up", lambda self: True)
     plain, alone = asked("stranger", False)
     drafted, done = asked("stranger", True)
     assert drafted == plain

@@ -245,7 +245,7 @@ def test_packing_that_is_wrong_is_not_used() -> None:
         together = list(threads.map(router.generate, questions))
     assert [done.answer for done in together] == alone
     after = router.generate("What is it?")
-    assert any("cannot be packed" in note for note in after.finish.notes)
+    assert any("packed into one forward" in note for note in after.finish.notes)
 
 
 @pytest.mark.parametrize("family", ["llama", "lfm2", "qwen3-next"])

@@ -50,8 +50,8 @@ def run_together(forwards: Sequence[Forward]) -> None:
     """
     packing = Packing.of(forwards[0].session.model)
     short = [forward for forward in forwards if packing.takes(forward)]
-    single = [forward for forward in short if len(forward.token_ids) == 1]
-    batch = BatchGraph.of(packing.model) if len(single) > 1 and single[0].session.rollback == "crop" else None
+    single = [forward for forward in short if len(forward.token_ids) == 1 and forward.session.keeps_all]
+    batch = BatchGraph.of(packing.model) if len(single) > 1 else None
     if batch:
         batch.run(single)
     for group in _groups([forward for forward in short if not forward.done]):

@@ -48,7 +48,7 @@ class SessionPool:
                 best = best.fork(known[best][0])
             else:
                 best = self._make()
-            if best.forgets:
+            if best.keeps_states:
                 end = len(token_ids) if prompt is None else prompt
                 best.plan(token_ids[:end], [length for length in (branch, opening()) if length < end - TAIL])
             self._leased.append(best)

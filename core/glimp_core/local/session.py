@@ -121,7 +121,7 @@ class KVSession:
 
         A cache that cannot be cut keeps its state there while it is read.
         """
-        if self.forgets:
+        if self.keeps_states:
             held = {saved.length for saved in self._snapshots}
             self._marks = {mark for mark in (len(prompt) - TAIL, *branches) if mark >= TAIL} - held
 
@@ -153,7 +153,7 @@ class KVSession:
 
     def keep_state(self) -> None:
         """Keep the present state of a cache that cannot be cut, to come back to."""
-        if not self.forgets:
+        if not self.keeps_states:
             return
         kept = [*self._snapshots, Snapshot(self.cache, len(self.token_ids))]
         if len(kept) > SNAPSHOTS:  # the one goes that saves the fewest tokens over the one before it, never the newest
@@ -174,7 +174,7 @@ class KVSession:
             self.repair()
             raise
         self.took(token_ids, logits[0].float())
-        if len(token_ids) == 1 and self.rollback == "crop":
+        if len(token_ids) == 1 and self.keeps_all:
             self._record(token_ids[0])
 
     def _record(self, token_id: int) -> None:
@@ -302,10 +302,14 @@ class KVSession:
         return self.rollback == "crop" and all(x.floor <= length for x in layers if isinstance(x, GrowLayer))
 
     @property
-    def forgets(self) -> bool:
-        """Whether there is something that a cut does not bring back."""
-        windows = any(isinstance(layer, WindowLayer) for layer in self.cache.layers)
-        return self.rollback == "snapshot" or (self.rollback == "crop" and windows)
+    def keeps_states(self) -> bool:
+        """Whether states are kept to go back to, since a cut does not bring everything back."""
+        return self.rollback != "refill" and not self.keeps_all
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the cache holds the keys of every token, and nothing else: it can be cut anywhere, and recorded."""
+        return self.rollback == "crop" and not any(isinstance(layer, WindowLayer) for layer in self.cache.layers)
 
 
 def common_prefix(held: Sequence[int], wanted: Sequence[int]) -> int:
