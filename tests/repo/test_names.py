@@ -15,7 +15,6 @@ STANDS_TWICE: dict[str, dict[str, set[str]]] = {
             "Fixed",
             "Glimpsed",
             "Meter",
-            "Pace",
             "Step",
             "Written",
         },
