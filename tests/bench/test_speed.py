@@ -38,3 +38,13 @@ def test_a_row_of_any_pair(name: str, template: str) -> None:
     assert 0 < row.value < 100
     assert row.target > 0
     assert "token" in row.note or "model wrote" in row.note
+
+
+@pytest.mark.parametrize("name", ["4 at once", "cached share", "large forward with drafts", "prompt lookup"])
+def test_rows_of_counts(name: str) -> None:
+    """Forwards and tokens are counted, and say of what; the promises on counts hold for attention models."""
+    rows = list(measure(bench(tiny.THINKING, 40), name))
+    assert rows
+    assert all("token" in row.note for row in rows)
+    if name != "prompt lookup":  # that one is timed
+        assert all(row.met for row in rows)

@@ -12,6 +12,7 @@ from typing import Any
 
 from glimp_core.bench.engines import Rerendered
 from glimp_core.bench.speed.baselines import generate_per_step_seconds, generate_seconds
+from glimp_core.bench.speed.counts import DRAFTED, KINDS, STEADY, cached_share, forwards_together, tokens_a_forward
 from glimp_core.bench.speed.floor import floor_seconds, recorded
 from glimp_core.bench.speed.grammar import new_schema, token_with_grammar
 from glimp_core.bench.speed.graphs import decode_pace
@@ -150,6 +151,21 @@ def _over_generate(bench: Bench, name: str) -> Row:
     return Row(name, value, 1.05, True, f"{new} tokens")
 
 
+def _over_prompt_lookup(bench: Bench, name: str) -> Row:
+    question, _ = KINDS["an edit"]
+    router = bench.router(AlwaysLarge(), reasoning="off", speculate=True, max_answer_tokens=64)
+    prompt = prompt_ids(bench.large, question, "off")
+    new = router.generate(question, sampling=STEADY).usage.completion_tokens
+
+    def own() -> float:
+        bench.large.forget()
+        bench.small.forget()
+        return _seconds(router.generate(question, sampling=STEADY))
+
+    value = bench.ratio(lambda: generate_seconds(bench.large, prompt, new, prompt_lookup_num_tokens=10), own)
+    return Row(name, value, 1.0, True, f"{new} tokens")
+
+
 def _second_turn(bench: Bench, name: str) -> Row:
     history = [{"role": "user", "content": padded(bench.large, bench.question, 1000)}]
     router = bench.router(AlwaysLarge(), reasoning="off", speculate=False, max_answer_tokens=4)
@@ -217,6 +233,10 @@ ROWS: dict[str, Callable[[Bench, str], Row | None]] = {
     "routed run / routed run with speculation": _speculation,
     "throughput of 8 at once / one at a time": _throughput,
     "generate() / our decode, one model": _over_generate,
+    "generate() with prompt lookup / our drafts, an edit": _over_prompt_lookup,
+    "decode forwards of 4 at once / of 1": forwards_together,
+    "cached share of a second turn": cached_share,
+    **{f"{DRAFTED}{kind}": tokens_a_forward for kind in KINDS},
     "first token of a second turn, cold / warm": _second_turn,
     "overhead a token at 4k context / at 256": _overhead_growth,
     "decode on a GPU, forwards / CUDA graphs": _graphs,
