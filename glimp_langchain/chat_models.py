@@ -1,29 +1,38 @@
 """ChatGlimp: a small and a large local model as one LangChain chat model."""
 
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Self, Unpack, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from langchain_core.utils import secret_from_env
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from glimp_core import ConfigError, GlimpRouter, Policy, SamplingParams, __version__
+from glimp_core.adapter import PairModel
 from glimp_core.aio import stream_in_thread
+from glimp_core.errors import unknown_name
 from glimp_langchain._calls import Call
-from glimp_langchain._errors import langchain_errors
+from glimp_langchain._copies import LiveCopies
+from glimp_langchain._errors import langchain_errors, what_is_wrong
 from glimp_langchain._messages import core_messages
+from glimp_langchain._options import TEXTS, ChatGlimpOptions
+from glimp_langchain._profile import profile_of
 from glimp_langchain._replies import PROVIDER, ReplyStream, result_of
-from glimp_langchain._settings import GlimpSettings
 from glimp_langchain._structured import Method, structured
 from glimp_langchain._tools import tool_specs
 
 
-class ChatGlimp(GlimpSettings):
+class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
     """A small and a large local model that share one chain of thought, as one chat model.
 
     Setup:
@@ -141,6 +150,75 @@ class ChatGlimp(GlimpSettings):
         ```
     """
 
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+        hide_input_in_errors=True,  # an error about one option would show all, the token among them
+    )
+
+    option_texts = TEXTS
+
+    router: GlimpRouter | None = Field(None, description=TEXTS["router"])
+    policy: Policy | None = Field(None, description=TEXTS["policy"])
+    logprobs: bool = Field(False, description=TEXTS["logprobs"])
+    step_events: bool = Field(False, description=TEXTS["step_events"])
+    streaming: bool | None = Field(None, description=TEXTS["streaming"])
+    max_retries: int | None = Field(None, description=TEXTS["max_retries"])
+    hf_token: SecretStr | None = Field(
+        default_factory=secret_from_env("HF_TOKEN", default=None), alias="api_key", description=TEXTS["hf_token"]
+    )
+
+    def __init__(self, **options: Unpack[ChatGlimpOptions]) -> None:
+        super().__init__(**cast(dict[str, Any], options))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names(cls, given: Any) -> Any:
+        """Split `model="small+large"`, and refuse what is not known: Pydantic would drop it unsaid."""
+        given = dict(given)
+        if model := given.pop("model", None):
+            small, _, large = str(model).rpartition("+")
+            given |= {"large": large, **({"small": small} if small else {})}
+        known = {*cls.model_fields, "model", "api_key"}
+        for name in given:
+            if name not in known:
+                raise unknown_name("option", name, known)
+        return given
+
+    @model_validator(mode="after")
+    def _check_glimp_fields(self) -> Self:
+        self._check_options()
+        return self
+
+    @model_validator(mode="after")
+    def _set_glimp_version(self) -> Self:
+        self._add_version("glimp", __version__)
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """Both models' names, as in "Qwen/Qwen3-0.6B+Qwen/Qwen3-8B"."""
+        return self.pair.name
+
+    @property
+    def active_router(self) -> GlimpRouter:
+        """The router behind this model: the given one, or one made of the fields. Making one loads no weights."""
+        if self.router is not None and self.router_config() == self.router.config:
+            return self.router
+        router = self.pair.router(self.routing_policy(), self.router_config())
+        if self.router is not None:
+            router.sampling, router.taps = self.router.sampling, self.router.taps
+        return router
+
+    def warm_up(self) -> Self:
+        """Load the weights of both models now, rather than at the first call; the profile then knows their window."""
+        router = self.active_router
+        router.load()
+        if self.profile is not None:
+            self.profile.setdefault("max_input_tokens", router.window)
+        return self
+
     def bind_tools(
         self,
         tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool],
@@ -180,7 +258,7 @@ class ChatGlimp(GlimpSettings):
         """Return the ids of a text in the large model's tokens, without a template."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
-        large = self._router().large
+        large = self.active_router.large
         encode: Callable[[str], list[int]] | None = getattr(large, "encode", None)
         if encode is None:
             raise NotImplementedError(f"{large.name!r} cannot show its tokens: use get_num_tokens_from_messages")
@@ -190,7 +268,7 @@ class ChatGlimp(GlimpSettings):
         """Count the tokens of a prompt by the large model's own template, `tools` included."""
         with langchain_errors():
             shown = core_messages(messages), tool_specs(tools), self.chat_template_kwargs
-            return self._router().count_tokens(*shown) if messages else 0
+            return self.active_router.count_tokens(*shown) if messages else 0
 
     def _generate(
         self,
@@ -250,7 +328,7 @@ class ChatGlimp(GlimpSettings):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = PROVIDER
-        if stop := list(self._sampling(stop).stop):
+        if stop := list(self.sampling(stop or ()).stop):
             params["ls_stop"] = stop
         return params
 
@@ -259,3 +337,57 @@ class ChatGlimp(GlimpSettings):
         counts = [output["token_usage"] for output in outputs]
         names = {name: sum(count[name] for count in counts) for name in (counts[0] if counts else ())}
         return {"token_usage": names, "model_name": self.model_name}
+
+    def with_options(self, given: Mapping[str, Any]) -> Self:
+        """Return this model with some fields changed, None leaves a field as it is. Raises `ConfigError`."""
+        given = {name: value for name, value in given.items() if value is not None}
+        if given.get("model") in (self.model_name, self.model_name.rpartition("+")[2]):
+            del given["model"]
+        if not given:
+            return self
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set - {"metadata"}}
+        if "model" in given and (router := fields.pop("router", None)):
+            fields = {**asdict(router.sampling), "small": router.small, "config": router.config, **fields}
+            fields.setdefault("policy", None if self.threshold is not None else router.policy)
+        if {"threshold", "policy"} & set(given):
+            fields |= {"threshold": None, "policy": None}
+        if "model" in given:
+            fields.pop("profile", None)
+        try:
+            return type(self).model_validate({**fields, **given})
+        except ValidationError as error:
+            raise ConfigError(what_is_wrong(error, given)) from error
+
+    @property
+    def _llm_type(self) -> str:
+        return "chat-glimp"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """All that changes a reply: LangChain's response caches tell models apart by this."""
+        sampling = self.sampling().over(self.router.sampling if self.router else SamplingParams())
+        return {
+            "model_name": self.model_name,
+            "pair": self.pair.identity,
+            "policy": repr(self.routing_policy()),
+            "config": asdict(self.router_config()),
+            "sampling": asdict(sampling),
+            "chat_template_kwargs": self.chat_template_kwargs,
+            "logprobs": self.logprobs,
+        }
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Secrets by the environment variable that holds them."""
+        return {"hf_token": "HF_TOKEN"}
+
+    def _made_elsewhere(self) -> tuple[GlimpRouter | None, Policy | None]:
+        return self.router, self.policy
+
+    def _loading(self) -> dict[str, Any]:
+        token = self.hf_token.get_secret_value() if self.hf_token else None
+        own = token is not None and token != os.environ.get("HF_TOKEN")  # the core finds the one in the environment
+        return super()._loading() | ({"token": token} if own else {})
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return profile_of(self.model_name, self.router_config(), self.max_tokens, self.pair.window)

@@ -45,13 +45,13 @@ def core_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 def _core_message(message: ChatMessage, in_loop: bool) -> dict[str, Any]:
     role = ROLES[MessageRole(message.role)]
     texts = [text for block in message.blocks if (text := _text_of(block, role)) is not None]
-    core: dict[str, Any] = {"role": role, "content": "\n".join(texts)}
+    core: dict[str, Any] = {"role": role, "content": "".join(texts)}
     if role == "assistant":
         if calls := [_core_call(block) for block in message.blocks if isinstance(block, ToolCallBlock)]:
             core["tool_calls"] = calls
         thoughts = [block.content or "" for block in message.blocks if isinstance(block, ThinkingBlock)]
         if in_loop and any(thoughts):
-            core["reasoning_content"] = "\n".join(thoughts)
+            core["reasoning_content"] = "".join(thoughts)
     if role == "tool":
         extra = message.additional_kwargs  # agents send the id alone, the core finds the name
         core |= {key: str(extra[key]) for key in ("tool_call_id", "name") if extra.get(key)}

@@ -1,8 +1,9 @@
 """GlimpLLM: a pair of models as one LlamaIndex LLM."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Self, Unpack, cast
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.base.llms.types import (
@@ -13,22 +14,37 @@ from llama_index.core.base.llms.types import (
     CompletionResponse,
     CompletionResponseAsyncGen,
     CompletionResponseGen,
+    LLMMetadata,
     MessageRole,
 )
+from llama_index.core.bridge.pydantic import (
+    Field,
+    PrivateAttr,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_serializer,
+)
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection, default_completion_to_prompt
 from llama_index.core.tools.types import BaseTool
 
+from glimp_core import ConfigError, GlimpRouter, Policy
+from glimp_core.adapter import PairModel
+from glimp_core.errors import unknown_name
+from glimp_core.live import Reference
 from glimp_llamaindex._calls import Call, verbatim
 from glimp_llamaindex._messages import core_messages
-from glimp_llamaindex._replies import ReplyStream, Shape, chat_response, completion_response
+from glimp_llamaindex._options import TEXTS, GlimpLLMOptions
+from glimp_llamaindex._replies import ReplyStream, Shape, ThinkingPosition, chat_response, completion_response
 from glimp_llamaindex._requests import Demands
-from glimp_llamaindex._settings import PairLLM
 from glimp_llamaindex._structured import GrammarPrediction
 from glimp_llamaindex._tools import only_first_call, selections, tool_demands
 
 
-class GlimpLLM(GrammarPrediction, PairLLM):
+class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
     """A small and a large model that share their thinking, as one LlamaIndex LLM.
 
         llm = GlimpLLM(small="Qwen/Qwen3-0.6B", large="Qwen/Qwen3-8B", threshold=1.0)
@@ -38,7 +54,96 @@ class GlimpLLM(GrammarPrediction, PairLLM):
     `raw["usage"]` counts tokens, `raw["routing"]` says which model wrote what. Keyword arguments of a call win over
     the fields; `Demands` lists them. As in all of LlamaIndex, `system_prompt` is for `predict`, `stream` and the
     structured methods; `chat` and `complete` send what they are given. Raises `GlimpError`, which is a `ValueError`.
+    Making one loads nothing and imports no torch; copies share the models.
     """
+
+    option_texts = TEXTS
+
+    thinking_position: ThinkingPosition = Field(default="first", description=TEXTS["thinking_position"])
+    is_function_calling_model: bool = Field(default=True, description=TEXTS["is_function_calling_model"])
+    routing_events: bool = Field(default=False, description=TEXTS["routing_events"])
+
+    _given: GlimpRouter | None = PrivateAttr(default=None)
+    _policy: Policy | None = PrivateAttr(default=None)
+    _made: GlimpRouter | None = PrivateAttr(default=None)
+
+    def __init__(
+        self,
+        small: Any = None,
+        large: Any = None,
+        *,
+        router: GlimpRouter | None = None,
+        policy: Policy | None = None,
+        **options: Unpack[GlimpLLMOptions],
+    ):
+        fields = cast(dict[str, Any], options)
+        for name in fields:
+            if name not in type(self).model_fields:
+                raise unknown_name("option", name, {*type(self).model_fields, "router", "policy"})
+        super().__init__(**{**fields, "small": _living(small), "large": _living(large)})
+        self._given, self._policy = _living(router), policy
+        self._check_options()
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name that stands for this class in saved data."""
+        return "GlimpLLM"
+
+    @property
+    def router(self) -> GlimpRouter:
+        """The router behind this LLM, made at the first use; its weights load at the first request."""
+        given, made, config = self._given, self._made, self.router_config()
+        if given is not None and self._policy is None and config == given.config:
+            return given
+        if made is not None and config == made.config:
+            return made
+        if given is None:
+            router = self.pair.router(self._policy, config)
+        else:
+            policy = self._policy or given.policy
+            router = GlimpRouter(given.small, given.large, policy, config, given.sampling, given.taps)
+        self._made = router
+        return router
+
+    @property
+    def tokenizer(self) -> Callable[[str], list[int]]:
+        """The large model's tokenizer, for `Settings.tokenizer`. Raises `ConfigError` where it has none here."""
+        large = self.router.large
+        encode: Callable[[str], list[int]] | None = getattr(large, "encode", None)
+        if encode is None:
+            raise ConfigError(f"{large.name!r} has no tokenizer in this process")
+        return encode
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex plans with; known without weights. `num_output` leaves room for thinking and answer."""
+        window = self.pair.window or self.router.window
+        config = self.router_config()
+        thinking = config.max_reasoning_tokens if config.reasoning == "auto" else 0
+        return LLMMetadata(
+            context_window=window,
+            num_output=min(thinking + (self.max_tokens or config.max_answer_tokens), window // 2),
+            is_chat_model=True,
+            is_function_calling_model=self.is_function_calling_model,
+            model_name=self.pair.name,
+        )
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return what observability may see of this LLM; there are no secrets in it."""
+        pair = self.pair
+        return {
+            "class_name": self.class_name(),
+            **self.metadata.model_dump(),
+            "model": pair.name,
+            "small": pair.identity["small"],
+            "large": pair.identity["large"],
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+        }
+
+    def load(self) -> None:
+        """Load the weights of both models now, rather than at the first request."""
+        self.router.load()
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -134,3 +239,61 @@ class GlimpLLM(GrammarPrediction, PairLLM):
         demands = replace(demands, sampling=demands.sampling.over(self.sampling()))
         shape = Shape(self.pair.name, self.thinking_position, demands.tool_names, demands.one_call)
         return Call(lambda: self.router, messages, demands, shape, self.routing_events)
+
+    def _made_elsewhere(self) -> tuple[GlimpRouter | None, Policy | None]:
+        return self._given, self._policy
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _several(cls, stop: Any) -> Any:
+        return [stop] if isinstance(stop, str) else stop
+
+    @field_serializer("dtype", "quantization_config")
+    def _plain(self, option: Any) -> Any:
+        if option is None or isinstance(option, (str, dict)):
+            return option
+        return option.to_dict() if hasattr(option, "to_dict") else str(option).removeprefix("torch.")
+
+    @model_serializer(mode="wrap")
+    def custom_model_dump(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Write the LLM down, with references in place of objects that live in this process."""
+        data: dict[str, Any] = handler(self.model_copy(update={"small": None, "large": None}))
+        references = self._references()
+        if self._policy is not None:  # any object with a `decide`: the router that has it stands for all
+            references = {"small": None, "large": None, "router": Reference.to(self.router)}
+        written = {name: asdict(model) if isinstance(model, Reference) else model for name, model in references.items()}
+        return {**data, **written, "class_name": self.class_name()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        references = self._references()
+        stand_in = self.model_copy(update={name: references[name] for name in ("small", "large")})
+        stand_in._given = stand_in._made = None
+        state: dict[str, Any] = super(GlimpLLM, stand_in).__getstate__()
+        state["__dict__"] |= {"router": references["router"], "policy": self._policy}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state["__dict__"])  # type: ignore[misc]
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the fields, never the models."""
+        copied = self.model_copy()
+        for name, value in copied.__dict__.items():
+            if isinstance(value, (list, dict)):
+                copied.__dict__[name] = copy.deepcopy(value)
+        return copied
+
+    def _references(self) -> dict[str, Any]:
+        """Return the models as they can be written down: names as they are, objects of this process by reference."""
+        living = {"small": self.small, "large": self.large, "router": self._given}
+        return {
+            name: model if model is None or isinstance(model, str) else Reference.to(model)
+            for name, model in living.items()
+        }
+
+
+def _living(model: Any) -> Any:
+    """Return the object that a reference stands for, or what was given."""
+    if isinstance(model, Mapping):
+        model = Reference(**model)
+    return model.resolve() if isinstance(model, Reference) else model

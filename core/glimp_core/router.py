@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import Any, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 from glimp_core.algorithm import route
 from glimp_core.chain import Chain
@@ -18,6 +18,7 @@ from glimp_core.context import Context, Reasoning
 from glimp_core.engine import Draftable, Engine, Glimpser
 from glimp_core.errors import ConfigError, EngineError
 from glimp_core.events import Event, Finish, Start
+from glimp_core.options import LoadOptions
 from glimp_core.plan import Plan, settle
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.profile import model_identity
@@ -25,6 +26,21 @@ from glimp_core.tap import Asked, Tap
 from glimp_core.types import Message, Request, SamplingParams
 
 E = TypeVar("E")
+
+
+class StreamOptions(TypedDict, total=False):
+    """The keyword arguments of `GlimpRouter.stream` and `generate`."""
+
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str | bool | Mapping[str, Any] | None
+    parallel_tool_calls: bool | None
+    response_format: Mapping[str, Any] | None
+    sampling: SamplingParams | None
+    policy: Policy | None
+    reasoning: Reasoning | None
+    chat_template_kwargs: Mapping[str, Any] | None
+    measured: bool
+    cancelled: threading.Event | None
 
 
 class GlimpRouter:
@@ -65,20 +81,19 @@ class GlimpRouter:
         config: RouterConfig | None = None,
         sampling: SamplingParams | None = None,
         taps: Sequence[Tap] = (),
-        **options: Any,
+        **options: Unpack[LoadOptions],
     ) -> "GlimpRouter":
         """Make a router of two models, named or loaded; weights load at the first request.
 
         `small` and `large` are a Hugging Face id, a folder, a `.gguf` file, a `(model, tokenizer)` pair, an
-        engine, or "glimp-tiny-small" and "glimp-tiny-large". `options` (`dtype`, `device`, `device_map`,
-        `quantization_config`, `attn_implementation`, `revision`, `max_batch`, `max_cached_tokens`, `prepacked`: see
-        `ModelSource`) go to both. Raises `ConfigError` for an unknown option.
+        engine, or "glimp-tiny-small" and "glimp-tiny-large". `options` go to both: `LoadOptions` describes them. Raises
+        `ConfigError` for an unknown option.
         """
         from glimp_core.local import engine_from  # the composition root: the one place that reaches for torch
 
         return cls(engine_from(small, **options), engine_from(large, **options), policy, config, sampling, taps)
 
-    def generate(self, messages: Sequence[Message] | str, **options: Any) -> Completion:
+    def generate(self, messages: Sequence[Message] | str, **options: Unpack[StreamOptions]) -> Completion:
         """Answer once; takes what `stream` takes and folds its events."""
         return Completion.fold(self.stream(messages, **options))
 
@@ -96,8 +111,8 @@ class GlimpRouter:
         chat_template_kwargs: Mapping[str, Any] | None = None,
         measured: bool = False,
         cancelled: threading.Event | None = None,
-    ) -> Iterator[Event]:
-        """Answer step by step; closing the iterator, or setting `cancelled`, stops the models within a token.
+    ) -> Generator[Event, None, None]:
+        """Answer step by step; closing the generator, or setting `cancelled`, stops the models within a token.
 
         What is given here wins over what the router was made with. `measured` has deltas say how sure the model was
         of their tokens, where its engine can. The request is checked at once, the
@@ -116,7 +131,7 @@ class GlimpRouter:
         )
         chosen = self._checked(policy) if policy else self.policy
         config = replace(self.config, reasoning=reasoning) if reasoning else self.config
-        events: Iterator[Event] = self.run(request, partial(route, policy=chosen), config, cancelled)
+        events: Generator[Event, None, None] = self.run(request, partial(route, policy=chosen), config, cancelled)
         asked = Asked(uuid.uuid4().hex, self.small.name, self.large.name, chosen, config, request)
         for tap in self.taps:
             events = tap(asked, events)

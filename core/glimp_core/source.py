@@ -16,13 +16,15 @@ from typing import Any, TypeVar
 
 from glimp_core import bundled
 from glimp_core.errors import ConfigError, ModelLoadError, unknown_name
+from glimp_core.options import LOAD_OPTIONS
 from glimp_core.types import SamplingParams
 
 T = TypeVar("T")
 
-LOADING = ("dtype", "device", "device_map", "quantization_config", "attn_implementation", "revision", "token")
 COUNTS = ("max_batch", "max_cached_tokens")
 SERVING = (*COUNTS, "prepacked")
+LOADING = tuple(name for name in LOAD_OPTIONS if name not in SERVING)
+"""The options that are transformers' own."""
 
 SECRETS = ("token",)
 _SALT = token_bytes(16)
@@ -49,12 +51,8 @@ WHOLE_TOKENIZER = (
 class ModelSource:
     """Where a model comes from, and how it is to be loaded.
 
-    `options` are transformers' own for loading: `dtype` (as stored, and float32 on a CPU that is slow in 16 bits),
-    `device` (the GPU where there is one), `device_map`, `quantization_config`, `attn_implementation`, `revision`,
-    `token`. Three are for serving: `max_batch`, how many requests run at once while others wait, `max_cached_tokens`,
-    for how many tokens finished ones may keep room in the cache, and `prepacked`, whether a CPU keeps a second copy of
-    float32 weights that is quicker for several tokens at once. Code from the model's folder is never run, and pickled
-    weights are never read.
+    `options` are `LoadOptions`: transformers' own for loading, and those that say how the model serves. Code from the
+    model's folder is never run, and pickled weights are never read.
     Raises `ConfigError` for an unknown option or dtype.
     """
 
@@ -64,8 +62,8 @@ class ModelSource:
 
     def __post_init__(self) -> None:
         for option in self.options:
-            if option not in LOADING + SERVING:
-                raise unknown_name("model option", option, LOADING + SERVING)
+            if option not in LOAD_OPTIONS:
+                raise unknown_name("model option", option, LOAD_OPTIONS)
         for option in COUNTS:
             value = self.options.get(option, 1)
             if not isinstance(value, int) or value < 1:

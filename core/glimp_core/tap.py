@@ -1,6 +1,6 @@
 """A tap stands in the stream of a router's events and looks at what passes: traces and telemetry are taps."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,13 +27,13 @@ class Asked:
         asked = [message.get("content") for message in self.request.messages if message["role"] == "user"]
         content = asked[-1] if asked else None
         parts = content if isinstance(content, list) else [content]
-        return "\n".join(text for part in parts if isinstance(text := _text(part), str))
+        return "".join(text for part in parts if isinstance(text := _text(part), str))
 
 
 class Tap(Protocol):
     """Passes the events of one request on, all and unchanged, and closes the stream that it was given."""
 
-    def __call__(self, asked: Asked, events: Iterator[Event]) -> Iterator[Event]:
+    def __call__(self, asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """Return the events again. Called in the thread that makes the request, once a request."""
         ...
 

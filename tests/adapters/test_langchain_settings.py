@@ -67,21 +67,21 @@ def test_a_secret_shows_nowhere() -> None:
     with pytest.raises(ValueError, match="unknown option") as error:
         ChatGlimp(api_key="hf_secret", nope=1)
     assert "hf_secret" not in "".join([*shown, str(error.value)])
-    assert llm._pair.options["token"] == "hf_secret"
+    assert llm.pair.options["token"] == "hf_secret"
 
 
 def test_a_token_in_the_environment_is_left_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """With HF_TOKEN set, a model is the same one as without: its weights are shared."""
-    plain = ChatGlimp(**NAMES)._pair
+    plain = ChatGlimp(**NAMES).pair
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     llm = ChatGlimp(**NAMES)
     assert llm.hf_token is not None
-    assert llm._pair == plain
+    assert llm.pair == plain
 
 
 def test_limits_reach_the_models() -> None:
     """How many requests are served at once is said where the models are named."""
-    engine = ChatGlimp(**NAMES, max_batch=3, max_cached_tokens=512, prepacked=True)._router().large
+    engine = ChatGlimp(**NAMES, max_batch=3, max_cached_tokens=512, prepacked=True).active_router.large
     assert engine.source.options == {"max_batch": 3, "max_cached_tokens": 512, "prepacked": True}  # type: ignore[attr-defined]
 
 
@@ -168,11 +168,11 @@ def test_a_router_keeps_its_own_ways() -> None:
 def test_another_model_in_a_call_is_another_large_model() -> None:
     """`model=` names the large model of one call; the current one's name changes nothing."""
     llm = ChatGlimp(small=ScriptedEngine(name="s"), large=ScriptedEngine(name="a"), temperature=0.5)
-    other = llm._with({"model": "b"})
+    other = llm.with_options({"model": "b"})
     assert (other.small, other.large, other.temperature) == (llm.small, "b", 0.5)
     assert other.profile["name"] == "s+b"
-    assert llm._with({"model": "a"}) is llm is llm._with({"model": "s+a"})
-    assert ChatGlimp(router=good_router())._with({"model": "b"}).model_name == "good-small+b"
+    assert llm.with_options({"model": "a"}) is llm is llm.with_options({"model": "s+a"})
+    assert ChatGlimp(router=good_router()).with_options({"model": "b"}).model_name == "good-small+b"
 
 
 def test_an_unknown_option_of_a_call_is_an_error() -> None:
@@ -226,7 +226,7 @@ def test_copies_share_the_models(clone: Any, clone_too: Any) -> None:
     router = good_router()
     for llm in (ChatGlimp(router=router, threshold=2.5), ChatGlimp(small=router.small, large=router.large)):
         other = clone_too(clone(llm))
-        assert other._router().large is router.large
+        assert other.active_router.large is router.large
         assert other._get_llm_string() == llm._get_llm_string()
         assert other.invoke("Hello").content == "You said: Hello"
 

@@ -75,12 +75,12 @@ def test_system_messages_stand_where_the_template_takes_them() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["Hi\nthere", ["Hi", "there"], [{"type": "text", "text": "Hi"}, {"type": "input_text", "text": "there"}],
-     [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}, "there", {"type": "cachePoint"}]],
+    ["Hi there", ["Hi ", "there"], [{"type": "text", "text": "Hi "}, {"type": "input_text", "text": "there"}],
+     [{"type": "text", "text": "Hi ", "cache_control": {"type": "ephemeral"}}, "there", {"type": "cachePoint"}]],
 )  # fmt: skip
 def test_contents_become_text(content: Any) -> None:
-    """Law: text and lists of text parts mean the same."""
-    assert turns(rendered(PLAIN, [user(content)]))[0] == "user\nHi\nthere"
+    """Law: text and lists of text parts mean the same; parts follow each other as they are."""
+    assert turns(rendered(PLAIN, [user(content)]))[0] == "user\nHi there"
 
 
 @pytest.mark.parametrize("kind", ["image_url", "image", "input_audio", "file"])

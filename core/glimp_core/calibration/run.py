@@ -1,19 +1,20 @@
 """Calibrating a pair: one pass of the small model alone, then routed runs to check the threshold that it gives."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, Unpack, cast
 
 from glimp_core.bench.bootstrap import Bootstrap, Draw
 from glimp_core.calibration.curve import ROUNDS as ROUNDS_OF_BOOTSTRAP
 from glimp_core.calibration.curve import Goal, Pace, Sample, cut, interval, points, sample, value
 from glimp_core.completion import Completion
 from glimp_core.errors import ConfigError
+from glimp_core.events import Event
 from glimp_core.policy import AlwaysLarge, AlwaysSmall, EntropyThreshold, Policy
 from glimp_core.profile import CurvePoint, Profile, model_identity
-from glimp_core.router import GlimpRouter
+from glimp_core.router import GlimpRouter, StreamOptions
 from glimp_core.types import Message
 
 Question: TypeAlias = Sequence[Message] | str
@@ -36,7 +37,9 @@ class Progress:
     of: int
 
 
-def calibrate(router: GlimpRouter, questions: Sequence[Question], goal: Goal, **options: Any) -> Profile:
+def calibrate(
+    router: GlimpRouter, questions: Sequence[Question], goal: Goal, **options: Unpack[StreamOptions]
+) -> Profile:
     """Find the threshold at which a pair meets a goal on questions like these; see `calibrating`."""
     steps = calibrating(router, questions, goal, **options)
     while True:
@@ -47,7 +50,7 @@ def calibrate(router: GlimpRouter, questions: Sequence[Question], goal: Goal, **
 
 
 def calibrating(
-    router: GlimpRouter, questions: Sequence[Question], goal: Goal, **options: Any
+    router: GlimpRouter, questions: Sequence[Question], goal: Goal, **options: Unpack[StreamOptions]
 ) -> Generator[Progress, None, Profile]:
     """Calibrate step by step, and return the profile.
 
@@ -107,7 +110,7 @@ class _Asker:
     """Asks one pair all questions of a calibration."""
 
     router: GlimpRouter
-    options: Mapping[str, Any]
+    options: StreamOptions
 
     def ask(
         self, what: str, questions: Sequence[Question], policy: Policy, answer_by: Any = None
@@ -117,9 +120,10 @@ class _Asker:
             config = replace(router.config, answer_by=answer_by)
             router = GlimpRouter(router.small, router.large, policy, config, router.sampling, router.taps)
         replies = []
+        options: StreamOptions = {**self.options, "policy": policy}
         for number, question in enumerate(questions):
             yield Progress(what, number, len(questions))
-            replies.append(_reply(router.stream(question, policy=policy, **self.options)))
+            replies.append(_reply(router.stream(question, **options)))
         yield Progress(what, len(questions), len(questions))
         return replies
 
@@ -129,8 +133,8 @@ class _Asker:
         return [sample(done, pace, by_large) for done in replies]
 
 
-def _reply(events: Iterator[Any]) -> Completion:
-    with closing(cast("Generator[Any, None, None]", events)):
+def _reply(events: Generator[Event, None, None]) -> Completion:
+    with closing(events):
         return Completion.fold(events)
 
 

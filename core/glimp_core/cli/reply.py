@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Unpack
 
 from rich.console import Console
 
@@ -17,7 +17,7 @@ from glimp_core.cli.settings import Settings
 from glimp_core.cli.view import View
 from glimp_core.completion import Completion
 from glimp_core.events import Event
-from glimp_core.router import GlimpRouter
+from glimp_core.router import GlimpRouter, StreamOptions
 from glimp_core.types import Message
 
 
@@ -31,14 +31,15 @@ def start(settings: Settings) -> GlimpRouter:
         return settings.router()
 
 
-def reply(router: GlimpRouter, messages: Sequence[Message], view: View, **demands: Any) -> Completion:
+def reply(router: GlimpRouter, messages: Sequence[Message], view: View, **demands: Unpack[StreamOptions]) -> Completion:
     """Have a conversation answered and shown while it is written. Raises `Cancelled` on Ctrl-C.
 
     `demands` are tools, a format and the like, as `GlimpRouter.stream` takes them.
     """
     cancelled = threading.Event()
     events: list[Event] = []
-    stream: Any = router.stream(messages, cancelled=cancelled, **demands)
+    options: StreamOptions = {**demands, "cancelled": cancelled}
+    stream = router.stream(messages, **options)
 
     def show(event: Event) -> None:
         events.append(event)

@@ -15,6 +15,7 @@ from glimp_core.cli.reply import reply, start
 from glimp_core.cli.settings import Settings
 from glimp_core.cli.view import View
 from glimp_core.errors import ConfigError
+from glimp_core.router import StreamOptions
 
 TINY = (
     "this is the bundled pair, which only knows the puzzles of `glimp demo`: name your models with --small and --large"
@@ -44,15 +45,16 @@ def command(
         typer.echo(json.dumps(done.document()))
 
 
-def _demands(schema: Path | None, tools: Path | None, tool_choice: str | None) -> dict[str, Any]:
+def _demands(schema: Path | None, tools: Path | None, tool_choice: str | None) -> StreamOptions:
     """Return what the files demand of the reply, as `GlimpRouter.stream` takes it, checked before a model loads."""
-    demands: dict[str, Any] = {"tool_choice": tool_choice}
+    demands: StreamOptions = {"tool_choice": tool_choice}
     if schema:
         demands["response_format"] = {"type": "json_schema", "json_schema": {"schema": _schema(schema)}}
     if tools:
         read = _read(tools)
-        demands["tools"] = read if isinstance(read, list) else [read]
-        read_choice(tool_choice, read_tools(demands["tools"]))
+        offered: list[dict[str, Any]] = read if isinstance(read, list) else [read]
+        demands["tools"] = offered
+        read_choice(tool_choice, read_tools(offered))
     return demands
 
 

@@ -9,6 +9,7 @@ from glimp_core import bundled
 from glimp_core.config import AnswerBy, RouterConfig
 from glimp_core.context import Reasoning
 from glimp_core.errors import ConfigError
+from glimp_core.options import LOAD_OPTIONS, LoadOptions
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.profile import load_profile
 from glimp_core.router import GlimpRouter
@@ -45,11 +46,9 @@ class Settings:
 
     small: Annotated[str | None, _model("--small", "Hub id, folder or .gguf file. Default: the bundled pair.")] = None
     large: Annotated[str | None, _model("--large", "Hub id, folder or .gguf file. Default: the bundled pair.")] = None
-    dtype: Annotated[str | None, _model("--dtype", "float32, bfloat16, float16. Default: what is quickest.")] = None
-    device: Annotated[str | None, _model("--device", "cpu, cuda, cuda:1, mps. Default: the GPU, if any.")] = None
-    prepacked: Annotated[bool, _model("--prepacked", "On a CPU: more memory, and several tokens at once sooner.")] = (
-        False
-    )
+    dtype: Annotated[str | None, _model("--dtype", LOAD_OPTIONS["dtype"])] = None
+    device: Annotated[str | None, _model("--device", LOAD_OPTIONS["device"])] = None
+    prepacked: Annotated[bool, _model("--prepacked", LOAD_OPTIONS["prepacked"])] = False
     threshold: Annotated[
         float | None,
         _routing(
@@ -106,8 +105,8 @@ class Settings:
             temperature=self.temperature, top_p=self.top_p, top_k=self.top_k,
             max_tokens=self.max_tokens, stop=tuple(self.stop or ()), seed=self.seed,
         )  # fmt: skip
-        options = {"dtype": self.dtype, "device": self.device, "prepacked": self.prepacked or None}
-        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        loading: LoadOptions = {"dtype": self.dtype, "device": self.device, "prepacked": self.prepacked or None}
+        given = cast(LoadOptions, {name: value for name, value in loading.items() if value is not None})
         router = GlimpRouter.from_pretrained(*self.pair, policy, config, sampling, **given)
         router.taps += taps
         return router

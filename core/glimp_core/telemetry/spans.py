@@ -1,7 +1,7 @@
 """The tap that turns events into spans."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,12 @@ class SpanTap:
         self._tracer = trace.get_tracer(conventions.PROVIDER, tracer_provider=provider)
         self._content = content
 
-    def __call__(self, asked: Asked, events: Iterator[Event]) -> Iterator[Event]:
+    def __call__(self, asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """Begin the request's span under the current one, and pass the events on."""
         name, attributes = f"chat {asked.small}+{asked.large}", conventions.request(asked)
         return self._follow(_Request(self._tracer, self._content, asked, name, attributes), events)
 
-    def _follow(self, request: "_Request", events: Iterator[Event]) -> Iterator[Event]:
+    def _follow(self, request: "_Request", events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         finished = False
         try:
             for event in events:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
@@ -35,7 +35,7 @@ class TraceFile:
         except OSError as error:
             raise ConfigError(f"the trace cannot be written to {str(self.path)!r}: {error.strerror}") from error
 
-    def __call__(self, asked: Asked, events: Iterator[Event]) -> Iterator[Event]:
+    def __call__(self, asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """Pass the events on, writing them down first."""
         finished = False
         try:

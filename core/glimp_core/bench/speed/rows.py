@@ -180,7 +180,7 @@ def _second_turn(bench: Bench, name: str) -> Row:
         events = router.stream(turn, sampling=GREEDY)
         next(event for event in events if isinstance(event, Delta | Routed))
         seconds = perf_counter() - started
-        events.close()  # type: ignore[attr-defined]
+        events.close()
         return seconds
 
     value = bench.ratio(lambda: first_token(cold=True), lambda: first_token(cold=False))

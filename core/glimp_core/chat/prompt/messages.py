@@ -87,7 +87,7 @@ def _text(content: Any, role: str) -> tuple[str, str]:
             thoughts.append(str(part.get("thinking") or part.get("reasoning") or ""))
         elif kind not in _IGNORED_PARTS:
             raise ConfigError(f"these models read text only: a {role} message has a part of type {kind!r}, take it out")
-    return "\n".join(texts), "\n".join(thoughts)
+    return "".join(texts), "".join(thoughts)
 
 
 def _is_part(part: Any) -> bool:

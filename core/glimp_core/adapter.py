@@ -1,0 +1,147 @@
+"""What the models of both adapters share: their options, and the pair, sampling and settings that follow from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+from glimp_core.config import RouterConfig
+from glimp_core.context import Reasoning
+from glimp_core.errors import ConfigError
+from glimp_core.options import LOAD_OPTIONS, LoadOptions, described
+from glimp_core.pair import Pair
+from glimp_core.policy import EntropyThreshold, Policy
+from glimp_core.router import GlimpRouter
+from glimp_core.types import SamplingParams
+
+
+class PairOptions(LoadOptions, total=False):
+    """How a pair behind an adapter loads, routes and writes. None leaves an option to the core."""
+
+    threshold: Annotated[float | None, "Entropy in nats above which the large model writes a step. 1.0 if not set."]
+    reasoning: Annotated[
+        Reasoning | bool | None,
+        "What is routed: the thinking ('auto' or True), the visible reply ('inline'), nothing ('off' or False).",
+    ]
+    max_reasoning_tokens: Annotated[int | None, "The most tokens of thinking; it never takes the answer's room."]
+    config: Annotated[RouterConfig | None, "The finer settings of the router."]
+    temperature: Annotated[float | None, "0 is greedy. If not set, as the model's generation_config says."]
+    top_p: Annotated[float | None, "Share of the likeliest tokens to draw from."]
+    top_k: Annotated[int | None, "Number of the likeliest tokens to draw from."]
+    max_tokens: Annotated[int | None, "The most tokens of an answer; thinking comes on top."]
+    stop: Annotated[list[str] | str | None, "Texts that end the answer; they are not looked for in the thinking."]
+    seed: Annotated[int | None, "Makes sampling deterministic."]
+    chat_template_kwargs: Annotated[dict[str, Any], "What the models' chat templates take."]
+    timeout: Annotated[float | None, "The most seconds that a reply may take."]
+
+
+class NamedPairOptions(PairOptions, total=False):
+    """The pair, too: `PairModel` has all these options as fields."""
+
+    small: Annotated[Any, "The small model: a hub id, a folder, a .gguf file, (model, tokenizer) or an engine."]
+    large: Annotated[Any, "The large model, likewise."]
+
+
+_TEXTS = described(NamedPairOptions)
+
+
+class PairModel(BaseModel):
+    """The shared fields of `ChatGlimp` and `GlimpLLM`. Nothing here loads a model or imports torch."""
+
+    option_texts: ClassVar[Mapping[str, str]] = _TEXTS
+    """Descriptions by name, also of fields that a framework's own class leaves undescribed."""
+
+    small: Any = Field(None, description=_TEXTS["small"])
+    large: Any = Field(None, description=_TEXTS["large"])
+    dtype: Any = Field(None, description=_TEXTS["dtype"])
+    device: str | None = Field(None, description=_TEXTS["device"])
+    device_map: Any = Field(None, description=_TEXTS["device_map"])
+    quantization_config: Any = Field(None, description=_TEXTS["quantization_config"])
+    attn_implementation: str | None = Field(None, description=_TEXTS["attn_implementation"])
+    revision: str | None = Field(None, description=_TEXTS["revision"])
+    max_batch: int | None = Field(None, description=_TEXTS["max_batch"])
+    max_cached_tokens: int | None = Field(None, description=_TEXTS["max_cached_tokens"])
+    prepacked: bool | None = Field(None, description=_TEXTS["prepacked"])
+    threshold: float | None = Field(None, description=_TEXTS["threshold"])
+    reasoning: Reasoning | bool | None = Field(None, description=_TEXTS["reasoning"])
+    max_reasoning_tokens: int | None = Field(None, description=_TEXTS["max_reasoning_tokens"])
+    config: RouterConfig | None = Field(None, description=_TEXTS["config"])
+    temperature: float | None = Field(None, description=_TEXTS["temperature"])
+    top_p: float | None = Field(None, description=_TEXTS["top_p"])
+    top_k: int | None = Field(None, description=_TEXTS["top_k"])
+    max_tokens: int | None = Field(None, description=_TEXTS["max_tokens"])
+    stop: list[str] | str | None = Field(None, description=_TEXTS["stop"])
+    seed: int | None = Field(None, description=_TEXTS["seed"])
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict, description=_TEXTS["chat_template_kwargs"])
+    timeout: float | None = Field(None, description=_TEXTS["timeout"])
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        for name, field in cls.model_fields.items():
+            field.description = field.description or cls.option_texts.get(name)
+
+    @property
+    def pair(self) -> Pair:
+        """The two models, and what they load with."""
+        router, _ = self._made_elsewhere()
+        if router is not None:
+            return Pair(router.small, router.large)
+        return Pair(self.small, self.large, self._loading())
+
+    def sampling(self, stop: Sequence[str] = ()) -> SamplingParams:
+        """Return the sampling parameters that the fields name, with the stop strings of a call added to their own."""
+        own = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return SamplingParams(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_tokens=self.max_tokens,
+            stop=tuple(dict.fromkeys([*own, *stop])),
+            seed=self.seed,
+        )
+
+    def router_config(self) -> RouterConfig:
+        """Return the settings of the router: those of `config`, or of the given router, with the fields' on top."""
+        router, _ = self._made_elsewhere()
+        config = self.config or (router.config if router else RouterConfig())
+        if self.reasoning is not None:
+            words: dict[Any, Any] = {True: "auto", False: "off"}
+            config = replace(config, reasoning=words.get(self.reasoning, self.reasoning))
+        if self.max_reasoning_tokens is not None:
+            config = replace(config, max_reasoning_tokens=self.max_reasoning_tokens)
+        return config
+
+    def routing_policy(self) -> Policy:
+        """Return the policy that decides: the given one, the given router's, or that of `threshold`."""
+        router, policy = self._made_elsewhere()
+        if policy is not None:
+            return policy
+        if router is not None and self.threshold is None:
+            return router.policy
+        return EntropyThreshold.of(1.0 if self.threshold is None else self.threshold, self.router_config())
+
+    def _made_elsewhere(self) -> tuple[GlimpRouter | None, Policy | None]:
+        """Return the router and the policy that were given as objects."""
+        raise NotImplementedError
+
+    def _loading(self) -> dict[str, Any]:
+        """Return the loading options that are set."""
+        values = {name: getattr(self, name, None) for name in LOAD_OPTIONS}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _check_options(self) -> None:
+        """Refuse at once what could not work at the first request; a loaded (model, tokenizer) becomes an engine."""
+        router, policy = self._made_elsewhere()
+        if router is None:
+            pair = self.pair
+            self.__dict__.update(small=pair.small, large=pair.large)
+        elif not isinstance(router, GlimpRouter):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"router={router!r} is no GlimpRouter: make one, or pass small=... and large=...")
+        elif self.small or self.large:
+            raise ConfigError("give a router, or small and large, not both")
+        if policy is not None and self.threshold is not None:
+            raise ConfigError(f"give threshold={self.threshold!r} or policy={policy!r}, not both")
+        self.sampling()
+        self.routing_policy()
