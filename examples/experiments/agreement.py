@@ -13,10 +13,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from more_methods import Written
 from plotting import save
 
 from glimp_core import Context, GlimpRouter, Request, RouterConfig
-from glimp_core.bench.engines import Written
 from glimp_core.bench.questions import question_set
 from glimp_core.chain import Chain
 from glimp_core.plan import settle

@@ -1,6 +1,6 @@
 """Accuracy of each method at the same cost: the same share of tokens by the large model, or the same time.
 
-glimp bench --methods glimp@9/0.3/0,random@0/0.2/1,h-step@9/0.2/-1 --out run.jsonl
+python examples/experiments/more_methods.py --methods glimp@9/0.3/0,random@0/0.2/1,h-step@9/0.2/-1 --out run.jsonl
 python examples/experiments/equal_cost.py run.jsonl tiny-equal-cost
 
 Between two thresholds of a method accuracy is interpolated; a cost that its thresholds do not span is left out.
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from plotting import COLOURS, MARKERS, save
 
 from glimp_core.bench import Bootstrap, Ledger, Record
-from glimp_core.bench.bootstrap import Draw, Statistic, mean, ratio
+from glimp_core.bootstrap import Draw, Statistic, mean, ratio
 
 COSTS: dict[str, tuple[Callable[[Record], float], Callable[[Record], float]]] = {
     "large_token_share": (lambda r: float(r.large_tokens), lambda r: float(r.tokens)),

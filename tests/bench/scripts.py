@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-from glimp_core import Context, GlimpRouter, RouterConfig
-from glimp_core.bench import Question
+from glimp_core import Context, GlimpRouter, RouterConfig, Step
+from glimp_core.bench import Method, Question, Record
 from glimp_core.context import Span
 from glimp_core.entropy import TokenMeasure
 from glimp_core.policy import EntropyThreshold
@@ -14,6 +15,8 @@ from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, ModelUsa
 
 STEPS = ("Two and two.\n\n", "So it is four.\n\n", "Check it.\n\n", "Four.</think>")
 ENTROPIES = (0.1, 2.0, 0.5, 1.5)
+LENGTHS = [len(step.removesuffix("</think>")) for step in STEPS]
+LENGTHS[-1] += 1  # the closing tag is a token
 
 
 class Sure(ScriptedEngine):
@@ -82,3 +85,19 @@ def router(small: ScriptedEngine | None = None, large: ScriptedEngine | None = N
 def question(id: str = "q", expected: str = "4") -> Question:
     """A question to which a reply is right when it is the expected text."""
     return Question(id, f"What is {id}?", expected, lambda reply: reply == expected)
+
+
+def wrote(record: Record) -> list[bool]:
+    """Who wrote each routed step: True for the large model."""
+    return [decision["intervene"] for decision in record.decisions]
+
+
+def decisions(method: Method) -> list[bool]:
+    """What a method's policy makes of steps that begin with a word, a number, a doubt, a conclusion and a mark."""
+    loop = cast("partial[Any]", method.loop(RouterConfig(), 0))
+    steps: list[Step] = []
+    decided = []
+    for at, word in enumerate(("Add", "1", "Wait", "So", ".")):
+        decided.append(loop.keywords["policy"].decide(Glimpse(0.5, text=word), steps).intervene)
+        steps.append(Step(at, "thinking", "small", word, 1, 0.0, "break"))
+    return decided

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import more_methods
 import pytest
 
 import tiny
@@ -15,6 +16,12 @@ from glimp_core.policy import EntropyThreshold
 SHORT = RouterConfig(max_step_tokens=11, max_reasoning_tokens=60, max_answer_tokens=20)
 QUESTION = Question("q", "How many are two and two?", "", lambda reply: True)
 NUMBERS = {"h-step": 1.0, "ppl-step": 3.0, "verify": 5.0, "random": 0.5, "margin": 0.2, "first": 1, "bookends": 1}
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, kind in more_methods.MORE.items():
+        monkeypatch.setitem(KINDS, name, kind)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +45,7 @@ class Again:
         return Decision(self.made[len(history)])
 
 
-@pytest.mark.parametrize("name", sorted(KINDS))
+@pytest.mark.parametrize("name", sorted({*KINDS, *more_methods.MORE}))
 def test_every_method_runs_and_counts(pair: GlimpRouter, name: str) -> None:
     """Each writes a whole reply within the budget, and its models' time is part of its time."""
     record = answer(pair, Method(name, NUMBERS.get(name)).settled(1.5), QUESTION)

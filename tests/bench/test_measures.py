@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from more_methods import Written
 
 import tiny
-from glimp_core.bench.engines import Written
 from glimp_core.chain import Chain
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Span

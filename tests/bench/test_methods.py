@@ -4,19 +4,10 @@ import math
 
 import pytest
 
-from bench.scripts import ENTROPIES, STEPS, Judging, Silent, Sure, Watched, question, router
-from glimp_core import ConfigError, ContextOverflowError, EngineError, Glimpse, RouterConfig, Step
+from bench.scripts import ENTROPIES, LENGTHS, STEPS, Sure, Watched, decisions, question, router, wrote
+from glimp_core import ConfigError, ContextOverflowError, EngineError
 from glimp_core.bench import KINDS, Method, answer, parse
-from glimp_core.bench.records import Record
 from glimp_core.testing import ScriptedEngine
-
-LENGTHS = [len(step.removesuffix("</think>")) for step in STEPS]
-LENGTHS[-1] += 1  # the closing tag is a token
-
-
-def wrote(record: Record) -> list[bool]:
-    """Who wrote each routed step: True for the large model."""
-    return [decision["intervene"] for decision in record.decisions]
 
 
 def test_names_come_with_numbers() -> None:
@@ -42,13 +33,12 @@ def test_a_list_that_cannot_be_meant_is_refused(text: str, message: str) -> None
 
 
 def test_numbers_are_filled_in() -> None:
-    """glimp takes the run's threshold, random the rate of glimp, verify its own; a given number stays."""
+    """glimp takes the run's threshold, random the rate of glimp; a given number stays."""
     assert Method("glimp").settled(0.3).value == 0.3
     assert Method("glimp", 0.7).settled(0.3).value == 0.7
     assert Method("random").settled(0.3, rate=0.25).value == 0.25
-    assert Method("verify").settled(0.3).value == 7
     assert Method("large").settled(0.3).value is None
-    for name in ("random", "margin", "h-step"):
+    for name in ("random", "margin"):
         with pytest.raises(ConfigError, match=f"{name}@NUMBER"):
             Method(name).settled(0.3)
 
@@ -95,51 +85,6 @@ def test_margin_intervenes_under_the_lead() -> None:
     assert wrote(answer(router(), Method("margin", 0.0), question())) == [False] * 4
 
 
-@pytest.mark.parametrize("method", [Method("h-step", 0.6), Method("ppl-step", math.exp(0.9))])
-def test_a_step_over_its_threshold_is_thrown_away(method: Method) -> None:
-    """Mean entropy or perplexity is taken over the step's own tokens; what is thrown away counts as discarded."""
-    measures = ((0.5, 0.2), (0.7, 0.8), (0.5, 1.0), (0.6, 0.9))
-    small = Sure(*measures, steps=STEPS, answer="4", name="small")
-    record = answer(router(small), method, question())
-    thrown = [m[0] > 0.6 if method.name == "h-step" else m[1] > 0.9 for m in measures]
-    assert wrote(record) == thrown
-    assert record.discarded_tokens == sum(n for n, gone in zip(LENGTHS, thrown, strict=True) if gone)
-    expected = [m[0] if method.name == "h-step" else math.exp(m[1]) for m in measures]
-    assert [decision["measure"] for decision in record.decisions] == pytest.approx(expected, abs=1e-6)
-
-
-def test_steps_that_are_kept_are_the_small_models_own() -> None:
-    """A kept draft becomes a step to the letter, and the reply is what the models wrote."""
-    small = Sure((0.0, 0.0), steps=STEPS, answer="4", name="small")
-    record = answer(router(small), Method("h-step", 1.0), question())
-    assert record.reasoning == "".join(STEPS).removesuffix("</think>")
-    assert (record.small_tokens, record.discarded_tokens) == (sum(LENGTHS), 0)
-
-
-def test_an_engine_that_does_not_measure_is_refused() -> None:
-    """H_step of an engine that tells nothing of its tokens is an error, not a zero."""
-    with pytest.raises(ConfigError, match="does not measure"):
-        answer(router(Silent(STEPS)), Method("h-step", 1.0), question())
-
-
-def test_verify_keeps_what_scores_seven_or_more() -> None:
-    """The large model judges each step in one token; no digit is a rejection, and its reading counts as its own."""
-    large = Judging(["9", "6", "7", "x"], steps=STEPS, answer="4", name="large")
-    record = answer(router(large=large), Method("verify", 7.0), question())
-    assert wrote(record) == [False, True, False, True]
-    assert [decision["measure"] for decision in record.decisions] == [9, 6, 7, -1]
-    assert record.discarded_tokens == LENGTHS[1] + LENGTHS[3]
-    assert large.judged[1] == (STEPS[0] + STEPS[1], "off")
-
-
-@pytest.mark.parametrize(("threshold", "writer"), [(0.05, "large"), (0.1, "small")])
-def test_request_decides_once_and_for_all(threshold: float, writer: str) -> None:
-    """One glimpse, at the first token, and one model for the whole reply."""
-    record = answer(router(), Method("request", threshold), question())
-    assert wrote(record) == [writer == "large"]
-    assert (record.large_tokens if writer == "large" else record.small_tokens) == record.tokens
-
-
 def test_the_papers_schedule_renders_text_anew() -> None:
     """Each glimpse and each step is a request of its own, whose chain is one text with steps parted by blank lines."""
     small, large = (Watched(steps=["One.\n\n\n"] * 9, entropies=[0.0, 2.0], name=name) for name in ("s", "l"))
@@ -156,29 +101,12 @@ def test_the_papers_schedule_adds_no_line_for_a_tag_that_stands_alone() -> None:
     assert large.seen == [("generate", ("One.\n\n", "CLOSED"))]
 
 
-@pytest.mark.parametrize(
-    ("method", "expected"),
-    [
-        (Method("first", 2), [True, True, False, False, False]),
-        (Method("bookends", 1), [True, False, False, True, False]),
-        (Method("cue"), [False, False, True, True, False]),
-        (Method("glimp-words", 0.0), [True, False, True, True, False]),
-    ],
-)
-def test_rules_of_place_and_word(method: Method, expected: list[bool]) -> None:
-    """First steps by their place, conclusions and doubts by their word, and layout is not a word."""
-    words = ("Add", "1", "Wait", "So", ".")
-    glimpses = [Glimpse(0.5, text=word) for word in words]
-    policy = method.loop(RouterConfig(), 0).keywords["policy"]  # type: ignore[attr-defined]
-    steps: list[Step] = []
-    decided = []
-    for at, glimpse in enumerate(glimpses):
-        decided.append(policy.decide(glimpse, steps).intervene)
-        steps.append(Step(at, "thinking", "small", glimpse.text, 1, 0.0, "break"))
-    assert decided == expected
+def test_layout_is_not_a_word() -> None:
+    """Steps that begin with a number or a mark are left to the small model by glimp-words."""
+    assert decisions(Method("glimp-words", 0.0)) == [True, False, True, True, False]
 
 
-@pytest.mark.parametrize("name", sorted(set(KINDS) - {"h-step", "ppl-step", "verify", "large-draft", "glimp-draft"}))
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"large-draft", "glimp-draft"}))
 def test_a_pair_that_does_not_think_is_left_to_the_large_model(name: str) -> None:
     """Without think tags nothing is routed by default, so every method but `small` is the large model alone."""
     engines = [ScriptedEngine(answer="4", thinking="none", name=role) for role in ("small", "large")]
@@ -188,7 +116,7 @@ def test_a_pair_that_does_not_think_is_left_to_the_large_model(name: str) -> Non
     assert (record.small_tokens == 0) == (name != "small")
 
 
-@pytest.mark.parametrize("name", ["small", "large", "glimp", "request"])
+@pytest.mark.parametrize("name", ["small", "large", "glimp"])
 def test_visible_steps_are_routed_inline(name: str) -> None:
     """Inline, the same methods share the visible reply, which is then the answer as a whole."""
     engines = [ScriptedEngine(("A.\n\n", "B."), entropies=(0.0, 2.0), thinking="none", name=n) for n in ("s", "l")]
@@ -196,7 +124,7 @@ def test_visible_steps_are_routed_inline(name: str) -> None:
         router(*engines, reasoning="inline"), Method(name, None if name in ("small", "large") else 1.0), question()
     )
     assert record.answer == "A.\n\nB."
-    assert wrote(record) == {"glimp": [False, True, True], "request": [False]}.get(name, [])
+    assert wrote(record) == {"glimp": [False, True, True]}.get(name, [])
 
 
 def test_a_chain_that_outgrows_the_window_is_a_wrong_answer() -> None:
@@ -206,7 +134,7 @@ def test_a_chain_that_outgrows_the_window_is_a_wrong_answer() -> None:
     assert (record.correct, record.error) == (False, "the chain has 99 tokens")
 
 
-NUMBERS = {"threshold": 0.2, "rate": 0.5, "score": 5.0, "own": 0.5, "none": None}
+NUMBERS = {"threshold": 0.2, "rate": 0.5, "own": 0.5, "none": None}
 
 
 @pytest.mark.parametrize("name", sorted(set(KINDS) - {"large-draft", "glimp-draft"}))

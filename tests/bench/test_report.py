@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.scripts import STEPS, question, router
 from glimp_core.bench import Bootstrap, Ledger, Method, Record, answer, parse, run, summarise, table
-from glimp_core.bench.bootstrap import mean, ratio
+from glimp_core.bootstrap import mean, ratio
 
 
 def records(name: str, correct: str, seconds: float = 1.0) -> list[Record]:

@@ -10,13 +10,13 @@ use Glimp.
 """
 
 from glimp_core.bench.answering import answer
-from glimp_core.bench.bootstrap import Bootstrap
 from glimp_core.bench.machine import machine
 from glimp_core.bench.methods import KINDS, Method, parse
 from glimp_core.bench.questions import Question, question_set
 from glimp_core.bench.records import Ledger, Record
 from glimp_core.bench.report import summarise, table
 from glimp_core.bench.runner import run
+from glimp_core.bootstrap import Bootstrap
 
 __all__ = [
     "KINDS",

@@ -1,25 +1,21 @@
 """The methods that can be compared, by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
 
 from glimp_core.algorithm import route
 from glimp_core.bench.engines import Rerendered
-from glimp_core.bench.judges import mean_entropy, perplexity, score
-from glimp_core.bench.loops import Loop, alone, try_first, whole_request
-from glimp_core.bench.policies import Bookends, CueWords, FirstSteps
+from glimp_core.bench.loops import Loop, alone
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.policy import EntropyThreshold, Margin, Policy, RandomRate, SkipLayoutTokens
 from glimp_core.types import Writer
 
-Value = Literal["none", "threshold", "rate", "score", "own"]
+Value = Literal["none", "threshold", "rate", "own"]
 """Where a method's number comes from when it is not given: there is none, the run's threshold, the intervention rate
-that `glimp` had, SpecReason's score, or it must be given."""
-
-SPEC_REASON_SCORE = 7.0
+that `glimp` had, or the kind's default; without one it must be given."""
 
 Build: TypeAlias = Callable[[float, RouterConfig, int], Loop]
 """Makes a loop of a method's value, the configuration, and a seed that belongs to the question."""
@@ -33,9 +29,11 @@ class Kind:
     value: Value
     build: Build
     configure: Callable[[RouterConfig], RouterConfig] = lambda config: config
+    default: float | None = None
 
 
-def _routed(policy: Callable[[float, RouterConfig, int], Policy]) -> Build:
+def routed(policy: Callable[[float, RouterConfig, int], Policy]) -> Build:
+    """Return what builds the router's own loop, with a policy of the method's number."""
     return lambda value, config, seed: partial(route, policy=policy(value, config, seed))
 
 
@@ -69,42 +67,22 @@ def _as_paper_code(value: float, config: RouterConfig, seed: int) -> Loop:
     return lambda chain, small, large: route(chain, Rerendered(small), Rerendered(large), policy)
 
 
-KINDS: Mapping[str, Kind] = {
+KINDS: dict[str, Kind] = {
     "small": Kind("the small model alone", "none", _alone("small"), _plain),
     "large": Kind("the large model alone", "none", _alone("large"), _plain),
     "large-draft": Kind("the large model, the small one drafting", "none", _alone("large"), _drafted),
-    "glimp": Kind("H_init over a threshold", "threshold", _routed(_threshold)),
-    "glimp-draft": Kind("glimp, the small model drafting", "threshold", _routed(_threshold), _drafted),
-    "glimp-top20": Kind("H_init of the top 20 over a threshold", "threshold", _routed(_threshold), _top20),
-    "random": Kind("a random share of the steps", "rate", _routed(lambda v, config, seed: RandomRate(v, seed))),
-    "margin": Kind("a lead of the likeliest first token under a margin", "own", _routed(lambda v, *_: Margin(v))),
-    "h-step": Kind(
-        "write, then measure the step's mean entropy", "own",
-        lambda v, *_: partial(try_first, judge=mean_entropy(v), measured=True),
-    ),
-    "ppl-step": Kind(
-        "write, then measure the step's perplexity", "own",
-        lambda v, *_: partial(try_first, judge=perplexity(v), measured=True),
-    ),
-    "verify": Kind(
-        "write, then have the large model score the step from 0 to 9", "score",
-        lambda v, *_: lambda chain, small, large: try_first(chain, small, large, score(large, v), measured=False),
-    ),
-    "request": Kind(
-        "one glimpse for the whole request", "threshold",
-        lambda v, config, _: partial(whole_request, policy=_threshold(v, config)),
-    ),
+    "glimp": Kind("H_init over a threshold", "threshold", routed(_threshold)),
+    "glimp-draft": Kind("glimp, the small model drafting", "threshold", routed(_threshold), _drafted),
+    "glimp-top20": Kind("H_init of the top 20 over a threshold", "threshold", routed(_threshold), _top20),
+    "random": Kind("a random share of the steps", "rate", routed(lambda v, config, seed: RandomRate(v, seed))),
+    "margin": Kind("a lead of the likeliest first token under a margin", "own", routed(lambda v, *_: Margin(v))),
     "glimp-words": Kind(
         "H_init over a threshold where the first token is a word", "threshold",
-        _routed(lambda v, config, _: SkipLayoutTokens(EntropyThreshold.of(v, config))),
+        routed(lambda v, config, _: SkipLayoutTokens(EntropyThreshold.of(v, config))),
     ),
-    "first": Kind("the first steps by the large model", "own", _routed(lambda v, *_: FirstSteps(round(v)))),
-    "bookends": Kind(
-        "the first steps and conclusions by the large model", "own", _routed(lambda v, *_: Bookends(round(v))),
-    ),
-    "cue": Kind("steps that begin with a cue word by the large model", "none", _routed(lambda *_: CueWords())),
     "paper-schedule": Kind("the calls of the authors' code", "threshold", _as_paper_code, _paper_code),
 }  # fmt: skip
+"""The methods that `glimp bench` knows; whoever adds a kind can compare it with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +110,7 @@ class Method:
         """Return the method with its number filled in. Raises `ConfigError` where there is none to take."""
         if self.value is not None or self.kind.value == "none":
             return self
-        found = {"threshold": threshold, "rate": rate, "score": SPEC_REASON_SCORE, "own": None}[self.kind.value]
+        found = {"threshold": threshold, "rate": rate, "own": self.kind.default}[self.kind.value]
         if found is None:
             wanted = "add glimp, whose rate it takes, or " if self.kind.value == "rate" else ""
             raise ConfigError(f"method {self.name} ({self.kind.says}) lacks its number: {wanted}say {self.name}@NUMBER")

@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
-from glimp_core.bench.bootstrap import Bootstrap, Draw, Statistic, mean, ratio
 from glimp_core.bench.methods import Method
 from glimp_core.bench.questions import Question
 from glimp_core.bench.records import Ledger, Record
+from glimp_core.bootstrap import Bootstrap, Draw, Statistic, mean, ratio
 
 DIGITS = 4
 COLUMNS = ("method", "right", "95 %", "large steps", "large tokens", "s", "forward s", "tokens", "discarded")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from glimp_core.bench.bootstrap import Bootstrap, Draw
+from glimp_core.bootstrap import Bootstrap, Draw
 from glimp_core.completion import Completion
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.profile import CurvePoint

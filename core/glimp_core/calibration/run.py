@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, Unpack, cast
 
-from glimp_core.bench.bootstrap import Bootstrap, Draw
+from glimp_core.bootstrap import Bootstrap, Draw
 from glimp_core.calibration.curve import ROUNDS as ROUNDS_OF_BOOTSTRAP
 from glimp_core.calibration.curve import Goal, Pace, Sample, cut, interval, points, sample, value
 from glimp_core.completion import Completion
