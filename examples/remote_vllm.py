@@ -27,7 +27,7 @@ def main(small: Glimpser, large: Engine, question: str) -> None:
     for event in router.stream(question):
         events.append(event)
         if isinstance(event, Routed):
-            print(f"\n[{event.decision.writer}, H {event.glimpse.entropy:.2f}] ", end="")
+            print(f"\n[{event.decision.engine}, H {event.glimpse.entropy:.2f}] ", end="")
         elif isinstance(event, Delta):
             print(event.text, end="", flush=True)
     print("\n")

@@ -88,7 +88,7 @@ def _told(events: Iterable[Event]) -> Iterator[Event]:
     """Tell the run that the model is called in of each routed step, when it is decided; pass all events on."""
     for event in events:
         if isinstance(event, Routed):
-            step = {"step": event.index, "model": event.decision.writer, "entropy": event.glimpse.entropy}
+            step = {"step": event.index, "model": event.decision.engine, "entropy": event.glimpse.entropy}
             with suppress(RuntimeError):  # LangChain's answer where there is no such run
                 dispatch_custom_event("glimp_step", step)
         yield event

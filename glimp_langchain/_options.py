@@ -10,8 +10,8 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from pydantic import SecretStr
 
 from glimp_core import GlimpRouter, Policy
-from glimp_core.adapter import NamedPairOptions
 from glimp_core.options import described
+from glimp_core.pair_model import NamedPairOptions
 
 
 class ChatGlimpOptions(NamedPairOptions, total=False):

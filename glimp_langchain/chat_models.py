@@ -18,9 +18,9 @@ from langchain_core.utils import secret_from_env
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from glimp_core import ConfigError, GlimpRouter, Policy, SamplingParams, __version__
-from glimp_core.adapter import PairModel
 from glimp_core.aio import stream_in_thread
 from glimp_core.errors import unknown_name
+from glimp_core.pair_model import PairModel
 from glimp_langchain._calls import Call
 from glimp_langchain._copies import LiveCopies
 from glimp_langchain._errors import langchain_errors, what_is_wrong

@@ -7,8 +7,8 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import BaseOutputParser, PydanticProgramMode
 
-from glimp_core.adapter import PairOptions
 from glimp_core.options import described
+from glimp_core.pair_model import PairOptions
 from glimp_llamaindex._replies import ThinkingPosition
 
 

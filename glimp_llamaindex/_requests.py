@@ -11,7 +11,7 @@ from llama_index.core.bridge.pydantic import BaseModel
 from glimp_core import AlwaysLarge, AlwaysSmall, ConfigError, EntropyThreshold, GlimpRouter, Policy, SamplingParams
 from glimp_core.context import Reasoning
 from glimp_core.errors import unknown_name
-from glimp_core.types import Writer
+from glimp_core.types import Role
 from glimp_llamaindex._tools import tool_specs
 
 logger = logging.getLogger(__name__)
@@ -109,9 +109,9 @@ def _reasoning(given: object) -> str:
     return str(given)
 
 
-def _policy(writer: Writer | None) -> Policy | None:
+def _policy(writer: Role | None) -> Policy | None:
     if writer is None:
         return None
-    if writer not in get_args(Writer):
-        raise unknown_name("writer", str(writer), get_args(Writer))
+    if writer not in get_args(Role):
+        raise unknown_name("writer", str(writer), get_args(Role))
     return AlwaysSmall() if writer == "small" else AlwaysLarge()

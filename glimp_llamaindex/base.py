@@ -32,9 +32,9 @@ from llama_index.core.llms.llm import ToolSelection, default_completion_to_promp
 from llama_index.core.tools.types import BaseTool
 
 from glimp_core import ConfigError, GlimpRouter, Policy
-from glimp_core.adapter import PairModel
 from glimp_core.errors import unknown_name
 from glimp_core.live import Reference
+from glimp_core.pair_model import PairModel
 from glimp_llamaindex._calls import Call, verbatim
 from glimp_llamaindex._messages import core_messages
 from glimp_llamaindex._options import TEXTS, GlimpLLMOptions

@@ -9,7 +9,7 @@ from glimp_core.chain import Chain
 from glimp_core.engine import Engine, Glimpser
 from glimp_core.events import Event, Routed
 from glimp_core.policy import Policy
-from glimp_core.types import Writer
+from glimp_core.types import Role
 from glimp_core.writing import Clock, write
 
 
@@ -19,12 +19,12 @@ def route(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Itera
     The small model glimpses at the first token of each step. Where it is certain it goes on and writes
     the step (delegate); where it is not, the large model does (intervene). One model writes the answer.
     """
-    engines: dict[Writer, Engine] = {"small": small, "large": large}
+    engines: dict[Role, Engine] = {"small": small, "large": large}
     while chain.routed:
         clock = Clock()
         glimpse = clock.time(small.glimpse, chain.context, chain.config.entropy)
         decision = policy.decide(glimpse, chain.steps)
         yield Routed(len(chain.steps), glimpse, decision)
-        yield from write(chain, engines, decision.writer, clock, glimpse.entropy)
+        yield from write(chain, engines, decision.engine, clock, glimpse.entropy)
     while not chain.complete:
         yield from write(chain, engines, chain.answer_by, Clock())

@@ -5,7 +5,7 @@ from glimp_core.context import Context, Span, ThinkingClosed
 from glimp_core.plan import Plan
 from glimp_core.steps import in_circles
 from glimp_core.stopping import StopMatcher
-from glimp_core.types import FinishReason, GenerationParams, Phase, SamplingParams, Step, ThinkingEnd, Writer
+from glimp_core.types import FinishReason, GenerationParams, Phase, Role, SamplingParams, Step, ThinkingEnd
 
 
 class Chain:
@@ -31,7 +31,7 @@ class Chain:
         return not self.complete and (self.phase != "answer" or self.config.answer_by == "routed")
 
     @property
-    def answer_by(self) -> Writer:
+    def answer_by(self) -> Role:
         """Who writes the answer when it is not routed."""
         return "small" if self.config.answer_by == "small" else "large"
 
@@ -47,7 +47,7 @@ class Chain:
         """Whether what is written now may hold calls or JSON, which cannot be written step by step."""
         return self.phase != "thinking" and self.context.request.bound
 
-    def spares(self, writer: Writer, begun: bool) -> bool:
+    def spares(self, writer: Role, begun: bool) -> bool:
         """Whether the reply may go on without `writer`, who failed; a call or JSON it has begun cannot change hands."""
         return writer == "large" and self.config.on_large_failure == "small" and not (begun and self._bound)
 

@@ -9,11 +9,11 @@ from glimp_core.types import (
     FinishReason,
     InvalidToolCall,
     ModelUsage,
+    Role,
     Step,
     ThinkingEnd,
     ToolCall,
     ToolCallDelta,
-    Writer,
 )
 
 
@@ -157,7 +157,7 @@ class Completion:
 
 
 def _usage(start: Start, steps: tuple[Step, ...], routed: tuple[Routed, ...]) -> Usage:
-    used: dict[Writer, ModelUsage] = {"small": ModelUsage(), "large": ModelUsage()}
+    used: dict[Role, ModelUsage] = {"small": ModelUsage(), "large": ModelUsage()}
     for event in routed:
         used["small"] += event.glimpse.usage
     for step in steps:

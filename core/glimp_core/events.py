@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from glimp_core.entropy import TokenMeasure
-from glimp_core.types import Decision, FinishReason, Glimpse, Phase, Step, ThinkingEnd, ToolCallDelta, Writer
+from glimp_core.types import Decision, FinishReason, Glimpse, Phase, Role, Step, ThinkingEnd, ToolCallDelta
 
 Mode = Literal["thinking", "inline", "large_only", "off"]
 """What the pair does: routes a chain of thought, routes the visible reply, leaves the whole reply
@@ -40,7 +40,7 @@ class Delta:
 
     index: int
     phase: Phase
-    engine: Writer
+    engine: Role
     text: str
     token_ids: tuple[int, ...]
     measure: TokenMeasure | None = None

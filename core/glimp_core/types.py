@@ -18,7 +18,9 @@ Message: TypeAlias = Mapping[str, Any]
 """One chat message, OpenAI-shaped: `role`, `content`, and where they apply `name`, `tool_calls`,
 `tool_call_id` and `reasoning_content`."""
 
-Writer = Literal["small", "large"]
+Role = Literal["small", "large"]
+"""Which of the two models: a type here, the attribute `engine` of decisions, deltas and steps."""
+
 Phase = Literal["thinking", "inline", "answer"]
 """What a step is part of: the chain of thought, a visible reply that is routed, or the answer."""
 
@@ -173,9 +175,14 @@ class Decision:
     threshold: float | None = None
 
     @property
-    def writer(self) -> Writer:
+    def engine(self) -> Role:
         """The model that writes the step."""
         return "large" if self.intervene else "small"
+
+    @property
+    def writer(self) -> Role:
+        """The same, by its earlier name."""
+        return self.engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +223,7 @@ class Step:
 
     index: int
     phase: Phase
-    engine: Writer
+    engine: Role
     text: str
     tokens: int
     seconds: float

@@ -9,7 +9,7 @@ from glimp_core.chain import Chain
 from glimp_core.engine import Engine, Prewarmable
 from glimp_core.errors import EngineError
 from glimp_core.events import Delta, Event
-from glimp_core.types import Chunk, GenerationParams, ModelUsage, Step, StepEnd, ToolCall, Writer
+from glimp_core.types import Chunk, GenerationParams, ModelUsage, Role, Step, StepEnd, ToolCall
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Clock:
 
 
 def write(
-    chain: Chain, engines: Mapping[Writer, Engine], writer: Writer, clock: Clock, entropy: float | None = None
+    chain: Chain, engines: Mapping[Role, Engine], writer: Role, clock: Clock, entropy: float | None = None
 ) -> Iterator[Event]:
     """Have one of the two models write one step; the small one where the large one is lost, or lost on the way."""
     before = len(chain.steps)
@@ -43,7 +43,7 @@ def write(
         yield from write_step(chain, engines["small"], "small", clock, entropy)
 
 
-def _prewarm(chain: Chain, engines: Mapping[Writer, Engine]) -> None:
+def _prewarm(chain: Chain, engines: Mapping[Role, Engine]) -> None:
     """Have the large model read along, where that costs the small one no time or is wanted all the same."""
     wanted, large = chain.config.prewarm, engines["large"]
     if wanted is not False and not chain.context.large_lost and isinstance(large, Prewarmable):
@@ -51,13 +51,13 @@ def _prewarm(chain: Chain, engines: Mapping[Writer, Engine]) -> None:
 
 
 def write_step(
-    chain: Chain, engine: Engine, writer: Writer, clock: Clock, entropy: float | None = None
+    chain: Chain, engine: Engine, writer: Role, clock: Clock, entropy: float | None = None
 ) -> Iterator[Event]:
     """Have one engine write one step and append it to the chain; yields its deltas, then the step.
 
     What a large model wrote before it failed has been read and stays, as a step; of nothing there is no step.
     """
-    params, draft = chain.params(), Draft(chain)
+    params, draft = chain.params(), StepBuilder(chain)
     chain.context.hand_to(engine)
     try:
         yield from _deltas(chain, engine, writer, clock, params, draft)
@@ -81,7 +81,7 @@ def write_step(
 
 
 def _deltas(
-    chain: Chain, engine: Engine, writer: Writer, clock: Clock, params: GenerationParams, draft: "Draft"
+    chain: Chain, engine: Engine, writer: Role, clock: Clock, params: GenerationParams, draft: "StepBuilder"
 ) -> Iterator[Event]:
     for chunk in _until_stopped(engine.generate(chain.context, params), chain, clock):
         if (text := draft.add(chunk)) or chunk.token_ids:
@@ -103,7 +103,7 @@ def _until_stopped(chunks: Iterator[Chunk], chain: Chain, clock: Clock) -> Itera
             chunks.close()
 
 
-class Draft:
+class StepBuilder:
     """A step while it is written: `written` is what the model wrote, `text` what is shown of it."""
 
     def __init__(self, chain: Chain) -> None:

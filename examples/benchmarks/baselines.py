@@ -20,7 +20,7 @@ from rich.table import Table
 from glimp_core import AlwaysLarge, AlwaysSmall, GlimpRouter, Policy, RandomRate
 from glimp_core.bench.engines import Rerendered
 from glimp_core.bench.machine import commit, machine
-from glimp_core.bench.speed.baselines import generate_per_step_seconds, generate_seconds
+from glimp_core.bench.speed.generate import generate_per_step_seconds, generate_seconds
 from glimp_core.bench.speed.measuring import GREEDY, Bench, prompt_ids
 from glimp_core.context import Context
 from glimp_core.types import GenerationParams, Request

@@ -35,7 +35,7 @@ from glimp_core.chain import Chain
 from glimp_core.context import Context, Span
 from glimp_core.engine import Engine, Glimpser
 from glimp_core.entropy import TokenMeasure
-from glimp_core.types import Chunk, GenerationParams, History, Writer
+from glimp_core.types import Chunk, GenerationParams, History, Role
 from glimp_core.writing import Clock, write
 
 RUBRIC = (
@@ -187,12 +187,12 @@ def score(judging: Engine, least: float) -> Judge:
 
 def whole_request(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Iterator[Happening]:
     """One glimpse, at the first token of all, chooses the model that writes the whole reply."""
-    writer: Writer = "large"
+    writer: Role = "large"
     if chain.routed:
         glimpse = small.glimpse(chain.context, chain.config.entropy)
         decision = policy.decide(glimpse, ())
         yield Routed(0, glimpse, decision)
-        writer = decision.writer
+        writer = decision.engine
     yield from alone(chain, small, large, writer)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from glimp_core.bundled.problems import EASY, HELD_OUT, MAX_LEVEL, MODULUS, Step, apply, make_problem
+from glimp_core.bundled.problems import EASY, HELD_OUT, MAX_LEVEL, MODULUS, Operation, apply, make_problem
 
 SYSTEMS = (
     "You are a helpful assistant.",
@@ -61,7 +61,7 @@ def dialog(rng: random.Random, levels: list[float], known: int) -> list[Piece]:
     return [*pieces, (f"</think>\n\n{problem.reply}<|im_end|>\n", False, 0)]
 
 
-def shown(step: Step) -> float:
+def shown(step: Operation) -> float:
     """Return how often a product beyond the known factors has loss: from hardly ever to often, even in logarithm."""
     return RAREST * (COMMONEST / RAREST) ** random.Random(f"{step.factor}/{step.text}").random()
 

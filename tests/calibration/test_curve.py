@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from glimp_core import ConfigError, EntropyThreshold, Glimpse
 from glimp_core.calibration import Goal, Sample, cut, interval, points, sample
-from glimp_core.calibration.curve import Glimpsed, Pace, value
+from glimp_core.calibration.curve import RoutedStep, SecondsPerToken, value
 from recordings import recorded
 
-STEP = st.builds(Glimpsed, st.floats(0, 5), st.integers(1, 50), st.floats(0.001, 0.1), st.floats(0.2, 1))
+STEP = st.builds(RoutedStep, st.floats(0, 5), st.integers(1, 50), st.floats(0.001, 0.1), st.floats(0.2, 1))
 SAMPLES = st.lists(
     st.builds(Sample, st.lists(STEP, max_size=8).map(tuple), st.integers(0, 50), st.just(0), st.floats(0, 1)),
     min_size=1, max_size=6,
@@ -63,13 +63,15 @@ def test_the_cut_is_nearest_to_the_goal(samples: list[Sample], wanted: float, me
 
 def test_the_threshold_stands_between_two_clusters() -> None:
     """With sure and unsure steps far apart, the threshold is in the middle, where noise does not reach it."""
-    steps = tuple(Glimpsed(h, 1, 0.1, 0.5) for h in (0.0, 0.05, 0.1, 1.1, 1.2, 0.02, 0.03, 0.04))
+    steps = tuple(RoutedStep(h, 1, 0.1, 0.5) for h in (0.0, 0.05, 0.1, 1.1, 1.2, 0.02, 0.03, 0.04))
     assert cut([Sample(steps, 0, 0, 0.0)], Goal("rate", 0.25)).threshold == pytest.approx(0.6)
 
 
 def uniform(questions: int, seed: int) -> list[Sample]:
     draw = random.Random(seed)
-    return [Sample(tuple(Glimpsed(draw.random(), 1, 0.1, 0.5) for _ in range(10)), 0, 0, 0.0) for _ in range(questions)]
+    return [
+        Sample(tuple(RoutedStep(draw.random(), 1, 0.1, 0.5) for _ in range(10)), 0, 0, 0.0) for _ in range(questions)
+    ]
 
 
 def test_the_interval_holds_the_truth_and_narrows() -> None:
@@ -86,13 +88,13 @@ def test_the_interval_holds_the_truth_and_narrows() -> None:
 def test_a_sample_is_what_a_threshold_acts_on() -> None:
     """Routed steps with both models' seconds, and the answer as tokens and seconds of whoever will write it."""
     done = recorded((0.1, "abcd"), (2.0, "efgh")).completion
-    one = sample(done, Pace(0.01, 0.05), answer_by_large=True)
+    one = sample(done, SecondsPerToken(0.01, 0.05), answer_by_large=True)
     small, large = one.steps
     assert (small.entropy, small.small_seconds) == (0.1, done.steps[0].seconds)
     assert (small.large_seconds, large.small_seconds) == (pytest.approx(0.2), pytest.approx(0.04))
     assert large.large_seconds == done.steps[1].seconds
     assert (one.tokens, one.large_tokens, one.seconds) == (8, 8, pytest.approx(0.4))
-    other = sample(done, Pace(0.01, 0.05), answer_by_large=False)
+    other = sample(done, SecondsPerToken(0.01, 0.05), answer_by_large=False)
     assert (other.large_tokens, other.seconds) == (0, pytest.approx(0.08))
 
 

@@ -29,7 +29,7 @@ def written(policy: Policy, glimpses: list[Glimpse], tokens: int = 10) -> list[S
     """The steps of a chain that a policy decides on."""
     steps: list[Step] = []
     for index, glimpse in enumerate(glimpses):
-        writer = policy.decide(glimpse, steps).writer
+        writer = policy.decide(glimpse, steps).engine
         steps.append(Step(index, "thinking", writer, "x", tokens, 0.1, "break", glimpse.entropy))
     return steps
 

@@ -24,7 +24,7 @@ def walk(policy: TargetRate, entropies: Sequence[float], history: Sequence[Step]
     for index, entropy in enumerate(entropies):
         decision = policy.decide(Glimpse(entropy), steps)
         decisions.append(decision)
-        steps.append(Step(index, "thinking", decision.writer, "x", 1, 0.1, "break", entropy))
+        steps.append(Step(index, "thinking", decision.engine, "x", 1, 0.1, "break", entropy))
     return decisions
 
 

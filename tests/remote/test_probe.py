@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 import tiny
 from glimp_core import AlwaysLarge, ConfigError, ModelLoadError, RemoteEngineError
 from glimp_core.context import Context
-from glimp_core.remote import Findings
+from glimp_core.remote import ServerCapabilities
 from glimp_core.types import GenerationParams, Request
 from remote.kit import STEPS, TOKENS, engine, glimpser, pair, run, script
 from remote.scripts import Trouble
@@ -22,13 +22,13 @@ from remote.served import ScriptedServer
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("vllm", Findings(True, True, False, "raw", True, True)),
-        ("old vllm", Findings(True, True, False, "raw", True, True)),
-        ("sglang", Findings(True, True, False, "raw", False, None)),
-        ("llamacpp", Findings(True, False, False, "raw", True, None)),
+        ("vllm", ServerCapabilities(True, True, False, "raw", True, True)),
+        ("old vllm", ServerCapabilities(True, True, False, "raw", True, True)),
+        ("sglang", ServerCapabilities(True, True, False, "raw", False, None)),
+        ("llamacpp", ServerCapabilities(True, False, False, "raw", True, None)),
     ],
 )
-def test_what_each_kind_of_server_does(kind: str, expected: Findings) -> None:
+def test_what_each_kind_of_server_does(kind: str, expected: ServerCapabilities) -> None:
     """Ids, stop strings, log-probabilities and aborting are found out by asking."""
     with ScriptedServer(script(), kind) as served:
         assert glimpser(served).findings == expected

@@ -56,8 +56,8 @@ def remote() -> RemoteGlimpser:
 
 def test_what_the_server_does(remote: RemoteGlimpser) -> None:
     """vLLM speaks token ids, keeps stop strings, streams, shows raw log-probabilities and aborts closed streams."""
-    print(f"\n{remote.findings}")
-    found = remote.findings
+    print(f"\n{remote.capabilities}")
+    found = remote.capabilities
     assert (found.ids, found.keeps_stop, found.in_one_piece, found.scale, found.by_id) == (
         True,
         True,

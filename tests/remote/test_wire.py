@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from glimp_core import RemoteEngineError, SamplingParams
-from glimp_core.remote.wire import LLAMACPP, PLAIN, SGLANG, VLLM, Ask, Nonsense, Reader
+from glimp_core.remote.wire import LLAMACPP, PLAIN, SGLANG, VLLM, CompletionRequest, ProtocolError, Reader
 from remote.kit import TABLE
 
 assert TABLE.think
@@ -91,7 +91,7 @@ def test_text_alone() -> None:
 @pytest.mark.parametrize("bad", [42, None, [], {"choices": 3}, line(text=3), line(text="a", token_ids="b"), "x"])
 def test_nonsense(bad: Any) -> None:
     """What no server sends is named, whatever its shape."""
-    with pytest.raises(Nonsense):
+    with pytest.raises(ProtocolError):
         READER.read(bad)
 
 
@@ -104,7 +104,7 @@ def test_an_id_beyond_the_tokenizer() -> None:
 def test_a_request_to_vllm() -> None:
     """Ids go as the prompt, the end of a step as a stop string that is kept, and the law of drawing as it was given."""
     law = SamplingParams(temperature=0.6, top_p=0.9, top_k=4)
-    ask = Ask([1, 2], 50, law, stop=("\n\n",), stop_token_ids=(9,), logprobs=20)
+    ask = CompletionRequest([1, 2], 50, law, stop=("\n\n",), stop_token_ids=(9,), logprobs=20)
     body = ask.body("m", VLLM)
     assert body == {
         "model": "m", "prompt": [1, 2], "max_tokens": 50, "stream": True, "stream_options": {"include_usage": True},
@@ -116,7 +116,7 @@ def test_a_request_to_vllm() -> None:
 
 def test_each_server_is_asked_in_its_way() -> None:
     """A stop string goes only to servers that do not cut it off, ids are asked for as each server gives them."""
-    ask = Ask([1], 5, stop=("\n\n",), stop_token_ids=(9,))
+    ask = CompletionRequest([1], 5, stop=("\n\n",), stop_token_ids=(9,))
     assert ask.body("m", SGLANG)["no_stop_trim"] is True
     assert "stop" not in ask.body("m", LLAMACPP)
     assert ask.body("m", LLAMACPP)["logprobs"] == 1
@@ -125,7 +125,7 @@ def test_each_server_is_asked_in_its_way() -> None:
 
 def test_a_request_that_goes_on() -> None:
     """After tokens have arrived the prompt is longer, the limit lower and the seed another one, yet a fixed one."""
-    ask = Ask([1, 2], 50, SamplingParams(temperature=1, seed=7), index=3)
+    ask = CompletionRequest([1, 2], 50, SamplingParams(temperature=1, seed=7), index=3)
     first, second = ask.body("m", VLLM), ask.body("m", VLLM, [3, 4])
     assert (second["prompt"], second["max_tokens"]) == ([1, 2, 3, 4], 48)
     assert first["seed"] != second["seed"] == ask.body("m", VLLM, [5, 6])["seed"]
@@ -135,7 +135,7 @@ def test_a_request_that_goes_on() -> None:
 def test_a_bound_request_starts_anew() -> None:
     """A grammar begins with the first token: a bound reply is asked for again as a whole."""
     schema = {"type": "object"}
-    ask = Ask([1, 2], 50, bound=SGLANG.schema(schema))
+    ask = CompletionRequest([1, 2], 50, bound=SGLANG.schema(schema))
     body = ask.body("m", SGLANG, [3, 4])
     assert (body["prompt"], body["max_tokens"]) == ([1, 2], 50)
     assert body["response_format"]["json_schema"]["schema"] == schema

@@ -8,8 +8,8 @@ from typing import Any, get_type_hints
 import pytest
 
 from glimp_core import GlimpRouter
-from glimp_core.adapter import NamedPairOptions, PairModel
 from glimp_core.options import LOAD_OPTIONS, LoadOptions
+from glimp_core.pair_model import NamedPairOptions, PairModel
 from glimp_core.router import StreamOptions
 
 RIGHT = """

@@ -13,7 +13,7 @@ from glimp_core.bench.records import Record
 from glimp_core.completion import Completion
 from glimp_core.errors import ContextOverflowError
 from glimp_core.router import GlimpRouter
-from glimp_core.types import Message, Request, Step, Writer
+from glimp_core.types import Message, Request, Role, Step
 
 
 @runtime_checkable
@@ -77,7 +77,7 @@ def _record(method: Method, question: Question, happenings: Iterable[Happening],
     )
 
 
-def _tokens(steps: Iterable[Step], writer: Writer) -> int:
+def _tokens(steps: Iterable[Step], writer: Role) -> int:
     return sum(step.tokens for step in steps if step.engine == writer)
 
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from glimp_core.chain import Chain
 from glimp_core.engine import Engine, Glimpser
 from glimp_core.events import Event
-from glimp_core.types import ModelUsage, Writer
+from glimp_core.types import ModelUsage, Role
 from glimp_core.writing import Clock, write
 
 
@@ -30,8 +30,8 @@ Happening: TypeAlias = Event | Trial
 Loop: TypeAlias = Callable[[Chain, Glimpser, Engine], Iterator[Happening]]
 
 
-def alone(chain: Chain, small: Engine, large: Engine, writer: Writer) -> Iterator[Happening]:
+def alone(chain: Chain, small: Engine, large: Engine, writer: Role) -> Iterator[Happening]:
     """One model writes all, step by step, under the rules that hold for a pair: where the large one fails, too."""
-    engines: dict[Writer, Engine] = {"small": small, "large": large}
+    engines: dict[Role, Engine] = {"small": small, "large": large}
     while not chain.complete:
         yield from write(chain, engines, writer, Clock())

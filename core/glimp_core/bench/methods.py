@@ -11,7 +11,7 @@ from glimp_core.bench.loops import Loop, alone
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.policy import EntropyThreshold, Margin, Policy, RandomRate, SkipLayoutTokens
-from glimp_core.types import Writer
+from glimp_core.types import Role
 
 Value = Literal["none", "threshold", "rate", "own"]
 """Where a method's number comes from when it is not given: there is none, the run's threshold, the intervention rate
@@ -37,7 +37,7 @@ def routed(policy: Callable[[float, RouterConfig, int], Policy]) -> Build:
     return lambda value, config, seed: partial(route, policy=policy(value, config, seed))
 
 
-def _alone(writer: Writer) -> Build:
+def _alone(writer: Role) -> Build:
     return lambda *_: partial(alone, writer=writer)
 
 

@@ -25,7 +25,7 @@ def summarise(
     answered every question.
     """
     resamples = Bootstrap(len(questions), seed)
-    columns = [Column(method, [_found(ledger, method, q) for q in questions], resamples) for method in methods]
+    columns = [MethodFigures(method, [_found(ledger, method, q) for q in questions], resamples) for method in methods]
     glimp = next((column for column in columns if column.method.name == "glimp"), None)
     return {
         "methods": [column.figures(_baselines(columns)) for column in columns],
@@ -51,7 +51,7 @@ def table(document: dict[str, Any]) -> Table:
     return rows
 
 
-class Column:
+class MethodFigures:
     """One method's records, one a question, in the order of the questions."""
 
     def __init__(self, method: Method, records: Sequence[Record], resamples: Bootstrap):
@@ -61,7 +61,7 @@ class Column:
         self.records = records
         self._resamples = resamples
 
-    def figures(self, baselines: "tuple[Column, Column] | None") -> dict[str, Any]:
+    def figures(self, baselines: "tuple[MethodFigures, MethodFigures] | None") -> dict[str, Any]:
         """Return this method's row."""
         records = self.records
         large, tokens = [float(r.large_tokens) for r in records], [float(r.tokens) for r in records]
@@ -85,7 +85,7 @@ class Column:
             **(self._gap_closed(*baselines) if baselines else {}),
         }
 
-    def against(self, other: "Column") -> dict[str, Any]:
+    def against(self, other: "MethodFigures") -> dict[str, Any]:
         """Return how this method's accuracy and time differ from another's, question by question."""
         gains = [mine - theirs for mine, theirs in zip(self.correct, other.correct, strict=True)]
         difference, interval = self._measured(mean(gains))
@@ -99,7 +99,7 @@ class Column:
             "seconds_ratio_interval": seconds_interval,
         }
 
-    def _gap_closed(self, small: "Column", large: "Column") -> dict[str, Any]:
+    def _gap_closed(self, small: "MethodFigures", large: "MethodFigures") -> dict[str, Any]:
         mine, low, high = mean(self.correct), mean(small.correct), mean(large.correct)
 
         def closed(draw: Draw) -> float:
@@ -120,7 +120,7 @@ class Column:
         return round(value, DIGITS), [round(end, DIGITS) for end in interval]
 
 
-def _baselines(columns: Sequence[Column]) -> tuple[Column, Column] | None:
+def _baselines(columns: Sequence[MethodFigures]) -> tuple[MethodFigures, MethodFigures] | None:
     named = {column.method.name: column for column in columns}
     return (named["small"], named["large"]) if "small" in named and "large" in named else None
 

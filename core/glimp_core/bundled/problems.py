@@ -24,7 +24,7 @@ HARD = tuple(f"*{number}" for number in range(2, 10))
 
 
 @dataclass(frozen=True)
-class Step:
+class Operation:
     """One reasoning step, and what it multiplies by if its first token is a product."""
 
     text: str
@@ -53,7 +53,7 @@ class Problem:
         """Return the right reasoning, each step ending in an empty line."""
         return "".join(step.text for step in self.steps())
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Operation]:
         """Return the steps of the right reasoning."""
         return list(_walk(self.start, self.operations))
 
@@ -108,9 +108,9 @@ def _question(start: int, operations: list[str]) -> str:
     return " ".join([head, *lines, "What is the result?"])
 
 
-def _walk(number: int, operations: tuple[str, ...]) -> Iterator[Step]:
-    yield Step(f"{number} now.\n\n")
+def _walk(number: int, operations: tuple[str, ...]) -> Iterator[Operation]:
+    yield Operation(f"{number} now.\n\n")
     for ordinal, operation in zip(ORDINALS, operations, strict=False):
-        yield Step(f"{ordinal} {operation} on {number}.\n\n")
+        yield Operation(f"{ordinal} {operation} on {number}.\n\n")
         number = apply(number, operation)
-        yield Step(f"{number} now.\n\n", int(operation[1:]) if operation in HARD else 0)
+        yield Operation(f"{number} now.\n\n", int(operation[1:]) if operation in HARD else 0)

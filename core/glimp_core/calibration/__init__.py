@@ -2,7 +2,7 @@
 
 from glimp_core.calibration.curve import Goal, Sample, cut, interval, points, sample
 from glimp_core.calibration.prompts import bundled_prompts, read_prompts
-from glimp_core.calibration.run import Progress, calibrate, calibrating
+from glimp_core.calibration.search import Progress, calibrate, calibrating
 
 __all__ = [
     "Goal",

@@ -43,7 +43,7 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
-class Glimpsed:
+class RoutedStep:
     """One routed step: its entropy, its tokens, and the seconds that either model needs for it."""
 
     entropy: float
@@ -56,25 +56,25 @@ class Glimpsed:
 class Sample:
     """One question: its routed steps, and the tokens and seconds of what is not routed."""
 
-    steps: tuple[Glimpsed, ...]
+    steps: tuple[RoutedStep, ...]
     tokens: int
     large_tokens: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SecondsPerToken:
     """Seconds a token of the two models."""
 
     small: float
     large: float
 
 
-def sample(done: Completion, pace: Pace, answer_by_large: bool) -> Sample:
+def sample(done: Completion, pace: SecondsPerToken, answer_by_large: bool) -> Sample:
     """Take from a reply what a threshold acts on; `answer_by_large` says who will write what is not routed."""
     routed = {event.index: event.glimpse.entropy for event in done.routed}
     steps = tuple(
-        Glimpsed(
+        RoutedStep(
             routed[step.index],
             step.tokens,
             step.seconds if step.engine == "small" else step.tokens * pace.small,
@@ -123,7 +123,7 @@ def value(point: CurvePoint, measure: Measure) -> float:
     return {"rate": point.rate, "share": point.large_token_share, "seconds": point.seconds or 0.0}[measure]
 
 
-def _between(ranked: Sequence[Glimpsed], at: int) -> float:
+def _between(ranked: Sequence[RoutedStep], at: int) -> float:
     """Return a threshold that the first `at` steps are over and the others are not."""
     if not ranked:
         return 0.0

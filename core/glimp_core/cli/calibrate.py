@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glimp_core.calibration import Goal, bundled_prompts, calibrating, read_prompts
-from glimp_core.calibration.run import Question
+from glimp_core.calibration.search import Question
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.exits import say
 from glimp_core.cli.reply import interrupts_set, start

@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glimp_core.completion import Completion
-from glimp_core.types import Writer
+from glimp_core.types import Role
 
 
 def table(done: Completion) -> RenderableType:
@@ -53,9 +53,9 @@ def _sums(done: Completion) -> str:
     return "\n".join(lines)
 
 
-def _steps(done: Completion) -> dict[Writer, int]:
+def _steps(done: Completion) -> dict[Role, int]:
     return {writer: sum(step.engine == writer for step in done.steps) for writer in ("small", "large")}
 
 
-def _tokens(done: Completion) -> dict[Writer, int]:
+def _tokens(done: Completion) -> dict[Role, int]:
     return {writer: sum(step.tokens for step in done.steps if step.engine == writer) for writer in ("small", "large")}

@@ -13,9 +13,9 @@ from glimp_core.cli.figures import line, table
 from glimp_core.cli.settings import Settings
 from glimp_core.completion import Completion
 from glimp_core.events import Delta, Event, Routed, Start
-from glimp_core.types import Step, ToolCall, ToolCallDelta, Writer
+from glimp_core.types import Role, Step, ToolCall, ToolCallDelta
 
-COLOURS: dict[Writer, Style] = {"small": Style(color="color(33)"), "large": Style(color="color(166)")}
+COLOURS: dict[Role, Style] = {"small": Style(color="color(33)"), "large": Style(color="color(166)")}
 """Blue and orange: told apart by everyone, readable on dark and on light."""
 DIM = Style(dim=True)
 NOTHING = {"close": "ends the thinking", "eos": "ends the reply"}
@@ -56,7 +56,7 @@ class View:
             for note in event.notes:
                 self._tell(note)
         elif isinstance(event, Routed):
-            self._head(event.index, f"H {event.glimpse.entropy:5.2f}", event.decision.writer)
+            self._head(event.index, f"H {event.glimpse.entropy:5.2f}", event.decision.engine)
         elif isinstance(event, Delta) and event.text:
             self._head(event.index, event.phase, event.engine)
             self.write(event.text, COLOURS[event.engine])
@@ -88,7 +88,7 @@ class View:
         if not self._at_margin:
             self.write("\n")
 
-    def _head(self, index: int, label: str, writer: Writer) -> None:
+    def _head(self, index: int, label: str, writer: Role) -> None:
         if index == self._step:
             return
         self._step = index

@@ -6,7 +6,7 @@ from typing import Any
 from glimp_core.errors import ConfigError
 from glimp_core.policy.baselines import AlwaysSmall
 from glimp_core.policy.interface import Policy
-from glimp_core.types import Decision, Glimpse, History, Writer
+from glimp_core.types import Decision, Glimpse, History, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class MaxConsecutive(Wrapper):
         """Judge as the inner policy does, unless that would make the row too long."""
         decision = self.policy.decide(glimpse, history)
         limit = self.large if decision.intervene else self.small
-        if limit is None or _row(history, decision.writer) < limit:
+        if limit is None or _row(history, decision.engine) < limit:
             return decision
-        return replace(decision, intervene=not decision.intervene, reason=f"{limit} {decision.writer} in a row")
+        return replace(decision, intervene=not decision.intervene, reason=f"{limit} {decision.engine} in a row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def is_layout(token: str) -> bool:
     return bool(token) and not any(character.isalpha() for character in token)
 
 
-def _row(history: History, writer: Writer) -> int:
+def _row(history: History, writer: Role) -> int:
     """Count the latest steps that were all by one writer."""
     row = 0
     for step in reversed(history):

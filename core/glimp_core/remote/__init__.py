@@ -1,7 +1,7 @@
 """Engines on servers that speak OpenAI's /v1/completions: the only place in Glimp that knows HTTP."""
 
-from glimp_core.remote.engine import RemoteEngine
-from glimp_core.remote.findings import Findings
+from glimp_core.remote.capabilities import ServerCapabilities
 from glimp_core.remote.glimpser import RemoteGlimpser
+from glimp_core.remote.remote_engine import RemoteEngine
 
-__all__ = ["Findings", "RemoteEngine", "RemoteGlimpser"]
+__all__ = ["RemoteEngine", "RemoteGlimpser", "ServerCapabilities"]

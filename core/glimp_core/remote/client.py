@@ -20,7 +20,7 @@ LONGEST = 500
 """What a server says is told up to this length: a proxy may answer with a whole page."""
 
 
-class Fault(Exception):
+class TransientError(Exception):
     """Something that may go better next time; `wait` is how long the server asks to be left alone, in seconds."""
 
     def __init__(self, what: str, wait: float | None = None, timed_out: bool = False):
@@ -29,7 +29,7 @@ class Fault(Exception):
         self.timed_out = timed_out
 
 
-class Refusal(RemoteEngineError):
+class RequestRejected(RemoteEngineError):
     """A request that the server will not serve, however often it is sent; `status` is HTTP's."""
 
     def __init__(self, status: int, says: str):
@@ -63,7 +63,7 @@ class Client:
             return await self._openai.get(path, cast_to=kind, options=self._options)
 
     async def lines(self, body: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        """Yield what the lines of a stream say. Raises `Fault`, or `RemoteEngineError` for a refusal."""
+        """Yield what the lines of a stream say. Raises `TransientError`, or `RemoteEngineError` for a refusal."""
         import openai
 
         with self._translated():
@@ -114,7 +114,7 @@ class Client:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (GlimpError, Fault, asyncio.CancelledError, GeneratorExit):
+        except (GlimpError, TransientError, asyncio.CancelledError, GeneratorExit):
             raise
         except Exception as error:
             raise self._translate(error) from None  # its own text may hold the key; what it says is told
@@ -126,21 +126,27 @@ class Client:
         if isinstance(error, openai.APIError) and status and status < 500 and status not in RETRIED:
             return self._refusal(status, str(error))
         if isinstance(error, openai.APIStatusError):
-            return Fault(self._clean(f"HTTP {status}: {error}")[:LONGEST], _retry_after(error.response.headers))
+            return TransientError(
+                self._clean(f"HTTP {status}: {error}")[:LONGEST], _retry_after(error.response.headers)
+            )
         names = {type(error).__name__, type(error.__cause__).__name__}
         timed_out = any(name.endswith("Timeout") or name == "APITimeoutError" for name in names)
         if timed_out and "ConnectTimeout" not in names and "PoolTimeout" not in names:
-            return Fault(f"no answer for {self._timeout:g} seconds", timed_out=True)
-        return Fault(self._clean(f"{error} ({error.__cause__})" if error.__cause__ else f"{error!r}")[:LONGEST])
+            return TransientError(f"no answer for {self._timeout:g} seconds", timed_out=True)
+        return TransientError(
+            self._clean(f"{error} ({error.__cause__})" if error.__cause__ else f"{error!r}")[:LONGEST]
+        )
 
-    def _refusal(self, status: int, says: str) -> Refusal:
+    def _refusal(self, status: int, says: str) -> RequestRejected:
         advice = {
             401: "pass the key that it wants as api_key=...",
             403: "pass a key that may do this as api_key=...",
             404: "is base_url right? It mostly ends in /v1. Is model one that it serves?",
         }
         hint = f" ({advice[status]})" if status in advice else ""
-        return Refusal(status, self._clean(f"{self.base_url} refuses with HTTP {status}: {says}")[:LONGEST] + hint)
+        return RequestRejected(
+            status, self._clean(f"{self.base_url} refuses with HTTP {status}: {says}")[:LONGEST] + hint
+        )
 
     def _clean(self, text: str) -> str:
         """A server may show the key that it got."""

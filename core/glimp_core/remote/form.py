@@ -17,28 +17,28 @@ from glimp_core.remote import wire
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class ConstrainedPart:
     """What the server writes, held to a form by these fields of a request."""
 
     fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class LiteralPart:
     """Text, or a mark of the model's markup, that is written as it is."""
 
     text: str
     mark: bool = False
 
 
-Part: TypeAlias = Fixed | Open
+Part: TypeAlias = LiteralPart | ConstrainedPart
 Binding: TypeAlias = Literal["lark", "schema"]
 
 
 def parts_of(
     dialect: ToolCallFormat,
     requirements: OutputRequirements,
-    server: wire.Dialect,
+    server: wire.ServerProfile,
     binding: Binding,
     ids: Mapping[str, int],
 ) -> list[Part]:
@@ -49,7 +49,7 @@ def parts_of(
     node = required_grammar(dialect, requirements).node
     if binding == "lark":
         written = write_lark(node, lambda text: f"<[{ids[text]}]>" if text in ids else json.dumps(text))
-        return [Open(wire.lark_grammar(written))]
+        return [ConstrainedPart(wire.lark_grammar(written))]
     if requirements.tools and requirements.schema is not None:
         raise ConfigError(
             "this server can be held to JSON but not to either a call or JSON, which vLLM can: leave response_format "
@@ -65,22 +65,22 @@ def parts_of(
     return parts
 
 
-def _flat(node: Node, gap: str, server: wire.Dialect) -> list[Part] | None:
+def _flat(node: Node, gap: str, server: wire.ServerProfile) -> list[Part] | None:
     """The parts of a node in which only JSON is open, None for any other; `gap` is the model's habit between parts."""
     match node:
         case str():
-            return [Fixed(node)]
+            return [LiteralPart(node)]
         case Marker(text):
-            return [Fixed(text, mark=True)]
+            return [LiteralPart(text, mark=True)]
         case Json(schema):
-            return [Open(server.schema(json.loads(schema)))]
+            return [ConstrainedPart(server.schema(json.loads(schema)))]
         case Choice((part,)) | Many(part):
             return _flat(part, gap, server)
         case Sequence(nodes):
             flat = [_flat(part, gap, server) for part in nodes]
             return None if None in flat else [part for parts in flat for part in parts or ()]
         case Optional():
-            return [Fixed(gap)] if node == GAP and gap else []
+            return [LiteralPart(gap)] if node == GAP and gap else []
     return None
 
 

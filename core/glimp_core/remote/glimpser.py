@@ -5,11 +5,11 @@ import math
 from glimp_core.context import Context, Span
 from glimp_core.entropy import paper_code_entropy, top_entropy
 from glimp_core.errors import ConfigError, RemoteEngineError
-from glimp_core.remote.client import Refusal
-from glimp_core.remote.engine import RemoteEngine
-from glimp_core.remote.meter import Meter
+from glimp_core.remote.client import RequestRejected
 from glimp_core.remote.probe import TOP
-from glimp_core.remote.wire import VLLM, Ask, Piece, Top
+from glimp_core.remote.remote_engine import RemoteEngine
+from glimp_core.remote.stream_usage import StreamUsage
+from glimp_core.remote.wire import VLLM, CompletionChunk, CompletionRequest, Top
 from glimp_core.types import Entropy, Glimpse
 
 STEP = 512
@@ -37,12 +37,12 @@ class RemoteGlimpser(RemoteEngine):
         limit, logprobs = (1, self._all) if definition == "full" else (STEP, TOP)
         ask = self._ask(context, context.request.sampling, index, limit, logprobs=logprobs)
         known = conversation.send(len(ask.token_ids))
-        meter = Meter(len(ask.token_ids), known, glimpses=1)
+        meter = StreamUsage(len(ask.token_ids), known, glimpses=1)
         conversation.begun = self._begin(context, ask, known)
         context.begin(self, conversation.withdraw)
         try:
             piece = conversation.begun.peek()
-        except Refusal as error:
+        except RequestRejected as error:
             if definition == "full" and error.status in (400, 422):
                 raise self._cannot(str(error)) from error
             raise
@@ -51,7 +51,9 @@ class RemoteGlimpser(RemoteEngine):
         meter.see(piece)
         return self._glimpse(ask, piece, definition, meter)
 
-    def _glimpse(self, ask: Ask, piece: Piece, definition: Entropy, meter: Meter) -> Glimpse:
+    def _glimpse(
+        self, ask: CompletionRequest, piece: CompletionChunk, definition: Entropy, meter: StreamUsage
+    ) -> Glimpse:
         if not piece.top:
             raise RemoteEngineError(f"{self.name!r} at its server ended the reply and showed no log-probabilities")
         if definition == "full" and sum(math.exp(lp) for _, lp in piece.top) < WHOLE:
@@ -64,7 +66,7 @@ class RemoteGlimpser(RemoteEngine):
         first, second = (math.exp(lp) for _, lp in (*top, (0, -math.inf))[:2])
         return Glimpse(measured, definition, self._label(top[0][0]), first, first - second, meter.usage())
 
-    def _raw(self, ask: Ask, top: Top) -> Top:
+    def _raw(self, ask: CompletionRequest, top: Top) -> Top:
         """Undo a temperature: what is left is known up to a factor, so that it is made to sum to one."""
         if self.findings.scale != "tempered":
             return top
@@ -84,7 +86,7 @@ class RemoteGlimpser(RemoteEngine):
     @property
     def _all(self) -> int:
         """How this server is asked for the whole vocabulary."""
-        return -1 if self._server.dialect.keep_stop == VLLM.keep_stop else len(self._language.table.token_bytes)
+        return -1 if self._server.profile.keep_stop == VLLM.keep_stop else len(self._language.table.token_bytes)
 
     def _cannot(self, why: str) -> ConfigError:
         return ConfigError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from glimp_core.errors import EngineError, ModelLoadError, unknown_name
 from glimp_core.remote.server import Server
-from glimp_core.remote.wire import DIALECTS, LLAMACPP, VLLM, Dialect
+from glimp_core.remote.wire import LLAMACPP, PROFILES, VLLM, ServerProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Listing:
     """Who serves a model, "" where the server does not say, how to speak to it, and its window in tokens."""
 
     owner: str
-    dialect: Dialect
+    profile: ServerProfile
     window: int
 
 
@@ -27,7 +27,7 @@ def read_listing(server: Server, window: int | None) -> Listing:
         raise ModelLoadError(
             f"{server.client.base_url} does not say how long the context of {server.model!r} may be: pass window=..."
         )
-    return Listing(owner, DIALECTS.get(owner, VLLM), found)
+    return Listing(owner, PROFILES.get(owner, VLLM), found)
 
 
 def _entry(server: Server) -> Mapping[str, Any]:

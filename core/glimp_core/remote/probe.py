@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from time import perf_counter, sleep
 
 from glimp_core.errors import EngineError, ModelLoadError
-from glimp_core.remote.client import Refusal
-from glimp_core.remote.findings import Findings, Scale
+from glimp_core.remote.capabilities import Scale, ServerCapabilities
+from glimp_core.remote.client import RequestRejected
 from glimp_core.remote.language import Language
 from glimp_core.remote.server import Server
-from glimp_core.remote.wire import PLAIN, Ask, Piece, Top
+from glimp_core.remote.wire import PLAIN, CompletionChunk, CompletionRequest, Top
 from glimp_core.types import SamplingParams
 
 TEXT = "Count: 1, 2, 3, 4, 5, 6, 7,"
@@ -36,19 +36,19 @@ GAUGES = ("vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requ
 
 
 class Probe:
-    """Asks one server, and settles how to speak with it: `server.dialect` and `server.spell` are set on the way."""
+    """Asks one server, and settles how to speak with it: `server.profile` and `server.spell` are set on the way."""
 
     def __init__(self, server: Server, language: Language):
         self._server = server
         self._reader = language.reader
         self._vocabulary = language.table
         self._language = language
-        self._question = Ask(tuple(language.table.encode(TEXT)), LENGTH)
+        self._question = CompletionRequest(tuple(language.table.encode(TEXT)), LENGTH)
 
-    def examine(self, glimpses: bool) -> Findings:
+    def examine(self, glimpses: bool) -> ServerCapabilities:
         """Find out what matters for writing, and for glimpsing. Raises `ModelLoadError` for a role it cannot serve."""
         answer = self._settle()
-        findings = Findings(self._server.spell is None, self._keeps_stop(answer), self._in_one_piece(answer))
+        findings = ServerCapabilities(self._server.spell is None, self._keeps_stop(answer), self._in_one_piece(answer))
         if not glimpses:
             return findings
         if not findings.ids:
@@ -58,17 +58,17 @@ class Probe:
 
     def _settle(self) -> "Answer":
         """Find a way to be understood: with ids if there is one, else with text."""
-        told = self._server.dialect
-        for dialect in (told, replace(told, ids={**told.ids, "logprobs": 1})):
-            self._server.dialect = dialect
+        told = self._server.profile
+        for profile in (told, replace(told, ids={**told.ids, "logprobs": 1})):
+            self._server.profile = profile
             try:
                 answer = self._ask(self._question)
-            except Refusal:
+            except RequestRejected:
                 continue
             if answer.by_id and answer.prompt_tokens in (None, len(self._question.token_ids)):
                 self._check_tokenizer(answer)
                 return answer
-        self._server.dialect, self._server.spell = PLAIN, self._language.spelling
+        self._server.profile, self._server.spell = PLAIN, self._language.spelling
         return self._ask(self._question)
 
     def _check_tokenizer(self, answer: "Answer") -> None:
@@ -82,7 +82,7 @@ class Probe:
 
     def _keeps_stop(self, answer: "Answer") -> bool:
         """Whether the ids go up to and with the token that completes a stop string."""
-        if self._server.dialect.keep_stop is None:
+        if self._server.profile.keep_stop is None:
             return False
         for at, token_id in enumerate(answer.token_ids[1:], 1):
             text, before = self._decode([token_id]), self._decode(answer.token_ids[:at])
@@ -102,7 +102,7 @@ class Probe:
                 self._ask(replace(self._question, max_tokens=1, logprobs=TOP, sampling=sampling))
                 for sampling in (SamplingParams(0.0), SamplingParams(HOT, NARROW))
             )
-        except Refusal as error:
+        except RequestRejected as error:
             raise self._unfit(f"it shows fewer than {TOP} log-probabilities (vLLM: --max-logprobs {TOP})") from error
         raw, heated = dict(cold.top), {key: lp for key, lp in hot.top if lp > IMPOSSIBLE}
         by_id = all(isinstance(key, int) for key in raw)
@@ -144,7 +144,7 @@ class Probe:
     def _decode(self, token_ids: Sequence[int]) -> str:
         return self._vocabulary.decode(token_ids).decode(errors="replace")
 
-    def _ask(self, question: Ask) -> "Answer":
+    def _ask(self, question: CompletionRequest) -> "Answer":
         return Answer.of(self._server.ask(question, self._reader))
 
     def _unfit(self, why: str) -> ModelLoadError:
@@ -155,11 +155,11 @@ class Probe:
 class Answer:
     """A short reply as a whole, and when its pieces came, in seconds after it was asked for."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[CompletionChunk, ...]
     times: tuple[float, ...]
 
     @classmethod
-    def of(cls, stream: Iterator[Piece]) -> "Answer":
+    def of(cls, stream: Iterator[CompletionChunk]) -> "Answer":
         """Read a stream to its end."""
         started = perf_counter()
         found = [(piece, perf_counter() - started) for piece in stream]

@@ -10,9 +10,9 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from glimp_core.errors import EngineError, EngineTimeoutError, RemoteEngineError
-from glimp_core.remote.client import Client, Fault
-from glimp_core.remote.feed import Feed, the_loop
-from glimp_core.remote.wire import VLLM, Ask, Dialect, Nonsense, Piece, Reader
+from glimp_core.remote.bridge import AsyncBridge, the_loop
+from glimp_core.remote.client import Client, TransientError
+from glimp_core.remote.wire import VLLM, CompletionChunk, CompletionRequest, ProtocolError, Reader, ServerProfile
 
 T = TypeVar("T")
 
@@ -32,26 +32,28 @@ class Server:
     def __init__(self, client: Client, model: str, retries: int):
         self.client = client
         self.model = model
-        self.dialect: Dialect = VLLM
+        self.profile: ServerProfile = VLLM
         self.spell: Callable[[Sequence[int]], str] | None = None
         """Turns ids into the text of a prompt, for a server that takes no ids."""
         self._retries = retries
 
     def ask(
         self,
-        ask: Ask,
+        ask: CompletionRequest,
         reader: Reader,
         cancelled: Callable[[], bool] = lambda: False,
         on_fault: Callable[[str], None] = lambda fault: None,
-    ) -> Feed[Piece]:
+    ) -> AsyncBridge[CompletionChunk]:
         """Start a request; its pieces come as they are written, the last one with a `finish`.
 
         What fails before the first token is tried again; a stream that breaks is gone on with after the tokens that
         arrived. `on_fault` hears of either. The feed raises `EngineTimeoutError` and `RemoteEngineError`.
         """
-        return Feed(self._write(ask, reader, on_fault), cancelled)
+        return AsyncBridge(self._write(ask, reader, on_fault), cancelled)
 
-    async def _write(self, ask: Ask, reader: Reader, on_fault: Callable[[str], None]) -> AsyncGenerator[Piece, None]:
+    async def _write(
+        self, ask: CompletionRequest, reader: Reader, on_fault: Callable[[str], None]
+    ) -> AsyncGenerator[CompletionChunk, None]:
         written: list[int] = []
         failures = 0
         while len(written) < ask.max_tokens:
@@ -66,19 +68,19 @@ class Server:
                         yield piece
                 if ended:
                     return
-                raise Fault("the stream ended before the reply did")
-            except Fault as fault:
+                raise TransientError("the stream ended before the reply did")
+            except TransientError as fault:
                 on_fault(str(fault))
                 failures = failures + 1 if len(written) == before else 1
                 wait = self._wait(fault, failures, begun=len(written) > before)
             await asyncio.sleep(wait)
-        yield Piece(finish="length")
+        yield CompletionChunk(finish="length")
 
-    def _body(self, ask: Ask, written: Sequence[int]) -> dict[str, Any]:
-        body = ask.body(self.model, self.dialect, written)
+    def _body(self, ask: CompletionRequest, written: Sequence[int]) -> dict[str, Any]:
+        body = ask.body(self.model, self.profile, written)
         return {**body, "prompt": self.spell(body["prompt"])} if self.spell else body
 
-    async def _attempt(self, body: dict[str, Any], reader: Reader) -> AsyncGenerator[Piece, None]:
+    async def _attempt(self, body: dict[str, Any], reader: Reader) -> AsyncGenerator[CompletionChunk, None]:
         """One request. The connection is free for the next one when the stream has been read to its end."""
         begun = False
         async with aclosing(self.client.lines(body)) as lines:
@@ -92,7 +94,7 @@ class Server:
                 await _drain(lines)
                 return
 
-    def _wait(self, fault: Fault, failures: int, begun: bool) -> float:
+    def _wait(self, fault: TransientError, failures: int, begun: bool) -> float:
         """Return how long to wait before the next attempt; raises where there is none."""
         where = f"{self.model!r} at {self.client.base_url}"
         if fault.timed_out and not begun:
@@ -113,12 +115,12 @@ class Server:
         for failures in count(1):
             try:
                 return await self.client.get(path, kind)
-            except Fault as fault:
+            except TransientError as fault:
                 wait = self._wait(fault, failures, begun=False)
             await asyncio.sleep(wait)
 
 
-def _after(again: list[int], piece: Piece) -> Piece:
+def _after(again: list[int], piece: CompletionChunk) -> CompletionChunk:
     """Leave out of a piece what is said `again`: a bound reply starts anew, and must come to where it broke off."""
     if not again:
         return piece
@@ -132,20 +134,20 @@ def _after(again: list[int], piece: Piece) -> Piece:
     return replace(piece, token_ids=piece.token_ids[count:])
 
 
-def _read(reader: Reader, line: Any, top: bool = False) -> Piece:
+def _read(reader: Reader, line: Any, top: bool = False) -> CompletionChunk:
     try:
         piece = reader.read(line, top)
-    except Nonsense as error:
-        raise Fault(f"a line that cannot be read: {error}") from error
+    except ProtocolError as error:
+        raise TransientError(f"a line that cannot be read: {error}") from error
     if piece.finish in ("abort", "error"):
-        raise Fault(f"the server ended the reply with {piece.finish!r}")
+        raise TransientError(f"the server ended the reply with {piece.finish!r}")
     return replace(piece, at=perf_counter())
 
 
-async def _with_usage(piece: Piece, lines: AsyncGenerator[Any, None], reader: Reader) -> Piece:
+async def _with_usage(piece: CompletionChunk, lines: AsyncGenerator[Any, None], reader: Reader) -> CompletionChunk:
     """Add the usage, which comes in a line of its own after the last token."""
 
-    async def usage() -> Piece:
+    async def usage() -> CompletionChunk:
         async for line in lines:
             found = _read(reader, line)
             if found.prompt_tokens is not None:
@@ -169,5 +171,5 @@ async def _soon(coroutine: Coroutine[Any, Any, T]) -> T | None:
     """Wait a moment for what is good to have; the reply is whole without it."""
     try:
         return await asyncio.wait_for(coroutine, GRACE)
-    except (TimeoutError, Fault, EngineError):
+    except (TimeoutError, TransientError, EngineError):
         return None

@@ -8,12 +8,12 @@ from glimp_core.chat.output.answer import AnswerReader
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.context import Context
 from glimp_core.errors import ConfigError
-from glimp_core.remote.client import Refusal
-from glimp_core.remote.form import Binding, Fixed, Part, parts_of, server_check, shortest
+from glimp_core.remote.client import RequestRejected
+from glimp_core.remote.form import Binding, LiteralPart, Part, parts_of, server_check, shortest
 from glimp_core.remote.language import Language
 from glimp_core.remote.probe import TEXT
 from glimp_core.remote.server import Server
-from glimp_core.remote.wire import Ask, lark_grammar
+from glimp_core.remote.wire import CompletionRequest, lark_grammar
 
 WORD = "glimp"
 """What no model would say of itself where numbers are to be counted."""
@@ -52,21 +52,21 @@ class StructuredOutput:
                 "demand for a call out, or serve it with structured outputs (vLLM, SGLang and llama.cpp have them)"
             )
         dialect, marks = self._language.renderer.dialect, self._language.marks
-        parts = parts_of(dialect, requirements, self._server.dialect, self._binding, marks)
-        return [Fixed(lead), *parts] if lead else parts
+        parts = parts_of(dialect, requirements, self._server.profile, self._binding, marks)
+        return [LiteralPart(lead), *parts] if lead else parts
 
     @cached_property
     def _binding(self) -> Binding | None:
         """What the server keeps to: it is asked for a word that it would not say, when a form is first demanded."""
-        schema = self._server.dialect.schema({"type": "string", "enum": [WORD]})
-        if self._server.dialect.lark and self._obeys(lark_grammar(f'start: "\\"{WORD}\\""')):
+        schema = self._server.profile.schema({"type": "string", "enum": [WORD]})
+        if self._server.profile.lark and self._obeys(lark_grammar(f'start: "\\"{WORD}\\""')):
             return "lark"
         return "schema" if self._obeys(schema) else None
 
     def _obeys(self, bound: Mapping[str, Any]) -> bool:
-        ask = Ask(self._language.table.encode(TEXT), 12, bound=bound, extra=self._extra)
+        ask = CompletionRequest(self._language.table.encode(TEXT), 12, bound=bound, extra=self._extra)
         try:
             pieces = self._server.ask(ask, self._language.reader)
             return "".join(piece.text for piece in pieces).strip() == f'"{WORD}"'
-        except Refusal:
+        except RequestRejected:
             return False

@@ -14,7 +14,7 @@ ID_PREFIX = "token_id:"
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class ServerProfile:
     """How one kind of server is asked for token ids, for a stop string that it does not cut off, and to keep to a form.
 
     `keep_stop` is None for servers that always cut; `schema_field` is "" where a schema goes as `response_format`;
@@ -41,17 +41,17 @@ def lark_grammar(grammar: str) -> dict[str, Any]:
     return {"structured_outputs": {"grammar": grammar}}
 
 
-VLLM = Dialect(
+VLLM = ServerProfile(
     "vllm",
     {"return_token_ids": True, "return_tokens_as_token_ids": True},
     {"include_stop_str_in_output": True},
     stop_token_ids=True,
     lark=True,
 )
-SGLANG = Dialect("sglang", {"return_token_ids": True}, {"no_stop_trim": True}, True)
-LLAMACPP = Dialect("llamacpp", {"logprobs": 1}, schema_field="json_schema")
-PLAIN = Dialect("openai")
-DIALECTS = {dialect.name: dialect for dialect in (VLLM, SGLANG, LLAMACPP)}
+SGLANG = ServerProfile("sglang", {"return_token_ids": True}, {"no_stop_trim": True}, True)
+LLAMACPP = ServerProfile("llamacpp", {"logprobs": 1}, schema_field="json_schema")
+PLAIN = ServerProfile("openai")
+PROFILES = {profile.name: profile for profile in (VLLM, SGLANG, LLAMACPP)}
 """By what a server says owns its models. Unknown servers are asked as vLLM, which most gateways stand before."""
 
 
@@ -62,7 +62,7 @@ GREEDY = SamplingParams(temperature=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class CompletionRequest:
     """A wish for what follows `token_ids`: at most `max_tokens`, ended early by `stop` or one of `stop_token_ids`.
 
     `logprobs` is how many of the likeliest tokens are shown, -1 for all. `bound` are the fields that hold the reply to
@@ -79,7 +79,7 @@ class Ask:
     bound: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def body(self, model: str, dialect: Dialect, written: Sequence[int] = ()) -> dict[str, Any]:
+    def body(self, model: str, profile: ServerProfile, written: Sequence[int] = ()) -> dict[str, Any]:
         """Return the request that goes on after `written`, which an earlier one brought."""
         if self.bound:
             written = ()
@@ -89,16 +89,16 @@ class Ask:
             "max_tokens": self.max_tokens - len(written),
             "stream": True,
             "stream_options": {"include_usage": True},
-            **dialect.ids,
+            **profile.ids,
             **self._law(len(written)),
             **(self.bound or {}),
             **self.extra,
         }
         if self.logprobs is not None:
             body["logprobs"] = self.logprobs
-        if self.stop and dialect.keep_stop is not None:
-            body |= {"stop": list(self.stop), **dialect.keep_stop}
-        if self.stop_token_ids and dialect.stop_token_ids:
+        if self.stop and profile.keep_stop is not None:
+            body |= {"stop": list(self.stop), **profile.keep_stop}
+        if self.stop_token_ids and profile.stop_token_ids:
             body["stop_token_ids"] = list(self.stop_token_ids)
         return body
 
@@ -112,7 +112,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class CompletionChunk:
     """What one line of a stream brought: tokens, their text, and how it ended, if it did.
 
     `top` are the likeliest tokens in the place of the first one, by id or by text, with their log-probabilities.
@@ -131,7 +131,7 @@ class Piece:
     at: float = 0.0
 
 
-class Nonsense(ValueError):
+class ProtocolError(ValueError):
     """A line that no server of this protocol sends."""
 
 
@@ -146,16 +146,16 @@ class Reader:
         self._tags = tags or {}
         self._tag = re.compile(f"({'|'.join(map(re.escape, self._tags))})" if tags else "(?!)")
 
-    def read(self, line: Any, top: bool = True) -> Piece:
-        """Return what a line says, with the `top` tokens if wanted. Raises `Nonsense` for what cannot be read."""
+    def read(self, line: Any, top: bool = True) -> CompletionChunk:
+        """Return what a line says, with the `top` tokens if wanted. Raises `ProtocolError` for what cannot be read."""
         try:
             return self._read(line, top)
         except RemoteEngineError:
             raise
         except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-            raise Nonsense(f"{type(error).__name__}: {error} in {str(line)[:200]!r}") from error
+            raise ProtocolError(f"{type(error).__name__}: {error} in {str(line)[:200]!r}") from error
 
-    def _read(self, line: Mapping[str, Any], top: bool) -> Piece:
+    def _read(self, line: Mapping[str, Any], top: bool) -> CompletionChunk:
         usage, timings = line.get("usage") or {}, line.get("timings") or {}
         details = usage.get("prompt_tokens_details") or {}
         counts = (usage.get("prompt_tokens"), details.get("cached_tokens", timings.get("cache_n")))
@@ -164,7 +164,7 @@ class Reader:
         ids, by_id = self._token_ids(choice, text)
         reason = choice.get("stop_reason", choice.get("matched_stop"))
         shown = _top(choice) if top else ()
-        return Piece(ids, text, shown, choice.get("finish_reason"), reason, *counts, by_id)
+        return CompletionChunk(ids, text, shown, choice.get("finish_reason"), reason, *counts, by_id)
 
     def _token_ids(self, choice: Mapping[str, Any], text: str) -> tuple[tuple[int, ...], bool]:
         """The ids a line brings, in whatever way this server says them; else the ids of its text."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from glimp_core.completion import Completion
 from glimp_core.policy import Policy
-from glimp_core.types import Decision, Step, Writer
+from glimp_core.types import Decision, Role, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _decide(done: Completion, policy: Policy) -> tuple[list[Decision], list[Step
         decisions.append(decision)
         changed = decision.intervene != routed.decision.intervene
         if changed and routed.index < len(steps):  # the last glimpse of a request that broke off has no step
-            steps[routed.index] = replace(steps[routed.index], engine=decision.writer)
+            steps[routed.index] = replace(steps[routed.index], engine=decision.engine)
     return decisions, steps
 
 
@@ -113,7 +113,7 @@ def _seconds(recorded: Sequence[Step], replayed: Sequence[Step]) -> float | None
     return total
 
 
-def _pace(steps: Iterable[Step], writer: Writer) -> float | None:
+def _pace(steps: Iterable[Step], writer: Role) -> float | None:
     """Return the seconds a token of one writer, glimpses and reading included."""
     written = [step for step in steps if step.engine == writer]
     tokens = sum(step.tokens for step in written)

@@ -8,10 +8,10 @@ from rich.text import Text
 
 from glimp_core.completion import Completion
 from glimp_core.trace import Overview, Replay, Run
-from glimp_core.types import Writer
+from glimp_core.types import Role
 from glimp_core.views.columns import Column, nats, picture, seconds
 
-COLOURS: dict[Writer, str] = {"small": "color(33)", "large": "color(166)"}
+COLOURS: dict[Role, str] = {"small": "color(33)", "large": "color(166)"}
 """Blue and orange: told apart by everyone, readable on dark and on light."""
 
 BARS = "▁▂▃▄▅▆▇█"

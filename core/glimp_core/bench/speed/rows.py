@@ -11,14 +11,14 @@ from time import perf_counter
 from typing import Any
 
 from glimp_core.bench.engines import Rerendered
-from glimp_core.bench.speed.baselines import generate_per_step_seconds, generate_seconds
 from glimp_core.bench.speed.counts import DRAFTED, KINDS, STEADY, cached_share, forwards_together, tokens_a_forward
 from glimp_core.bench.speed.floor import floor_seconds, recorded
+from glimp_core.bench.speed.generate import generate_per_step_seconds, generate_seconds
 from glimp_core.bench.speed.grammar import new_schema, token_with_grammar
 from glimp_core.bench.speed.graphs import decode_pace
 from glimp_core.bench.speed.measuring import GREEDY, Bench, Row, padded, prompt_ids
-from glimp_core.bench.speed.memory import peak_beyond
 from glimp_core.bench.speed.pairs import costlier, longer
+from glimp_core.bench.speed.peak_memory import peak_beyond
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.events import Delta, Routed

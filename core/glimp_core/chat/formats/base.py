@@ -14,7 +14,7 @@ from glimp_core.chat.grammar.lark import Sequence as Seq
 from glimp_core.chat.prompt.template import Template
 from glimp_core.chat.request.tools import Tool
 
-Writer = Callable[[Sequence[Tool], bool], Node]
+Role = Callable[[Sequence[Tool], bool], Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ToolCallFormat:
     name: str
     openings: tuple[str, ...]
     inner: tuple[str, ...]
-    write: Writer
+    write: Role
     bare: bool = False
     xml: bool = False
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, Unpack, cast
 
 from glimp_core.bootstrap import Bootstrap, Draw
 from glimp_core.calibration.curve import ROUNDS as ROUNDS_OF_BOOTSTRAP
-from glimp_core.calibration.curve import Goal, Pace, Sample, cut, interval, points, sample, value
+from glimp_core.calibration.curve import Goal, Sample, SecondsPerToken, cut, interval, points, sample, value
 from glimp_core.completion import Completion
 from glimp_core.errors import ConfigError
 from glimp_core.events import Event
@@ -128,7 +128,7 @@ class _Asker:
         return replies
 
     def samples(self, replies: Sequence[Completion], paced: Sequence[Completion]) -> list[Sample]:
-        pace = Pace(_pace(paced, "small"), _pace(paced, "large"))
+        pace = SecondsPerToken(_pace(paced, "small"), _pace(paced, "large"))
         by_large = self.router.config.answer_by != "small"
         return [sample(done, pace, by_large) for done in replies]
 

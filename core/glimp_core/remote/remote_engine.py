@@ -12,20 +12,19 @@ from glimp_core.chat.output.processor import LONGEST_CHARACTER, OutputProcessor
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError, ContextOverflowError, EngineError, RemoteEngineError
-from glimp_core.remote.ahead import ReadAhead
+from glimp_core.remote.bridge import AsyncBridge
+from glimp_core.remote.capabilities import ServerCapabilities
 from glimp_core.remote.client import Client
-from glimp_core.remote.conversation import BegunStream, Conversation
-from glimp_core.remote.feed import Feed
-from glimp_core.remote.findings import Findings
-from glimp_core.remote.form import Open
+from glimp_core.remote.form import ConstrainedPart
 from glimp_core.remote.language import Language
 from glimp_core.remote.listing import Listing, read_listing
-from glimp_core.remote.meter import Meter
-from glimp_core.remote.page_writer import PageWriter
 from glimp_core.remote.probe import Probe
 from glimp_core.remote.server import Server
+from glimp_core.remote.server_request import BegunStream, PrefillRequest, ServerRequest
+from glimp_core.remote.stream_processor import StreamProcessor
+from glimp_core.remote.stream_usage import StreamUsage
 from glimp_core.remote.structured import StructuredOutput
-from glimp_core.remote.wire import Ask, Piece
+from glimp_core.remote.wire import CompletionChunk, CompletionRequest
 from glimp_core.steps import BREAK
 from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
 
@@ -68,7 +67,7 @@ class RemoteEngine:
         self._extra = dict(extra_body or {})
         self._structured = StructuredOutput(self._server, self._language, self._extra)
         self._examining = threading.Lock()
-        self._findings: Findings | None = None
+        self._findings: ServerCapabilities | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._server.client.base_url!r}, {self.name!r})"
@@ -89,11 +88,11 @@ class RemoteEngine:
         return self._window or self._listing.window
 
     @property
-    def findings(self) -> Findings:
+    def findings(self) -> ServerCapabilities:
         """How the server behaves; the first look asks it."""
         with self._examining:
             if self._findings is None:
-                self._server.dialect = self._listing.dialect
+                self._server.profile = self._listing.profile
                 self._findings = Probe(self._server, self._language).examine(self._glimpses)
                 log.info("%r (%s): %s", self, self._listing.owner or "unnamed server", self._findings)
                 for cost in self._findings.costs:
@@ -120,7 +119,7 @@ class RemoteEngine:
         ask = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
         begun = conversation.take(ask)
         sent, spent = len(ask.token_ids), conversation.take_spent()
-        meter = Meter(sent, conversation.send(sent), before=begun.known if begun else None)
+        meter = StreamUsage(sent, conversation.send(sent), before=begun.known if begun else None)
         answer = None if params.phase == "thinking" else self._structured.answer(context, conversation.requirements)
         page = OutputProcessor(self._language.table, self._language.stop_ids, params, self.window - sent, answer)
         fill = self._fill if answer and conversation.requirements.structured else self._write
@@ -138,16 +137,21 @@ class RemoteEngine:
         with suppress(EngineError, ContextOverflowError):  # what is wrong is met again when it is this model's turn
             ask = self._ask(context, SamplingParams(temperature=0.0), index=0, max_tokens=1, stepwise=False)
             sent = len(ask.token_ids)
-            meter = Meter(sent, conversation.send(sent))
-            conversation.read_ahead(ReadAhead(self._feed(context, ask), meter))
+            meter = StreamUsage(sent, conversation.send(sent))
+            conversation.read_ahead(PrefillRequest(self._feed(context, ask), meter))
 
     def _write(
-        self, context: Context, page: OutputProcessor, ask: Ask, begun: BegunStream | None, meter: Meter
+        self,
+        context: Context,
+        page: OutputProcessor,
+        ask: CompletionRequest,
+        begun: BegunStream | None,
+        meter: StreamUsage,
     ) -> Iterator[Chunk]:
         """Fill a page from one stream, and from further ones where the server ended a stream too early."""
         while True:
             begun = begun or self._begin(context, ask)
-            writer = PageWriter(page, self._language.table, self._language.stop_ids, begun.ask.max_tokens)
+            writer = StreamProcessor(page, self._language.table, self._language.stop_ids, begun.ask.max_tokens)
             yield from self._read(begun, writer, meter)
             if page.end:
                 return
@@ -162,15 +166,20 @@ class RemoteEngine:
             begun = None
 
     def _fill(
-        self, context: Context, page: OutputProcessor, ask: Ask, begun: BegunStream | None, meter: Meter
+        self,
+        context: Context,
+        page: OutputProcessor,
+        ask: CompletionRequest,
+        begun: BegunStream | None,
+        meter: StreamUsage,
     ) -> Iterator[Chunk]:
         """Write a demanded answer part by part: what stands fast here, JSON at the server."""
         if begun:
             begun.close()
         closed = context.chain and context.chain[-1] == ThinkingClosed(written=True)
         for part in self._structured.parts(self._conversation(context).requirements, lead="\n\n" if closed else ""):
-            writer = PageWriter(page, self._language.table, self._language.stop_ids, part=True)
-            if isinstance(part, Open):
+            writer = StreamProcessor(page, self._language.table, self._language.stop_ids, part=True)
+            if isinstance(part, ConstrainedPart):
                 bound = replace(ask, bound=part.fields, max_tokens=page.left, stop=(), stop_token_ids=())
                 yield from self._read(self._begin(context, bound), writer, meter)
             else:
@@ -180,7 +189,7 @@ class RemoteEngine:
             ask = replace(ask, token_ids=[*ask.token_ids, *writer.written])
         yield from writer.put(min(self._language.stop_ids))
 
-    def _read(self, begun: BegunStream, writer: PageWriter, meter: Meter) -> Iterator[Chunk]:
+    def _read(self, begun: BegunStream, writer: StreamProcessor, meter: StreamUsage) -> Iterator[Chunk]:
         """Read one stream up to its end or the page's."""
         with closing(begun):
             for piece in begun:
@@ -189,10 +198,10 @@ class RemoteEngine:
                 if writer.ended:
                     return
 
-    def _begin(self, context: Context, ask: Ask, known: int | None = None) -> BegunStream:
+    def _begin(self, context: Context, ask: CompletionRequest, known: int | None = None) -> BegunStream:
         return BegunStream(ask, self._feed(context, ask), known)
 
-    def _feed(self, context: Context, ask: Ask) -> Feed[Piece]:
+    def _feed(self, context: Context, ask: CompletionRequest) -> AsyncBridge[CompletionChunk]:
         fault = self._conversation(context).fault
         return self._server.ask(ask, self._language.reader, context.cancelled.is_set, fault)
 
@@ -204,7 +213,7 @@ class RemoteEngine:
         max_tokens: int,
         stepwise: bool = True,
         logprobs: int | None = None,
-    ) -> Ask:
+    ) -> CompletionRequest:
         """Word the request for what follows the chain. Raises `ContextOverflowError` where nothing fits any more."""
         conversation = self._conversation(context)
         token_ids = conversation.token_ids()
@@ -217,7 +226,7 @@ class RemoteEngine:
             context.remark(f"the server of {self.name!r} {cost}")
         think = self._language.table.think
         thinks = conversation.prompt.thinking == "open" and not conversation.closed
-        return Ask(
+        return CompletionRequest(
             token_ids,
             min(max_tokens, room),
             self._language.law(sampling, tempered=self.findings.scale == "tempered"),
@@ -228,12 +237,12 @@ class RemoteEngine:
             extra=self._extra,
         )
 
-    def _conversation(self, context: Context) -> Conversation:
+    def _conversation(self, context: Context) -> ServerRequest:
         if self not in context.notes:
-            conversation = context.notes[self] = Conversation(context, self._language.renderer, self.name)
+            conversation = context.notes[self] = ServerRequest(context, self._language.renderer, self.name)
             context.on_close(conversation.withdraw)
             context.on_close(conversation.finish_reading)
-        known: Conversation = context.notes[self]
+        known: ServerRequest = context.notes[self]
         return known
 
     @cached_property

@@ -2,11 +2,11 @@
 
 from time import perf_counter
 
-from glimp_core.remote.wire import Piece
+from glimp_core.remote.wire import CompletionChunk
 from glimp_core.types import ModelUsage
 
 
-class Meter:
+class StreamUsage:
     """Counts tokens and times. Waiting for a first token is prefill, what follows is decoding; the network is in both.
 
     Of the `sent` tokens the server has read the `known` ones in this request; what its cache held it may tell, at the
@@ -24,11 +24,11 @@ class Meter:
         self._prefill_seconds = 0.0
         self._first: float | None = None
 
-    def see(self, piece: Piece) -> None:
+    def see(self, piece: CompletionChunk) -> None:
         """Time the first piece, which is looked at; its tokens count when they are taken."""
         self._prefill_seconds = max(0.0, piece.at - self._started)
 
-    def take(self, piece: Piece) -> None:
+    def take(self, piece: CompletionChunk) -> None:
         """Count a piece that arrived."""
         self._tokens += len(piece.token_ids)
         self._last = max(piece.at, self._last)

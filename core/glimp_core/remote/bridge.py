@@ -18,7 +18,7 @@ WATCH_SECONDS = 0.01
 _END = object()
 
 
-class Feed(Generic[T], Iterator[T]):
+class AsyncBridge(Generic[T], Iterator[T]):
     """What an async generator yields, for a thread that waits for it; its exceptions are raised here.
 
     `close()`, or `cancelled()` becoming true, closes the generator at once, also while nobody waits.
@@ -86,7 +86,7 @@ class Loop:
     def __init__(self) -> None:
         self.process = os.getpid()
         self._loop = asyncio.new_event_loop()
-        self._feeds: dict[asyncio.Task[None], Feed[Any]] = {}
+        self._feeds: dict[asyncio.Task[None], AsyncBridge[Any]] = {}
         self._looking = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="glimp remote", daemon=True)
         self._thread.start()
@@ -100,7 +100,7 @@ class Loop:
         """Have a function called in the loop's thread, soon."""
         self._loop.call_soon_threadsafe(function, *args)
 
-    def watch(self, feed: Feed[Any]) -> None:
+    def watch(self, feed: AsyncBridge[Any]) -> None:
         """Start a feed, and stop it when its caller cancels."""
         task = feed.start(self._loop)
         self._feeds[task] = feed

@@ -7,7 +7,7 @@ Scale = Literal["raw", "tempered"]
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class ServerCapabilities:
     """How a server behaves.
 
     - `ids`: it takes and gives token ids; where it does not, text is sent and read.

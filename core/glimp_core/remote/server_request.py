@@ -1,36 +1,38 @@
 """One request at one server: its ids, the step that was begun with a glimpse, and what went wrong on the way."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from glimp_core.chat.prompt.renderer import Renderer, TokenizedRequest
 from glimp_core.context import Context, ThinkingClosed
-from glimp_core.remote.ahead import ReadAhead
-from glimp_core.remote.feed import Feed
-from glimp_core.remote.wire import Ask, Piece
+from glimp_core.errors import Cancelled, EngineError
+from glimp_core.remote.bridge import AsyncBridge
+from glimp_core.remote.stream_usage import StreamUsage
+from glimp_core.remote.wire import CompletionChunk, CompletionRequest
 from glimp_core.types import ModelUsage
 
 
-class BegunStream(Iterator[Piece]):
+class BegunStream(Iterator[CompletionChunk]):
     """A stream that is being read, of which the first piece can be looked at before it is taken.
 
     `known` is how many tokens of its prompt the server had read in this request before.
     """
 
-    def __init__(self, ask: Ask, stream: Feed[Piece], known: int | None = None):
+    def __init__(self, ask: CompletionRequest, stream: AsyncBridge[CompletionChunk], known: int | None = None):
         self.ask = ask
         self.known = known
         self._stream = stream
-        self._read: list[Piece] = []
+        self._read: list[CompletionChunk] = []
         self._ended = False
 
-    def __next__(self) -> Piece:
+    def __next__(self) -> CompletionChunk:
         if self._ended:
             raise StopIteration
         piece = self._read.pop(0) if self._read else next(self._stream)
         self._ended = piece.finish is not None
         return piece
 
-    def peek(self) -> Piece:
+    def peek(self) -> CompletionChunk:
         """Wait for the first piece with tokens, or the last one, and return it; it stays to be taken."""
         piece = next(self._stream)
         while not (piece.token_ids or piece.finish):
@@ -45,13 +47,35 @@ class BegunStream(Iterator[Piece]):
         self._ended = True
 
 
-class Conversation(TokenizedRequest):
+class PrefillRequest:
+    """A request for one token, for which nobody waits: the server reads a chain before it is its model's turn."""
+
+    def __init__(self, feed: AsyncBridge[CompletionChunk], meter: StreamUsage):
+        self._feed = feed
+        self._meter = meter
+
+    @property
+    def running(self) -> bool:
+        """Whether the server may still be reading."""
+        return self._feed.running
+
+    def end(self) -> ModelUsage:
+        """Stop it, unless it is over, and return what it took. Why it failed the next request will meet, too."""
+        if not self.running:
+            with suppress(EngineError, Cancelled):
+                for piece in self._feed:
+                    self._meter.take(piece)
+        self._feed.close()
+        return self._meter.usage()
+
+
+class ServerRequest(TokenizedRequest):
     """A transcript with what its server knows of it."""
 
     def __init__(self, context: Context, renderer: Renderer, name: str):
         super().__init__(context, renderer)
         self.begun: BegunStream | None = None
-        self._ahead: ReadAhead | None = None
+        self._ahead: PrefillRequest | None = None
         self._spent = ModelUsage()
         self._name = name
         self._sent = 0
@@ -68,7 +92,7 @@ class Conversation(TokenizedRequest):
         known, self._sent = min(count, self._sent), max(count, self._sent)
         return known
 
-    def take(self, ask: Ask) -> BegunStream | None:
+    def take(self, ask: CompletionRequest) -> BegunStream | None:
         """Return the stream that already writes what is asked for; another one is closed."""
         begun, self.begun = self.begun, None
         if begun and (begun.ask.token_ids, begun.ask.sampling, begun.ask.index) == (
@@ -90,7 +114,7 @@ class Conversation(TokenizedRequest):
         """Whether the server reads ahead."""
         return self._ahead is not None and self._ahead.running
 
-    def read_ahead(self, ahead: ReadAhead) -> None:
+    def read_ahead(self, ahead: PrefillRequest) -> None:
         """Note that the server reads the chain so far."""
         self.finish_reading()
         self._ahead = ahead

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from glimp_core.chat.output.processor import OutputProcessor
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import RemoteEngineError
-from glimp_core.remote.wire import Piece
+from glimp_core.remote.wire import CompletionChunk
 from glimp_core.types import Chunk
 
 
-class PageWriter:
+class StreamProcessor:
     """Writes the tokens of one stream onto a page; `written` are those that belong to the text.
 
     A stream may end without an end of the page: at a blank line before any text, or at a limit that the page goes
@@ -38,7 +38,7 @@ class PageWriter:
         """Whether the page is at its end."""
         return self._page.end is not None
 
-    def take(self, piece: Piece) -> Iterator[Chunk]:
+    def take(self, piece: CompletionChunk) -> Iterator[Chunk]:
         """Take one piece, the last one with a `finish`; yields the chunks it completes."""
         ids = self._held + piece.token_ids
         self._held = ids[-1:] if ids and self._may_end(ids[-1]) else ()
@@ -71,7 +71,7 @@ class PageWriter:
                 self.written.append(taken)
                 yield from self._page.push(taken)
 
-    def _stop(self, piece: Piece) -> Iterator[Chunk]:
+    def _stop(self, piece: CompletionChunk) -> Iterator[Chunk]:
         """The server stopped, and not where the page ends: at a blank line, or at an end that nobody told us of."""
         reason = piece.stop_reason
         blank = bool(self.written) and not self._vocabulary.decode(self.written).strip()
