@@ -7,6 +7,7 @@ import socket
 import sys
 from typing import Any
 
+import hypothesis
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,6 +17,9 @@ for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "TERM"):
     os.environ.pop(name, None)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it starts in the background
+
+hypothesis.settings.register_profile("glimp", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("glimp")
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 

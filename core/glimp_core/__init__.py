@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from glimp_core.completion import Completion, Summary, Usage
+from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context
 from glimp_core.engine import Engine, Glimpser
@@ -18,6 +18,7 @@ from glimp_core.errors import (
     UnsupportedSchemaError,
 )
 from glimp_core.events import Delta, Event, Finish, Routed, Start
+from glimp_core.figures import Summary, Usage
 from glimp_core.policy import (
     AlwaysLarge,
     AlwaysSmall,

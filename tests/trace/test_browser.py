@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dom import Element, parse
-from glimp_core.views.page import page
+from glimp_core.trace.page import page
 from recordings import recorded
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from dom import Element, parse
 from glimp_core import EntropyThreshold, ToolCall
 from glimp_core.trace import replay
+from glimp_core.trace.page import page
 from glimp_core.views.columns import picture
-from glimp_core.views.page import cell, page
+from glimp_core.views.notebook import cell
 from recordings import recorded
 
 STEPS = ((0.1, "Two and two.\n\n"), (2.0, "So it is four.\n\n"), (0.5, "Check it.\n\n"), (1.5, "Four."))
@@ -181,7 +182,7 @@ def test_the_histogram_counts_every_glimpse() -> None:
 
 def test_only_the_slowest_are_shown_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page of very many requests stays readable, and says what it leaves out."""
-    monkeypatch.setattr("glimp_core.views.page.SHOWN", 2)
+    monkeypatch.setattr("glimp_core.trace.page.SHOWN", 2)
     dom = parse(page(MANY))
     assert [run.find("summary")[0].text for run in dom.find("details", "run")] == ["slow", "fast"]
     assert "2 slowest are shown in full" in dom.text

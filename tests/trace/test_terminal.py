@@ -2,6 +2,7 @@
 
 import io
 import math
+import unicodedata
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from glimp_core import EntropyThreshold
-from glimp_core.trace import Overview, replay
-from glimp_core.views import terminal
+from glimp_core.trace import Overview, console, replay
 from glimp_core.views.columns import seconds
 from recordings import recorded
 
 STEPS = ((0.1, "Two and two.\n\n"), (2.0, "So it is four.\n\n"), (0.5, "Check it.\n\n"), (1.5, "Four."))
+
+TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def shown(renderable: Any, width: int = 120) -> str:
@@ -32,7 +34,7 @@ def test_every_step_is_a_line() -> None:
         assert line.split()[1:4] == [str(index), "large" if entropy > 1 else "small", f"{entropy:.2f}"]
         assert str(len(text)) in line.split()
     assert any("large (answer)" in line and "It is 4." in line for line in lines)
-    assert "50% of routed steps" in lines[-2]
+    assert "intervention rate 50% (2 of 4 routed steps)" in lines[-2]
     assert "(estimate)" in lines[-1]
 
 
@@ -44,10 +46,11 @@ def test_long_text_stays_in_its_line() -> None:
 
 @given(st.text(max_size=30))
 def test_no_text_talks_to_the_terminal(text: str) -> None:
-    """No control character of a question, a model or an error is printed."""
+    """No control character of a question, a model or an error is printed, nor one that turns text around."""
     run = recorded((0.1, text), question=text, broken="EngineError")
-    out = shown(terminal.run(run)) + shown(terminal.overview([run, recorded(question=text)]))
-    assert all(character.isprintable() or character == "\n" for character in out)
+    out = shown(console.run(run)) + shown(console.overview([run, recorded(question=text)]))
+    assert {unicodedata.category(character) for character in out.replace("\n", "")}.isdisjoint({"Cc", "Cs", "Zl", "Zp"})
+    assert {unicodedata.bidirectional(character) for character in out}.isdisjoint(TURNS)
 
 
 def test_a_step_without_a_word_says_what_it_did() -> None:
@@ -59,7 +62,7 @@ def test_a_step_without_a_word_says_what_it_did() -> None:
 
 def test_a_run_tells_what_was_asked_of_whom() -> None:
     """Question, models and policy stand over the steps, and how it broke off under them."""
-    out = shown(terminal.run(recorded(*STEPS, broken="EngineError")))
+    out = shown(console.run(recorded(*STEPS, broken="EngineError")))
     assert out.startswith("2+2?\n2026-01-02 03:04:05  tiny + big\nEntropyThreshold(threshold=1.0")
     assert out.rstrip().endswith("broken off: EngineError: out of memory")
 
@@ -67,7 +70,7 @@ def test_a_run_tells_what_was_asked_of_whom() -> None:
 def test_many_runs_are_one_table() -> None:
     """Slowest first, with the number that --run takes, and the sums over all."""
     runs = [recorded(*STEPS, question=f"q{n}", pace=pace) for n, pace in enumerate((0.01, 0.03, 0.02), 1)]
-    out = shown(terminal.overview(runs))
+    out = shown(console.overview(runs))
     rows = [(line.split()[0], line.split()[-1]) for line in out.splitlines() if line.split()[-1:] > ["q0"]]
     assert rows[-3:] == [("2", "q2"), ("3", "q3"), ("1", "q1")]
     assert "3 requests; large model: 50.0% of 12 routed steps" in out
@@ -75,14 +78,14 @@ def test_many_runs_are_one_table() -> None:
 
 def test_a_long_question_leaves_room_for_the_figures() -> None:
     """The question is cut, the figures before it are not."""
-    out = shown(terminal.overview([recorded(*STEPS, question="word " * 50, pace=pace) for pace in (0.01, 0.03)]), 60)
+    out = shown(console.overview([recorded(*STEPS, question="word " * 50, pace=pace) for pace in (0.01, 0.03)]), 60)
     assert [line.split()[1:4] for line in out.splitlines() if "word" in line] == [["5", "50%", "54%"]] * 2
 
 
 def test_replays_say_what_is_exact() -> None:
     """An estimate has bounds and its name, an exact replay neither."""
     done = recorded(*STEPS).completion
-    out = shown(terminal.replays([(f"{t:g}", replay(done, EntropyThreshold(t))) for t in (1.0, 0.3)]))
+    out = shown(console.replays([(f"{t:g}", replay(done, EntropyThreshold(t))) for t in (1.0, 0.3)]))
     same, other = out.splitlines()[1:3]
     assert same.split() == ["1", "50%", "54%", "1.7", "s", "exact"]
     assert "50% and 75%" in other

@@ -85,7 +85,7 @@ class _Recorded:
 
 
 def _write(path: Path, runs: list[Run], replays: Replays) -> None:
-    from glimp_core.views.page import page
+    from glimp_core.trace.page import page
 
     try:
         path.write_text(page(runs, replays), encoding="utf-8")
@@ -95,12 +95,12 @@ def _write(path: Path, runs: list[Run], replays: Replays) -> None:
 
 
 def _show(runs: list[Run], replays: Replays) -> None:
-    from glimp_core.views import terminal
+    from glimp_core.trace import console as views
 
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(terminal.run(runs[0]) if len(runs) == 1 else terminal.overview(runs))
+    console.print(views.run(runs[0]) if len(runs) == 1 else views.overview(runs))
     if replays:
-        console.print("", terminal.replays(replays), sep="\n")
+        console.print("", views.replays(replays), sep="\n")
 
 
 def _document(runs: list[Run], replays: Replays) -> dict[str, Any]:

@@ -9,21 +9,15 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 
 from glimp_core.cli.exits import say
-from glimp_core.cli.figures import line, table
 from glimp_core.cli.settings import Settings
 from glimp_core.completion import Completion
 from glimp_core.events import Delta, Event, Routed, Start
 from glimp_core.types import Role, Step, ToolCall, ToolCallDelta
+from glimp_core.views.columns import without_text
+from glimp_core.views.terminal import COLOURS, inert, line, totals
 
-COLOURS: dict[Role, Style] = {"small": Style(color="color(33)"), "large": Style(color="color(166)")}
-"""Blue and orange: told apart by everyone, readable on dark and on light."""
 DIM = Style(dim=True)
-NOTHING = {"close": "ends the thinking", "eos": "ends the reply"}
-"""What a step without any text does."""
-INERT = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(
-    range(127, 160), "�"
-)
-"""Control characters as pictures, so that no model can move the cursor or talk to the terminal."""
+STYLES = {role: Style(color=colour) for role, colour in COLOURS.items()}
 
 
 class View:
@@ -46,7 +40,7 @@ class View:
     def pair(self, settings: Settings) -> None:
         """Name the two models, each in its colour."""
         for writer, name in zip(COLOURS, settings.pair, strict=True):
-            self.write(f"{writer} {name}", COLOURS[writer])
+            self.write(f"{writer} {name}", STYLES[writer])
             self.write("  " if writer == "small" else "\n\n")
 
     def show(self, event: Event) -> None:
@@ -59,21 +53,21 @@ class View:
             self._head(event.index, f"H {event.glimpse.entropy:5.2f}", event.decision.engine)
         elif isinstance(event, Delta) and event.text:
             self._head(event.index, event.phase, event.engine)
-            self.write(event.text, COLOURS[event.engine])
+            self.write(event.text, STYLES[event.engine])
         elif isinstance(event, ToolCallDelta):
             self._call(event)
         elif isinstance(event, Step) and not event.text and not self._called:
-            self.write(f"({NOTHING.get(event.end, event.end)})", DIM)
+            self.write(f"({without_text(event)})", DIM)
 
     def write(self, text: str, style: Style | None = None) -> None:
         """Write text as it is, but for control characters: nothing is wrapped, marked up or stripped."""
-        self.console.print(Segments([Segment(text.translate(INERT), style)]), end="", soft_wrap=True)
+        self.console.print(Segments([Segment(inert(text, kept="\n\t"), style)]), end="", soft_wrap=True)
         self._at_margin = text.endswith("\n")
 
     def close(self, done: Completion) -> None:
         """Show the table under a reply."""
         self.write("\n")
-        self.console.print(table(done))
+        self.console.print(totals(done))
 
     def remark(self, done: Completion) -> None:
         """Show one line under a reply."""

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from glimp_core.completion import Completion
 from glimp_core.events import Routed
+from glimp_core.figures import Reply, summarise
 from glimp_core.types import Step
 
 HEADROOM = 1.08
@@ -29,13 +29,6 @@ class Column:
     alone: float | None
 
     @property
-    def without_text(self) -> str:
-        """What a step did that wrote no word."""
-        return (
-            "ends the thinking" if self.step.end == "close" else f"ends with {ENDS.get(self.step.end, self.step.end)}"
-        )
-
-    @property
     def facts(self) -> list[tuple[str, str]]:
         """What there is to know about the step, label and value."""
         step, routed = self.step, self.routed
@@ -53,6 +46,11 @@ class Column:
             sure = f", {glimpse.probability:.0%}" if glimpse.probability else ""
             told.append(("likeliest first token", f"{glimpse.text!r}{sure}"))
         return [*told, ("decided", decision.reason)] if decision.reason else told
+
+
+def without_text(step: Step) -> str:
+    """Return what a step did that wrote no word."""
+    return "ends the thinking" if step.end == "close" else f"ends with {ENDS[step.end]}"
 
 
 ENDS = {
@@ -102,12 +100,12 @@ class Picture:
         return next((column.line for column in self.columns if column.line is not None), 0.0)
 
 
-def picture(done: Completion) -> Picture:
+def picture(done: Reply) -> Picture:
     """Draw a reply."""
     routed = {event.index: event for event in done.routed}
     seconds = _seconds(done, routed)
     nats = _top(value for event in done.routed for value in (event.glimpse.entropy, event.decision.threshold))
-    alone = done.summary().large_alone_seconds
+    alone = summarise(done).large_alone_seconds
     most = max([small + large for small, large in seconds] + [alone or 0.0, 1e-9]) * HEADROOM
     tokens, written = max(1, sum(step.tokens for step in done.steps)), 0
     columns = []
@@ -148,18 +146,7 @@ def nats(value: float) -> str:
     return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
-def _glimpsed(routed: Routed) -> list[tuple[str, str]]:
-    glimpse, decision = routed.glimpse, routed.decision
-    told = [("entropy", f"{glimpse.entropy:.3f} nats" + ("" if glimpse.definition == "full" else ", top 20"))]
-    if decision.threshold is not None:
-        told.append(("threshold", f"{decision.threshold:.3f} nats"))
-    if glimpse.text:
-        sure = f", {glimpse.probability:.0%}" if glimpse.probability else ""
-        told.append(("likeliest first token", f"{glimpse.text!r}{sure}"))
-    return [*told, ("decided", decision.reason)] if decision.reason else told
-
-
-def _seconds(done: Completion, routed: dict[int, Routed]) -> list[tuple[float, float]]:
+def _seconds(done: Reply, routed: dict[int, Routed]) -> list[tuple[float, float]]:
     """Return the seconds of the small and the large model up to each step: glimpses and drafts are the small one's."""
     small, large, sums = 0.0, 0.0, []
     for step in done.steps:

@@ -1,4 +1,4 @@
-"""Replies and traces in the terminal, as rich renderables."""
+"""A reply in the terminal, as rich renderables and as lines."""
 
 from collections.abc import Sequence
 
@@ -6,102 +6,87 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from glimp_core.completion import Completion
-from glimp_core.trace import Overview, Replay, Run
+from glimp_core.figures import Reply, summarise
 from glimp_core.types import Role
-from glimp_core.views.columns import Column, nats, picture, seconds
+from glimp_core.views.columns import Column, nats, picture, seconds, without_text
 
 COLOURS: dict[Role, str] = {"small": "color(33)", "large": "color(166)"}
 """Blue and orange: told apart by everyone, readable on dark and on light."""
 
 BARS = "▁▂▃▄▅▆▇█"
-ESTIMATE = (
-    "An estimate is exact up to the first changed decision, and keeps the recorded steps after it; "
-    "its bounds hold for any chain of as many steps."
-)
 
 
-def reply(done: Completion) -> RenderableType:
+def reply(done: Reply) -> RenderableType:
     """Return a reply as its steps, one a line, and its figures under them."""
     drawn = picture(done)
-    table = _table("", "step", "writer", "H", "", "tokens", "time", "text", right=(1, 3, 5, 6))
+    table = plain_table("", "step", "writer", "H", "", "tokens", "time", "text", right=(1, 3, 5, 6))
     for column in drawn.columns:
         table.add_row(*_row(column, drawn.has_words))
-    return Group(table, Text(figures(done), style="dim"))
+    return Group(table, Text("\n".join([figures(done), *summarise(done).notes]), style="dim"))
 
 
-def run(recorded: Run) -> RenderableType:
-    """Return one request of a trace: what was asked of whom, its steps, and how it ended."""
-    head = recorded.head
-    asked = Text(_inert(head.question or "(text not recorded)"), style="bold")
-    rules = Text(f"{head.time:%Y-%m-%d %H:%M:%S}  {head.small} + {head.large}\n{head.policy}", style="dim")
-    parts: list[RenderableType] = [asked, rules, "", reply(recorded.completion)]
-    if not recorded.finished:
-        parts.append(Text(broken(recorded), style="bold red"))
-    return Group(*parts)
-
-
-def overview(runs: Sequence[Run]) -> RenderableType:
-    """Return many requests: the histogram of their entropies, their rates, and a line for each, slowest first."""
-    told = Overview.of(runs)
-    table = _table("", "steps", "rate", "large", "time", "question", right=(0, 1, 2, 3, 4))
-    order = sorted(enumerate(runs, 1), key=lambda item: -item[1].completion.finish.seconds)
-    for number, recorded in order:
-        done = recorded.completion
-        figures = done.summary()
-        question = ("" if recorded.finished else "(broken off) ") + _inert(recorded.head.question or "")
-        table.add_row(
-            str(number), str(len(done.steps)), f"{figures.intervention_rate:.0%}", f"{figures.large_token_share:.0%}",
-            seconds(figures.seconds), Text(" ".join(question.split()), no_wrap=True, overflow="ellipsis"),
-        )  # fmt: skip
-    return Group(*_histogram(told), Text(sums(told)), "", table)
-
-
-def replays(told: Sequence[tuple[str, Replay]]) -> RenderableType:
-    """Return what policies would have decided on the same glimpses, by name."""
-    table = _table("threshold", "rate", "between", "large tokens", "time", "", right=(0, 1, 2, 3, 4))
-    for name, replay in told:
-        between = "" if replay.exact else f"{replay.lowest_rate:.0%} and {replay.highest_rate:.0%}"
-        time = "" if replay.seconds is None else seconds(replay.seconds)
-        note = "exact" if replay.exact else "estimate"
-        shares = f"{replay.intervention_rate:.0%}", between, f"{replay.large_token_share:.0%}"
-        table.add_row(name, *shares, time, Text(note, style="dim"))
-    return Group(table, Text(ESTIMATE, style="dim"))
-
-
-def figures(done: Completion) -> str:
-    """Return the sums of a reply in two lines."""
-    told = done.summary()
-    line = f"{told.steps} steps, {done.usage.completion_tokens} tokens, {seconds(told.seconds)}"
-    shares = f"{told.intervention_rate:.0%} of routed steps, {told.large_token_share:.0%} of tokens"
-    line += f"; large model: {shares}"
+def figures(done: Reply) -> str:
+    """Return the figures of a reply, one a line: they stand under every picture of it."""
+    told = summarise(done)
+    lines = [
+        f"{seconds(told.seconds)} from the question to the end; large model: {told.large_token_share:.0%} of tokens"
+    ]
+    if told.routed_steps:
+        interventions = sum(routed.decision.intervene for routed in done.routed)
+        lines.append(
+            f"intervention rate {told.intervention_rate:.0%} ({interventions} of {told.routed_steps} routed steps)"
+        )
     if told.large_alone_seconds is not None:
-        line += f"\nthe large model alone: {seconds(told.large_alone_seconds)} (estimate)"
-    return "\n".join([line, *told.notes])
+        lines.append(f"the large model alone: {seconds(told.large_alone_seconds)} (estimate)")
+    if done.finish_reason == "length":
+        lines.append("the answer was cut at its limit (max_tokens, --max-tokens)")
+    if told.thinking_end in ("budget", "repetition"):
+        lines.append(f"the thinking was ended: {told.thinking_end}")
+    return "\n".join(lines)
 
 
-def sums(told: Overview) -> str:
-    """Return the sums of many requests in two lines."""
-    lost = f", {told.requests - told.finished} broken off" if told.finished < told.requests else ""
-    rate = f"{told.intervention_rate:.1%} of {told.routed_steps} routed steps"
-    share = f"{told.large_token_share:.1%} of {told.tokens} tokens"
-    times = f"median {seconds(told.median_seconds)}, slowest {seconds(told.slowest_seconds)}"
-    return f"{told.requests} requests{lost}; large model: {rate}, {share}\n{seconds(told.seconds)} in all, {times}"
+def totals(done: Reply) -> RenderableType:
+    """Return steps, tokens and seconds by model, and under them the figures of the reply."""
+    usage, steps, tokens = done.usage, _steps(done), _tokens(done)
+    columns = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    columns.add_column("")
+    for name in ("small", "large", "together"):
+        columns.add_column(name, justify="right")
+    _sum(columns, "steps", steps["small"], steps["large"])
+    _sum(columns, "tokens written", tokens["small"], tokens["large"])
+    _sum(columns, "tokens read", usage.small.prefill_tokens, usage.large.prefill_tokens)
+    seconds = (usage.small.seconds, usage.large.seconds, usage.small.seconds + usage.large.seconds)
+    columns.add_row("seconds", *(f"{part:.2f}" for part in seconds))
+    return Group(columns, Text(figures(done)))
 
 
-def broken(recorded: Run) -> str:
-    """Say how a request broke off."""
-    if recorded.broken is None:
-        return "broken off: the trace ends here"
-    how = "the reader left" if recorded.broken.error == "closed" else recorded.broken.error
-    return f"broken off: {how}" + (f": {_inert(recorded.broken.message)}" if recorded.broken.message else "")
+def line(done: Reply) -> str:
+    """Return a reply's figures in one line."""
+    figures, steps, tokens = summarise(done), _steps(done), _tokens(done)
+    parts = [
+        f"{figures.steps} steps ({steps['large']} large)",
+        f"{sum(tokens.values())} tokens ({tokens['large']} large)",
+    ]
+    return ", ".join([*parts, f"{figures.seconds:.1f} s"])
+
+
+def _sum(columns: Table, label: str, small: int, large: int) -> None:
+    columns.add_row(label, str(small), str(large), str(small + large))
+
+
+def _steps(done: Reply) -> dict[Role, int]:
+    return {role: sum(step.engine == role for step in done.steps) for role in ("small", "large")}
+
+
+def _tokens(done: Reply) -> dict[Role, int]:
+    return {role: sum(step.tokens for step in done.steps if step.engine == role) for role in ("small", "large")}
 
 
 def _row(column: Column, has_words: bool) -> Sequence[RenderableType]:
     step, colour = column.step, COLOURS[column.step.engine]
     entropy, bar = ("", "") if column.routed is None else (nats(column.routed.glimpse.entropy), _bar(column))
-    words = _inert(" ".join(step.text.split()))
-    silent = column.without_text if has_words else "not recorded"
+    words = inert(" ".join(step.text.split()))
+    silent = without_text(step) if has_words else "not recorded"
     text = Text(words or f"({silent})", colour if words else "dim", no_wrap=True, overflow="ellipsis")
     name = step.engine if step.phase != "answer" else f"{step.engine} (answer)"
     tokens, time = str(step.tokens), seconds(step.seconds)
@@ -113,19 +98,8 @@ def _bar(column: Column) -> str:
     return BARS[min(int(height / 100 * len(BARS)), len(BARS) - 1)]
 
 
-def _histogram(told: Overview) -> list[RenderableType]:
-    if not told.histogram:
-        return []
-    most = max(bin.delegated + bin.intervened for bin in told.histogram)
-    line = Text("H  ")
-    for bin in told.histogram:
-        count = bin.delegated + bin.intervened
-        colour = COLOURS["large" if bin.intervened > bin.delegated else "small"]
-        line.append(BARS[(count * (len(BARS) - 1) + most - 1) // most] if count else " ", colour)
-    return [line, Text(f"   0{told.histogram[-1].high:>{len(told.histogram) - 1}.2f} nats\n", style="dim")]
-
-
-def _table(*names: str, right: Sequence[int]) -> Table:
+def plain_table(*names: str, right: Sequence[int]) -> Table:
+    """Return an empty table without lines; the columns numbered in `right` are aligned to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     for number, name in enumerate(names):
         last = number == len(names) - 1
@@ -133,6 +107,11 @@ def _table(*names: str, right: Sequence[int]) -> Table:
     return table
 
 
-def _inert(text: str) -> str:
-    """Return text whose control characters cannot talk to the terminal."""
-    return "".join(" " if character in "\n\t" else character if character.isprintable() else "�" for character in text)
+REPLACED = (*range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
+"""Later control characters, line separators, what changes the direction of text, and halves of characters."""
+INERT = {code: chr(0x2400 + code) for code in range(32)} | dict.fromkeys(REPLACED, "\ufffd")
+
+
+def inert(text: str, kept: str = "") -> str:
+    """Return text whose control characters, but for those `kept`, are pictures: none can talk to the terminal."""
+    return text.translate({code: picture for code, picture in INERT.items() if chr(code) not in kept})

@@ -1,0 +1,134 @@
+"""The figures of a reply: its usage and its summary, folded from its steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from glimp_core.events import Finish, Mode, Routed, Start
+from glimp_core.types import FinishReason, ModelUsage, Role, Step, ThinkingEnd
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a reply: the prompt (in the large model's tokens), what was written, and each model's part."""
+
+    prompt_tokens: int
+    reasoning_tokens: int
+    answer_tokens: int
+    small: ModelUsage
+    large: ModelUsage
+
+    @property
+    def completion_tokens(self) -> int:
+        """All tokens written: reasoning and answer."""
+        return self.reasoning_tokens + self.answer_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens that the model which read the most had in its cache."""
+        return min(self.prompt_tokens, max(self.small.cached_tokens, self.large.cached_tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a reply was shared. Rates are of the routed steps, shares of all tokens written.
+
+    `large_alone_seconds` is an estimate from the large model's own measured pace, None without one.
+    """
+
+    mode: Mode
+    steps: int
+    routed_steps: int
+    intervention_rate: float
+    large_token_share: float
+    thinking_large_token_share: float
+    seconds: float
+    small_seconds: float
+    large_seconds: float
+    large_alone_seconds: float | None
+    thinking_end: ThinkingEnd | None
+    notes: tuple[str, ...]
+
+
+class Reply(Protocol):
+    """A whole reply, as far as it is counted and drawn: a `Completion`."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps, first to last."""
+        ...
+
+    @property
+    def routed(self) -> tuple[Routed, ...]:
+        """The glimpses and decisions."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and seconds."""
+        ...
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Why it is over."""
+        ...
+
+    @property
+    def start(self) -> Start:
+        """Its first event."""
+        ...
+
+    @property
+    def finish(self) -> Finish:
+        """Its last event."""
+        ...
+
+
+def summarise(reply: Reply) -> Summary:
+    """Return the figures of a reply."""
+    thinking = tuple(step for step in reply.steps if step.phase == "thinking")
+    interventions = sum(routed.decision.intervene for routed in reply.routed)
+    return Summary(
+        mode=reply.start.mode,
+        steps=len(reply.steps),
+        routed_steps=len(reply.routed),
+        intervention_rate=_share(interventions, len(reply.routed)),
+        large_token_share=_large_share(reply.steps),
+        thinking_large_token_share=_large_share(thinking),
+        seconds=reply.finish.seconds,
+        small_seconds=reply.usage.small.seconds,
+        large_seconds=reply.usage.large.seconds,
+        large_alone_seconds=_large_alone(reply.usage),
+        thinking_end=reply.finish.thinking_end,
+        notes=reply.start.notes + reply.finish.notes,
+    )
+
+
+def usage_of(start: Start, steps: tuple[Step, ...], routed: tuple[Routed, ...]) -> Usage:
+    """Add up what the models used."""
+    used: dict[Role, ModelUsage] = {"small": ModelUsage(), "large": ModelUsage()}
+    for event in routed:
+        used["small"] += event.glimpse.usage
+    for step in steps:
+        used[step.engine] += step.usage
+        used["small"] += step.drafting
+    reasoning = sum(step.tokens for step in steps if step.phase == "thinking")
+    answer = sum(step.tokens for step in steps if step.phase != "thinking")
+    return Usage(start.prompt_tokens, reasoning, answer, used["small"], used["large"])
+
+
+def _large_share(steps: Sequence[Step]) -> float:
+    large = sum(step.tokens for step in steps if step.engine == "large")
+    return _share(large, sum(step.tokens for step in steps))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _large_alone(usage: Usage) -> float | None:
+    large = usage.large
+    if not large.decode_tokens:
+        return None
+    reading = large.prefill_seconds * min(1.0, usage.prompt_tokens / max(1, large.prefill_tokens))
+    return reading + usage.completion_tokens * large.decode_seconds / large.decode_tokens
