@@ -1,6 +1,5 @@
 """One call of an endpoint: the core's event stream, folded or shown piece by piece, sync or async."""
 
-import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 
 from glimp_core import Completion, Event, GlimpRouter, Step
 from glimp_core.aio import stream_in_thread
+from glimp_core.chat.prompt.template import VerbatimPrompt
 from glimp_core.deadline import deadline
 from glimp_llamaindex._instrumentation import dispatch
 from glimp_llamaindex._replies import ReplyStream, Shape
@@ -82,5 +82,4 @@ def verbatim(prompt: str) -> tuple[Messages, dict[str, Any]]:
 
     The prompt becomes the template's own text: text that a template is given as a message is made inert.
     """
-    template = "{{ " + json.dumps(prompt, ensure_ascii=False) + " }}"
-    return [{"role": "user", "content": prompt}], {"chat_template": template}
+    return [{"role": "user", "content": prompt}], {"chat_template": VerbatimPrompt(prompt)}

@@ -1,6 +1,7 @@
 """What a chat template can do, found out by rendering small conversations with it."""
 
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -32,6 +33,14 @@ Arguments = Literal["values", "text"]
 """How a template takes the arguments of earlier calls: as values, or as JSON text."""
 
 
+class VerbatimPrompt(str):
+    """A template that shows one prompt as it is, control tokens included: the one template that replaces a model's."""
+
+    def __new__(cls, prompt: str) -> "VerbatimPrompt":
+        """Make the template of a prompt."""
+        return super().__new__(cls, "{{ " + json.dumps(prompt, ensure_ascii=False) + " }}")
+
+
 def check_template_options(options: Any, tokenizer: Any = None) -> None:
     """Let pass what is the template's own. Raises `ConfigError` for an option that goes to transformers instead.
 
@@ -46,7 +55,7 @@ def check_template_options(options: Any, tokenizer: Any = None) -> None:
         taken |= {argument.name for argument in arguments if argument.kind is not argument.VAR_KEYWORD} - {"documents"}
         taken |= {name for name in tokenizer.special_tokens_map}
     for name in options:
-        if name in taken:
+        if name in taken and not isinstance(options[name], VerbatimPrompt):
             raise ConfigError(
                 f"chat_template_kwargs cannot hold {name!r}: it would change how the prompt is made, not what the "
                 "template shows. Only the template's own options can be given, for example enable_thinking"
