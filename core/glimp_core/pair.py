@@ -5,7 +5,6 @@ which stay in memory until the process ends or `release()` is called.
 """
 
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,10 @@ from glimp_core.errors import ConfigError, EngineError
 from glimp_core.live import Reference
 from glimp_core.policy import Policy
 from glimp_core.router import GlimpRouter
-from glimp_core.source import option_keys
 from glimp_core.types import SamplingParams
 
-_engines: dict[str, Engine] = {}
-_lock = threading.Lock()
+_kept: set[Engine] = set()
+"""The engines of named models: kept, so that weights stay in memory between two routers. `local` knows them by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +70,14 @@ class Pair:
             return model
         from glimp_core.local import engine_from  # loads torch, which describing a pair must not
 
-        key = repr((_identity(model), option_keys(self.options)))
-        with _lock:
-            if key not in _engines:
-                _engines[key] = engine_from(model, **self.options)
-            return _engines[key]
+        engine = engine_from(model, **self.options)
+        _kept.add(engine)
+        return engine
 
 
 def release() -> None:
     """Forget the models that were named; their weights are freed when nothing uses them any more."""
-    with _lock:
-        _engines.clear()
+    _kept.clear()
 
 
 def _checked(role: str, model: Any) -> Any:

@@ -1,6 +1,7 @@
 """One engine per model in a process: whoever names the same model the same way shares its weights."""
 
 import threading
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
@@ -29,7 +30,9 @@ def engine_from(what: Any, **options: Any) -> Any:
             "small, RemoteEngine(base_url, model) as large, both from glimp_core.remote"
         )
     source = ModelSource.of(what, **{name: value for name, value in options.items() if value is not None})
-    key = (source.name, *map(id, source.loaded or ()), *option_keys(source.options))
+    path = Path(source.name).expanduser()
+    name = str(path.resolve()) if path.exists() else source.name  # a folder is one model, however it is spelt
+    key = (name, *map(id, source.loaded or ()), *option_keys(source.options))
     with _lock:
         engine = _engines.get(key)
         if engine is None:
