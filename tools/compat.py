@@ -26,12 +26,14 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
-QUESTION = Path(__file__).with_name("bundled_question.py")
+COPIED = ("pyproject.toml", "tests", "tools", "examples")
+"""What the tests need besides the wheel. The copy has no package sources, and stays the same while tests run."""
 COMMANDS = ("demo", "run", "chat", "calibrate", "trace", "bench")
 FAMILIES = "tests/local/families"
 SUITES = {
     "command line": ["tests/cli"],
     "loading, GGUF": ["tests/local/test_loading.py"],
+    "adapters": ["tests/local/test_loading_adapter.py"],
     "servers": ["tests/remote"],
     "spans": ["tests/telemetry"],
     "families": [FAMILIES],
@@ -56,6 +58,11 @@ class Environment:
     def name(self) -> str:
         """The Python and the kind, as in "3.11.7 lowest"."""
         return f"{self.python} {self.kind}"
+
+    @property
+    def copy(self) -> Path:
+        """The copy of the checkout, beside all environments."""
+        return self.folder.parent / "checkout"
 
     def program(self, name: str) -> str:
         """Return the path of a program that was installed here."""
@@ -103,6 +110,13 @@ def _build(folder: Path) -> Path:
     if done.returncode:
         sys.exit(f"the wheel cannot be built:\n{done.stdout}")
     (wheel,) = folder.glob("*.whl")
+    copy = folder / "checkout"
+    copy.mkdir()
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, copy)
     return wheel
 
 
@@ -163,7 +177,7 @@ def _install(environment: Environment, wheel: Path) -> str:
     pip = [environment.program("python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     for command in (
         [*pip, "install", "--upgrade", "pip"],
-        [*pip, "install", f"{wheel}[{extras}]", *pins, *_test_tools()],
+        [*pip, "install", f"{wheel}[{extras}]", *pins, *_test_tools(environment.copy)],
         [*pip, "check"],
     ):
         done = environment.run(*command)
@@ -172,9 +186,9 @@ def _install(environment: Environment, wheel: Path) -> str:
     return ""
 
 
-def _test_tools() -> list[str]:
+def _test_tools(copy: Path) -> list[str]:
     """Return what the development tools declare of what the tests here need."""
-    group = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
+    group = tomllib.loads((copy / "pyproject.toml").read_text())["dependency-groups"]["dev"]
     return [text for text in group if isinstance(text, str) and Requirement(text).name in TEST_TOOLS]
 
 
@@ -188,25 +202,26 @@ def _versions(environment: Environment, wheel: Path) -> dict[str, str]:
 def _ask(environment: Environment, version: str) -> None:
     """Fill in `found`: the bundled pair's question by each door, the command line, and the suites."""
     python, glimp = environment.program("python"), environment.program("glimp")
+    question = str(environment.copy / "tools" / "bundled_question.py")
     for door in ("GlimpRouter", "grammar", "device_map", "ChatGlimp", "GlimpLLM"):
-        environment.found[door] = shows(environment, [python, str(QUESTION), door])
-    asked = json.loads(environment.run(python, str(QUESTION), "asked").stdout.splitlines()[-1])
+        environment.found[door] = shows(environment, [python, question, door])
+    asked = json.loads(environment.run(python, question, "asked").stdout.splitlines()[-1])
     run = [glimp, "run", "--threshold", asked["threshold"], "--json", asked["question"]]
     environment.found["glimp demo"] = shows(environment, [glimp, "demo"], "\nright\n")
     environment.found["glimp run --json"] = shows(environment, run, json.dumps(asked["answer"]))
     environment.found["glimp --version"] = shows(environment, [glimp, "--version"], f"glimp {version}\n")
     environment.found["glimp --help"] = shows(environment, [glimp, "--help"], *COMMANDS)
     for suite, paths in SUITES.items():
-        if not all((ROOT / path).exists() for path in paths):
+        if not all((environment.copy / path).exists() for path in paths):
             environment.found[suite] = f"not run: this checkout has no {' '.join(paths)}"
             continue
-        tests = [python, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu", *paths]
-        environment.found[suite] = shows(environment, tests, " passed", cwd=ROOT)
+        tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu", *paths]
+        environment.found[suite] = shows(environment, tests, " passed", cwd=environment.copy)
 
 
 def shows(environment: Environment, command: list[str], *expected: str, cwd: Path | None = None) -> str:
     """Return "" if the command ends with 0 and its output has all that is expected, else the end of its output."""
-    _say(f"{environment.name}: {' '.join(Path(part).name for part in command if part != '-P')}"[:110])
+    _say(f"{environment.name}: {' '.join(Path(part).name for part in command)}"[:110])
     done = environment.run(*command, cwd=cwd)
     if done.returncode == 0 and all(text in done.stdout for text in expected):
         return ""
