@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -85,11 +86,16 @@ class ModelForward:
         return self._attends_by(PLAIN_ATTENTION, ("sdpa",)) and self.takes_positions and self.takes_logits_to_keep
 
     def _attends_by(self, kinds: frozenset[str], implementations: Sequence[str]) -> bool:
+        implementation = self._model.config.get_text_config(decoder=True)._attn_implementation
+        return self._kinds <= kinds and implementation in implementations
+
+    @cached_property
+    def _kinds(self) -> frozenset[str]:
         config = self._model.config.get_text_config(decoder=True)
-        # a config may name the chunk and leave the kinds of its layers to the model
-        chunked = getattr(config, "attention_chunk_size", None)
-        known = set(getattr(config, "layer_types", None) or ()) <= kinds
-        return known and not chunked and config._attn_implementation in implementations
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if getattr(config, "attention_chunk_size", None):  # a config may leave the kinds of its layers to the model
+            kinds.add("chunked_attention")
+        return frozenset(kinds)
 
     def __call__(
         self, token_ids: torch.Tensor, positions: torch.Tensor, cache: Cache, keep: int | torch.Tensor
