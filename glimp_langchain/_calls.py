@@ -29,6 +29,7 @@ FIELDS = (
     "threshold",
     "policy",
     "reasoning",
+    "reasoning_effort",
     "max_reasoning_tokens",
     "chat_template_kwargs",
     "logprobs",

@@ -12,7 +12,7 @@ def profile_of(name: str, config: RouterConfig, max_tokens: int | None, window: 
         open_weights=True,
         text_inputs=True,
         text_outputs=True,
-        reasoning_output=config.reasoning == "auto",
+        reasoning_output=config.with_effort().reasoning == "auto",
         tool_calling=True,
         tool_choice=True,
         tool_call_streaming=True,

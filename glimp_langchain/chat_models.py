@@ -44,6 +44,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         - `max_tokens`: bounds the answer. `max_reasoning_tokens` bounds the thinking. Neither takes the other's room.
         - `stop`: strings that end the answer, added to those of a call; the thinking is not searched for them.
         - `reasoning`: "auto" (also True), "inline" (routes the visible reply) or "off" (also False).
+        - `reasoning_effort`: "none", "low", "medium", "high" or "xhigh": how much is thought, see `RouterConfig`.
         - `threshold`: the entropy in nats above which the large model writes a step (default 1.0); or a whole `policy`.
         - `chat_template_kwargs`: what the models' templates take, for example `{"preserve_thinking": True}`.
         - `step_events`: whether the run around the model gets each decision as a custom event, "glimp_step".

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from glimp_core import Completion, Event, GlimpRouter, Step
 from glimp_core.aio import stream_in_thread
-from glimp_core.chat.prompt.template import VerbatimPrompt
+from glimp_core.chat.formats.template import VerbatimPrompt
 from glimp_core.deadline import deadline
 from glimp_llamaindex._instrumentation import dispatch
 from glimp_llamaindex._replies import ReplyStream, Shape

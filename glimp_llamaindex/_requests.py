@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 ALIASES = {"max_new_tokens": "max_tokens", "allow_parallel_tool_calls": "parallel_tool_calls"}
 SAMPLING = ("temperature", "top_p", "top_k", "max_tokens", "stop", "seed")
-PASSED_ON = ("tool_choice", "parallel_tool_calls", "response_format", "chat_template_kwargs")
+PASSED_ON = ("tool_choice", "parallel_tool_calls", "response_format", "chat_template_kwargs", "reasoning_effort")
 CALLING = ("tools", "tool_names", "tool_required", "call_required")
 ROUTING = ("reasoning", "threshold", "writer", "policy", "timeout")
 NAMES = (*SAMPLING, *PASSED_ON, *CALLING, *ROUTING, *ALIASES)
@@ -31,7 +31,8 @@ class Demands:
     - the sampling parameters `temperature`, `top_p`, `top_k`, `max_tokens` (or `max_new_tokens`), `stop`, `seed`
     - `tools`, `tool_choice`, `tool_required`, `parallel_tool_calls`
     - `response_format`: a Pydantic class, or OpenAI's dict
-    - `reasoning`: "auto" (or True), "inline", "off" (or False); `chat_template_kwargs` go to the models' templates
+    - `reasoning`: "auto" (or True), "inline", "off" (or False); `reasoning_effort`: "none" to "xhigh", how much is
+      thought; `chat_template_kwargs` go to the models' templates
     - `threshold`, or `writer="small"` / `"large"` (who writes every step), or a whole `policy`
     - `timeout`, in seconds
 

@@ -118,7 +118,7 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex plans with; known without weights. `num_output` leaves room for thinking and answer."""
         window = self.pair.window or self.router.window
-        config = self.router_config()
+        config = self.router_config().with_effort()
         thinking = config.max_reasoning_tokens if config.reasoning == "auto" else 0
         return LLMMetadata(
             context_window=window,

@@ -1,14 +1,17 @@
 """How a pair reasons: what is routed, how it is measured, and how far it may go."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from glimp_core.context import Reasoning
+from glimp_core.context import Reasoning, ReasoningEffort
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.types import Entropy
 
 AnswerBy = Literal["large", "small", "routed"]
 OnLargeFailure = Literal["raise", "small"]
+
+EFFORTS: dict[str, float] = {"low": 1 / 8, "medium": 1 / 2, "high": 1.0, "xhigh": 2.0}
+"""The part of `max_reasoning_tokens` that each effort may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,9 @@ class RouterConfig:
 
     - `reasoning`: "auto" routes the thinking of a pair that thinks and lets the large model write all
       for a pair that does not; "inline" routes the visible reply; "off" switches thinking off.
+    - `reasoning_effort`: how much is thought. "none" is reasoning="off"; "low", "medium", "high" and "xhigh" switch
+      thinking on where a template leaves it off, pass the word on where the template has such levels, and let an
+      eighth, half, all, or twice of `max_reasoning_tokens` be thought. None leaves all that as it is.
     - `answer_by`: who writes what follows the thinking.
     - `entropy`: the quantity a glimpse measures; `intervene_on_tie` makes H = tau an intervention.
     - `speculate`: whether the small model drafts what the large one writes; None: for a pair that does not think.
@@ -41,17 +47,29 @@ class RouterConfig:
     max_step_tokens: int = 512
     max_reasoning_tokens: int = 8192
     max_answer_tokens: int = 2048
+    reasoning_effort: ReasoningEffort | None = None
 
     def __post_init__(self) -> None:
         words = {
             "reasoning": Reasoning, "answer_by": AnswerBy, "entropy": Entropy, "on_large_failure": OnLargeFailure,
         }  # fmt: skip
+        if self.reasoning_effort not in (None, *get_args(ReasoningEffort)):
+            raise unknown_name("reasoning_effort", str(self.reasoning_effort), get_args(ReasoningEffort))
         for name, choices in words.items():
             if getattr(self, name) not in get_args(choices):
                 raise unknown_name(name, str(getattr(self, name)), get_args(choices))
         for name in ("max_step_tokens", "max_reasoning_tokens", "max_answer_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)!r} cannot work: it must be 1 or more")
+
+    def with_effort(self) -> "RouterConfig":
+        """Return these settings with the effort carried out: the mode and the budget that it means."""
+        if self.reasoning_effort is None:
+            return self
+        if self.reasoning_effort == "none":
+            return replace(self, reasoning="off" if self.reasoning == "auto" else self.reasoning)
+        budget = max(1, round(self.max_reasoning_tokens * EFFORTS[self.reasoning_effort]))
+        return replace(self, max_reasoning_tokens=budget)
 
     @classmethod
     def paper_code(cls) -> "RouterConfig":

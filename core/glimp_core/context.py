@@ -9,6 +9,8 @@ from typing import Any, Literal
 from glimp_core.types import Request
 
 Reasoning = Literal["auto", "inline", "off"]
+ReasoningEffort = Literal["none", "low", "medium", "high", "xhigh"]
+"""How much a pair is to think: not at all, or up to a part of the budget, which the template is told where it asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,18 @@ class Context:
     thread and stops the engines within a token.
     """
 
-    def __init__(self, request: Request, reasoning: Reasoning = "auto", cancelled: threading.Event | None = None):
+    def __init__(
+        self,
+        request: Request,
+        reasoning: Reasoning = "auto",
+        cancelled: threading.Event | None = None,
+        reasoning_effort: ReasoningEffort | None = None,
+    ):
         self.request = request
         self.reasoning: Reasoning = reasoning
+        self.reasoning_effort = reasoning_effort
+        self.thinking_wanted = reasoning_effort not in (None, "none")
+        """Thinking is to be switched on where a template leaves it off."""
         self.cancelled = cancelled or threading.Event()
         self.chain: list[Span | ThinkingClosed] = []
         self.notes: dict[object, Any] = {}
@@ -60,6 +71,12 @@ class Context:
     def append(self, link: Span | ThinkingClosed) -> None:
         """Make the chain one link longer."""
         self.chain.append(link)
+
+    def switch_thinking_on(self, *engines: object) -> None:
+        """Have engines whose templates leave the thinking off render the request anew, with it switched on."""
+        self.thinking_wanted = True
+        for engine in engines:
+            self.notes.pop(engine, None)
 
     def remark(self, text: str) -> None:
         """Add a remark for the summary, once."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, Field
 
 from glimp_core.config import RouterConfig
-from glimp_core.context import Reasoning
+from glimp_core.context import Reasoning, ReasoningEffort
 from glimp_core.errors import ConfigError
 from glimp_core.options import LOAD_OPTIONS, LoadOptions, described
 from glimp_core.pair import Pair
@@ -23,6 +23,9 @@ class PairOptions(LoadOptions, total=False):
     reasoning: Annotated[
         Reasoning | bool | None,
         "What is routed: the thinking ('auto' or True), the visible reply ('inline'), nothing ('off' or False).",
+    ]
+    reasoning_effort: Annotated[
+        ReasoningEffort | None, "How much is thought: 'none', 'low', 'medium', 'high' or 'xhigh', see RouterConfig."
     ]
     max_reasoning_tokens: Annotated[int | None, "The most tokens of thinking; it never takes the answer's room."]
     config: Annotated[RouterConfig | None, "The finer settings of the router."]
@@ -65,6 +68,7 @@ class PairModel(BaseModel):
     prepacked: bool | None = Field(None, description=_TEXTS["prepacked"])
     threshold: float | None = Field(None, description=_TEXTS["threshold"])
     reasoning: Reasoning | bool | None = Field(None, description=_TEXTS["reasoning"])
+    reasoning_effort: ReasoningEffort | None = Field(None, description=_TEXTS["reasoning_effort"])
     max_reasoning_tokens: int | None = Field(None, description=_TEXTS["max_reasoning_tokens"])
     config: RouterConfig | None = Field(None, description=_TEXTS["config"])
     temperature: float | None = Field(None, description=_TEXTS["temperature"])
@@ -109,6 +113,8 @@ class PairModel(BaseModel):
         if self.reasoning is not None:
             words: dict[Any, Any] = {True: "auto", False: "off"}
             config = replace(config, reasoning=words.get(self.reasoning, self.reasoning))
+        if self.reasoning_effort is not None:
+            config = replace(config, reasoning_effort=self.reasoning_effort)
         if self.max_reasoning_tokens is not None:
             config = replace(config, max_reasoning_tokens=self.max_reasoning_tokens)
         return config

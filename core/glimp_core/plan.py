@@ -47,29 +47,44 @@ def settle(
         return Plan(mode, min(config.max_reasoning_tokens, room - answer), answer)
     if mode == "inline":
         return Plan("off" if large.thinking == "closed" else "large_only", 0, answer, (_bound_note(config),))
-    return Plan(mode, 0, answer, _notes(mode, config))
+    return Plan(mode, 0, answer, _notes(mode, small, large, config))
 
 
 def _mode(small: Prompt, large: Prompt, config: RouterConfig) -> Mode:
     if config.reasoning != "auto":
         return config.reasoning
-    thinking = [prompt.thinking == "open" for prompt in (small, large)]
+    thinking = _thinking(small, large)
     if all(thinking):
         return "thinking"
     if any(thinking):
         one, other = ("small", "large") if thinking[0] else ("large", "small")
         raise ConfigError(
-            f"only the {one} model thinks in tags, the {other} one does not, so they cannot share a chain of thought: "
+            f"only the {one} model thinks, the {other} one does not, so they cannot share a chain of thought: "
             f"choose two models that think, or pass reasoning='inline' or reasoning='off'"
         )
     return "off" if "closed" in (small.thinking, large.thinking) else "large_only"
 
 
-def _notes(mode: Mode, config: RouterConfig) -> tuple[str, ...]:
+def to_be_switched_on(small: Prompt, large: Prompt) -> bool:
+    """Whether one of a pair thinks and the other could: then its template is to switch the thinking on."""
+    able = [prompt.thinking == "open" or prompt.can_think for prompt in (small, large)]
+    return all(able) and any(_thinking(small, large)) and not all(_thinking(small, large))
+
+
+def _thinking(small: Prompt, large: Prompt) -> list[bool]:
+    return [prompt.thinking == "open" for prompt in (small, large)]
+
+
+def _notes(mode: Mode, small: Prompt, large: Prompt, config: RouterConfig) -> tuple[str, ...]:
+    if config.reasoning == "auto" and small.can_think and large.can_think:
+        return (
+            "both models can think, but their templates leave it off by default, so that nothing is routed: "
+            "reasoning_effort='medium', or the template's own option in chat_template_kwargs, switches it on",
+        )
     if mode != "large_only" or config.answer_by == "routed":
         return ()
     return (
-        f"this pair has no thinking tags, so the {config.answer_by} model writes the whole reply and the other one "
+        f"this pair does not think, so the {config.answer_by} model writes the whole reply and the other one "
         "at most drafts for it; reasoning='inline' routes the visible steps, which was measured to lose accuracy",
     )
 
@@ -81,7 +96,8 @@ def _bound_note(config: RouterConfig) -> str:
 
 def _check_length(answer: int, small: Prompt, large: Prompt, config: RouterConfig) -> None:
     shortest = {"small": small.shortest_answer, "large": large.shortest_answer}
-    needed = shortest.get(config.answer_by, max(shortest.values()))
+    asked = shortest if config.answer_by == "routed" else {config.answer_by: shortest[config.answer_by]}
+    needed = max(length() for length in asked.values())
     if answer < needed:
         raise ConfigError(
             f"an answer of at most {answer} tokens cannot hold what the request demands: the shortest call or JSON "

@@ -11,19 +11,19 @@ from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 from glimp_core.algorithm import route
 from glimp_core.chain import Chain
-from glimp_core.chat.prompt.template import check_template_options
+from glimp_core.chat.formats.template import check_template_options
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
-from glimp_core.context import Context, Reasoning
+from glimp_core.context import Context, Reasoning, ReasoningEffort
 from glimp_core.engine import Draftable, Engine, Glimpser
 from glimp_core.errors import ConfigError, EngineError
 from glimp_core.events import Event, Finish, Start
 from glimp_core.options import LoadOptions
-from glimp_core.plan import Plan, settle
+from glimp_core.plan import Plan, settle, to_be_switched_on
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.profile import model_identity
 from glimp_core.tap import Asked, Tap
-from glimp_core.types import Message, Request, SamplingParams
+from glimp_core.types import Message, Prompt, Request, SamplingParams
 
 E = TypeVar("E")
 
@@ -38,6 +38,7 @@ class StreamOptions(TypedDict, total=False):
     sampling: SamplingParams | None
     policy: Policy | None
     reasoning: Reasoning | None
+    reasoning_effort: ReasoningEffort | None
     chat_template_kwargs: Mapping[str, Any] | None
     measured: bool
     cancelled: threading.Event | None
@@ -108,6 +109,7 @@ class GlimpRouter:
         sampling: SamplingParams | None = None,
         policy: Policy | None = None,
         reasoning: Reasoning | None = None,
+        reasoning_effort: ReasoningEffort | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         measured: bool = False,
         cancelled: threading.Event | None = None,
@@ -115,9 +117,8 @@ class GlimpRouter:
         """Answer step by step; closing the generator, or setting `cancelled`, stops the models within a token.
 
         What is given here wins over what the router was made with. `measured` has deltas say how sure the model was
-        of their tokens, where its engine can. The request is checked at once, the
-        models start with the first event asked for. Raises `ConfigError`,
-        `ContextOverflowError`, `ModelLoadError`, `EngineError`, `Cancelled`.
+        of their tokens, where its engine can. The request is checked at once, the models start with the first event
+        asked for. Raises `ConfigError`, `ContextOverflowError`, `ModelLoadError`, `EngineError`, `Cancelled`.
         """
         request = self._request(
             messages,
@@ -130,7 +131,8 @@ class GlimpRouter:
             measured=measured,
         )
         chosen = self._checked(policy) if policy else self.policy
-        config = replace(self.config, reasoning=reasoning) if reasoning else self.config
+        effort = reasoning_effort or self.config.reasoning_effort
+        config = replace(self.config, reasoning=reasoning or self.config.reasoning, reasoning_effort=effort)
         events: Generator[Event, None, None] = self.run(request, partial(route, policy=chosen), config, cancelled)
         asked = Asked(uuid.uuid4().hex, self.small.name, self.large.name, chosen, config, request)
         for tap in self.taps:
@@ -200,11 +202,9 @@ class GlimpRouter:
         `stream` runs `route`, the benchmarks run their other loops: all that is around a loop is here, once.
         `config` is the router's own unless given. Raises what `stream` raises.
         """
-        config = config or self.config
-        with Context(request, config.reasoning, cancelled) as context:
-            small = large = self.small.prepare(context)
-            with _may_fail(context, config):
-                large = self.large.prepare(context)
+        config = (config or self.config).with_effort()
+        with Context(request, config.reasoning, cancelled, config.reasoning_effort) as context:
+            small, large = self._prepared(context, config)
             plan = settle(small, large, config, request.sampling.max_tokens, request.bound)
             self.small.load()
             with _may_fail(context, config):
@@ -217,6 +217,21 @@ class GlimpRouter:
             with closing(cast("Generator[E, None, None]", events)):
                 yield from events
             yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, tuple(context.remarks))
+
+    def _prepared(self, context: Context, config: RouterConfig) -> tuple[Prompt, Prompt]:
+        """Render the request for both models, with thinking switched on where one of the two leaves it off."""
+        small = large = self.small.prepare(context)
+        with _may_fail(context, config):
+            large = self.large.prepare(context)
+        if config.reasoning == "auto" and to_be_switched_on(small, large):
+            role, other = ("small", self.small) if small.thinking != "open" else ("large", self.large)
+            context.switch_thinking_on(other)
+            context.remark(
+                f"the thinking of the {role} model was switched on, which its template leaves off by default"
+            )
+            prompt = other.prepare(context)
+            small, large = (prompt, large) if role == "small" else (small, prompt)
+        return small, large
 
     def _checked(self, policy: Policy) -> Policy:
         """Refuse a threshold on another entropy than the one this router measures, or one of another pair."""

@@ -108,17 +108,25 @@ class Request:
         return calls or (self.response_format or {}).get("type", "text") != "text"
 
 
+def zero() -> int:
+    """Return the length of an answer that may be empty."""
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What an engine makes of a request: its size in this model's tokens, and where thinking stands.
 
-    `shortest_answer` is how many tokens the answer needs at least where its form is demanded.
+    `shortest_answer` tells how many tokens the answer needs at least where its form is demanded; it is asked of the
+    model that writes the answer alone, for finding out takes time. `can_think` says that thinking is closed or left
+    out in the prompt, and could be switched on.
     """
 
     tokens: int
     window: int
     thinking: ThinkingStyle
-    shortest_answer: int = 0
+    shortest_answer: Callable[[], int] = zero
+    can_think: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +223,8 @@ class Chunk:
     tool_call: ToolCallDelta | None = None
     drafting: ModelUsage = ModelUsage()
     measure: TokenMeasure | None = None
+    thought: bool = False
+    """The text is part of a thought that stands in the answer; it is reported with the thinking."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ def _deltas(
 ) -> Iterator[Event]:
     for chunk in _until_stopped(engine.generate(chain.context, params), chain, clock):
         if (text := draft.add(chunk)) or chunk.token_ids:
-            yield Delta(params.index, params.phase, writer, text, chunk.token_ids, chunk.measure)
+            phase = "thinking" if chunk.thought else params.phase
+            yield Delta(params.index, phase, writer, text, chunk.token_ids, chunk.measure)
         if chunk.tool_call:
             chain.tool_calls |= isinstance(chunk.tool_call.call, ToolCall)
             yield chunk.tool_call
@@ -122,6 +123,9 @@ class StepBuilder:
         self.usage, self.drafting = chunk.usage, chunk.drafting
         if chunk.end not in ("close", "eos"):  # those come with the one control id that ended the call
             self.token_ids += chunk.token_ids
+        if chunk.thought:  # a thought in an answer is no part of what it says
+            self.end = chunk.end
+            return chunk.text
         shown = self._chain.show(chunk.text)
         self.end = "stop" if self._chain.stop.matched else chunk.end
         self.text += shown

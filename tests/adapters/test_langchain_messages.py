@@ -17,8 +17,8 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 import tiny
 from adapters.good_model import good_router
+from glimp_core.chat.formats.template import Template
 from glimp_core.chat.prompt.messages import normalised
-from glimp_core.chat.prompt.template import Template
 from glimp_langchain import ChatGlimp
 from glimp_langchain._errors import ModelInvalidRequestError
 from glimp_langchain._messages import core_messages

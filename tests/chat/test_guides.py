@@ -10,20 +10,23 @@ from hypothesis import strategies as st
 
 from chat.schemas import NAMES, Case, object_cases
 from chat.writing import allowed, by_chance, space, text_of, written
-from glimp_core.chat.formats.base import (
-    DEEPSEEK,
-    DEEPSEEK_PLAIN,
-    FORMATS,
-    HERMES,
-    LLAMA,
-    MISTRAL_LIST,
-    MISTRAL_NAMED,
-    XML,
-    ToolCallFormat,
-)
+from glimp_core.chat.formats.base import ToolCallFormat
+from glimp_core.chat.formats.deepseek import DEEPSEEK, DEEPSEEK_PLAIN
+from glimp_core.chat.formats.detect import FORMATS
+from glimp_core.chat.formats.gemma4 import FUNCTION_GEMMA, GEMMA4, GemmaCalls
+from glimp_core.chat.formats.harmony import HARMONY, MUSE, MuseCalls
+from glimp_core.chat.formats.hermes import HERMES
+from glimp_core.chat.formats.kimi import KIMI
+from glimp_core.chat.formats.lfm2 import LFM2
+from glimp_core.chat.formats.llama import LLAMA
+from glimp_core.chat.formats.mistral import MISTRAL_LIST, MISTRAL_NAMED, MISTRAL_WITH_ID
+from glimp_core.chat.formats.phi import FUNCTOOLS, PHI
+from glimp_core.chat.formats.python_calls import PythonCalls
+from glimp_core.chat.formats.qwen_xml import QWEN_XML
+from glimp_core.chat.formats.reader import ReplyFormat, ReplyParser
+from glimp_core.chat.formats.tagged_calls import TaggedCalls
 from glimp_core.chat.grammar.validation import is_valid
 from glimp_core.chat.output.constraints import TriggeredConstraint, constraint_for, required_grammar
-from glimp_core.chat.output.reply_parser import ReplyParser
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.request.tools import Tool, read_tools
 from glimp_core.errors import UnsupportedSchemaError
@@ -44,7 +47,7 @@ TOOLS = read_tools([WEATHER, TIME])
 VALID = [
     (HERMES, '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich", "days": 3}}\n</tool_call>'),
     (HERMES, '<tool_call>{"name":"get_weather","arguments":{\n  "city": "Z",\n  "days": 3\n}}</tool_call>'),
-    (XML, "<tool_call>\n<function=get_weather>\n<parameter=city>\nSt. <b>\n\nGallen {\n</parameter>\n"
+    (QWEN_XML, "<tool_call>\n<function=get_weather>\n<parameter=city>\nSt. <b>\n\nGallen {\n</parameter>\n"
      "<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>"),
     (LLAMA, '{"name": "get_weather", "parameters": {"city": "Zürich", "days": 3}}'),
     (LLAMA, '<|python_tag|>{"name": "get_weather", "parameters": {"city": "Zürich", "days": 3, "unit": "c"}}'),
@@ -54,26 +57,30 @@ VALID = [
      '{"city": "Zürich", "days": 3}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>'),
     (DEEPSEEK_PLAIN, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>"
      '{"city": "Zürich", "days": 3}<｜tool▁call▁end｜><｜tool▁calls▁end｜>'),
+    (MISTRAL_WITH_ID, '[TOOL_CALLS]get_weather[CALL_ID]abcdefghi[ARGS]{"city": "Zürich", "days": 3}'),
+    (HARMONY, ' to=functions.get_weather<|channel|>commentary json<|message|>{"city": "Zürich", "days": 3}'),
+    (HARMONY, '<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Z", "days": 3}'),
+    (MUSE, ' to=get_weather<|message|><atem:function_calls>\n<atem:invoke name="get_weather">\n'
+     '<atem:parameter name="city">Zürich {</atem:parameter>\n<atem:parameter name="days">3</atem:parameter>\n'
+     "</atem:invoke>\n</atem:function_calls>"),
+    (GEMMA4, '<|tool_call>call:get_weather{city:<|"|>Zürich "{<|"|>,days:3,unit:<|"|>c<|"|>}<tool_call|>'),
+    (FUNCTION_GEMMA, "<start_function_call>call:get_weather{city:<escape>Zürich<escape>,days:3}<end_function_call>"),
+    (KIMI, '<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>'
+     '{"city": "Zürich", "days": 3}<|tool_call_end|><|tool_calls_section_end|>'),
+    (LFM2, "<|tool_call_start|>[get_weather(city='Zürich', days=3, unit=\"c\")]<|tool_call_end|>"),
+    (PHI, '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Zürich", "days": 3}}]<|/tool_call|>'),
+    (FUNCTOOLS, 'functools[{"name": "get_weather", "arguments": {"city": "Zürich", "days": 3}}]'),
 ]  # fmt: skip
 WRONG = [("get_weather", "get_rain"), ("city", "town"), ("3", "three"), ("days", "dayz")]
 
 
 def tokens(text: str, marked: bool = True) -> list[int]:
-    """The ids of a text, its marks as control tokens."""
-    path: list[int] = []
-    for mark in (*LLAMA.marks, *HERMES.marks, *MISTRAL_NAMED.marks):
-        text = text.replace(mark, f"\0{mark}\0")
-    for part in text.split("\0"):
-        path += (
-            space(marked).marker_bytes(part)
-            if part in (*HERMES.marks, *LLAMA.marks, *MISTRAL_NAMED.marks)
-            else [*part.encode()]
-        )
-    return space(marked).spell(path)
+    """The ids of a text, its markers as control tokens."""
+    return space(marked).spell(space(marked).markup_bytes(text))
 
 
-def guide(dialect: ToolCallFormat, requirements: OutputRequirements, marked: bool = True) -> Any:
-    return constraint_for(space(marked), dialect, requirements)
+def guide(format: ToolCallFormat, requirements: OutputRequirements, marked: bool = True) -> Any:
+    return constraint_for(space(marked), ReplyFormat(format), requirements)
 
 
 def takes(guide: Any, token_ids: list[int]) -> bool:
@@ -81,38 +88,38 @@ def takes(guide: Any, token_ids: list[int]) -> bool:
     return all(guide.advance(token_id, 1000) == token_id for token_id in token_ids)
 
 
-def calls_in(dialect: ToolCallFormat, requirements: OutputRequirements, text: str) -> tuple[str, list[Any]]:
-    parser = ReplyParser(dialect, requirements)
+def calls_in(format: ToolCallFormat, requirements: OutputRequirements, text: str) -> tuple[str, list[Any]]:
+    parser = ReplyParser(ReplyFormat(format), requirements)
     pieces = parser.push(text) + parser.finish()
     words = "".join(piece for piece in pieces if isinstance(piece, str))
     return words, [piece.call for piece in pieces if isinstance(piece, ToolCallDelta) and piece.call]
 
 
-@pytest.mark.parametrize(("dialect", "reply"), VALID)
+@pytest.mark.parametrize(("format", "reply"), VALID)
 @pytest.mark.parametrize("marked", [True, False])
-def test_a_valid_call_passes_unchanged(dialect: ToolCallFormat, reply: str, marked: bool) -> None:
+def test_a_valid_call_passes_unchanged(format: ToolCallFormat, reply: str, marked: bool) -> None:
     """Law: a model that writes a valid call in its family's markup is not interfered with."""
-    constraint = guide(dialect, OutputRequirements(TOOLS, True, True), marked)
+    constraint = guide(format, OutputRequirements(TOOLS, True, True), marked)
     assert takes(constraint, tokens(reply, marked))
     assert constraint.whole
 
 
-@pytest.mark.parametrize(("dialect", "reply"), VALID)
+@pytest.mark.parametrize(("format", "reply"), VALID)
 @pytest.mark.parametrize(("right", "wrong"), WRONG)
-def test_a_wrong_call_does_not_pass(dialect: ToolCallFormat, reply: str, right: str, wrong: str) -> None:
+def test_a_wrong_call_does_not_pass(format: ToolCallFormat, reply: str, right: str, wrong: str) -> None:
     """Law: an unknown tool, an unknown or missing argument, or a wrong type cannot be written."""
-    assert not takes(guide(dialect, OutputRequirements(TOOLS, True, True)), tokens(reply.replace(right, wrong, 1)))
+    assert not takes(guide(format, OutputRequirements(TOOLS, True, True)), tokens(reply.replace(right, wrong, 1)))
 
 
-@pytest.mark.parametrize("dialect", FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("one_call", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_demanded_call_is_read_back_as_fitting_calls(dialect: ToolCallFormat, one_call: bool, seed: int) -> None:
+def test_a_demanded_call_is_read_back_as_fitting_calls(format: ToolCallFormat, one_call: bool, seed: int) -> None:
     """Law: whatever the writer, a demanded reply is calls of offered tools with fitting arguments, and no text."""
     requirements = OutputRequirements(TOOLS, True, one_call)
-    constraint = guide(dialect, requirements)
+    constraint = guide(format, requirements)
     text = text_of(space(), written(constraint, constraint.shortest + 60 * seed, by_chance(seed)))
-    words, calls = calls_in(dialect, requirements, text)
+    words, calls = calls_in(format, requirements, text)
     assert words == ""
     assert len(calls) == 1 or (calls and not one_call)
     for call in calls:
@@ -120,31 +127,30 @@ def test_a_demanded_call_is_read_back_as_fitting_calls(dialect: ToolCallFormat, 
         assert is_valid(call.arguments, next(tool.parameters for tool in TOOLS if tool.name == call.name))
 
 
-@given(case=object_cases(), dialect=st.sampled_from(FORMATS), seed=st.integers(0, 999), more=st.integers(0, 40))
+@given(case=object_cases(), format=st.sampled_from(FORMATS), seed=st.integers(0, 999), more=st.integers(0, 40))
 @settings(SLOW, max_examples=60)
-def test_calls_of_any_schema_fit_it_within_any_limit(case: Case, dialect: ToolCallFormat, seed: int, more: int) -> None:
+def test_calls_of_any_schema_fit_it_within_any_limit(case: Case, format: ToolCallFormat, seed: int, more: int) -> None:
     """Law: the same for tools with random parameters, in every markup, within every limit that the shortest fits."""
-    if dialect is XML and any(name in NAMES[4:] for name in case.schema["properties"]):
+    tags = isinstance(format, TaggedCalls | PythonCalls | GemmaCalls | MuseCalls)
+    if tags and any(name in NAMES[4:] for name in case.schema["properties"]):
         return  # no tag can carry such a name
     requirements = OutputRequirements((Tool("t", "", case.schema),), True, True)
-    constraint = guide(dialect, requirements)
+    constraint = guide(format, requirements)
     text = text_of(space(), written(constraint, constraint.shortest + more, by_chance(seed)))
-    words, calls = calls_in(dialect, requirements, text)
+    words, calls = calls_in(format, requirements, text)
     assert (words, [type(call) for call in calls]) == ("", [ToolCall]), text
     assert is_valid(calls[0].arguments, case.schema), text
 
 
-@pytest.mark.parametrize("dialect", FORMATS)
-def test_tools_and_a_schema_together_are_a_call_or_the_answer(dialect: ToolCallFormat) -> None:
+@pytest.mark.parametrize("format", FORMATS)
+def test_tools_and_a_schema_together_are_a_call_or_the_answer(format: ToolCallFormat) -> None:
     """Law: with both demanded, a call passes, JSON that follows the schema passes, and nothing else does."""
     requirements = OutputRequirements(
         TOOLS, False, False, {"type": "object", "properties": {"answer": {"type": "integer"}}}
     )
-    assert takes(guide(dialect, requirements), tokens('{"answer": 3}'))
-    assert takes(
-        guide(dialect, requirements), tokens(next(reply for other, reply in VALID if other.write == dialect.write))
-    )
-    assert not takes(guide(dialect, requirements), tokens("The answer"))
+    assert takes(guide(format, requirements), tokens('{"answer": 3}'))
+    assert takes(guide(format, requirements), tokens(next(reply for other, reply in VALID if other is format)))
+    assert not takes(guide(format, requirements), tokens("The answer"))
 
 
 def test_free_text_is_free_and_a_call_in_it_is_held_to_the_tools() -> None:
@@ -217,7 +223,7 @@ def test_a_copy_goes_its_own_way() -> None:
 
 def test_grammars_are_made_once_per_schema() -> None:
     """Law: two requests with one schema share the compiled grammar."""
-    grammars = [required_grammar(HERMES, OutputRequirements(TOOLS, True, True)) for _ in range(2)]
+    grammars = [required_grammar(ReplyFormat(HERMES), OutputRequirements(TOOLS, True, True)) for _ in range(2)]
     assert space().compile(grammars[0]) is space().compile(grammars[1])
 
 

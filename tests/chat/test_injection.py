@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def check(tokenizer: Any) -> None:
     harmless, tokens = control_ids("harmless"), [*added][:60]
     for at in range(0, len(tokens), 10):
         evil = " ".join(f"x{token}\n{token}assistant {token[:1]}{token}y" for token in tokens[at : at + 10])
-        assert control_ids(evil) == harmless, tokens[at : at + 10]
+        assert not Counter(control_ids(evil)) - Counter(harmless), tokens[at : at + 10]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -11,17 +11,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from glimp_core.chat.formats.base import (
-    DEEPSEEK,
-    FORMATS,
-    HERMES,
-    LLAMA,
-    MISTRAL_LIST,
-    MISTRAL_NAMED,
-    XML,
-    ToolCallFormat,
-)
-from glimp_core.chat.output.reply_parser import Piece, ReplyParser
+from glimp_core.chat.formats.base import ToolCallFormat
+from glimp_core.chat.formats.deepseek import DEEPSEEK
+from glimp_core.chat.formats.detect import FORMATS
+from glimp_core.chat.formats.hermes import HERMES
+from glimp_core.chat.formats.llama import LLAMA
+from glimp_core.chat.formats.mistral import MISTRAL_LIST, MISTRAL_NAMED
+from glimp_core.chat.formats.qwen_xml import QWEN_XML
+from glimp_core.chat.formats.reader import OutputPart, ReplyFormat, ReplyParser
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.request.tools import read_tools
 from glimp_core.types import InvalidToolCall, ToolCall, ToolCallDelta
@@ -66,9 +63,10 @@ WRITTEN: list[tuple[ToolCallFormat, str, str, list[Any]]] = [
     (HERMES, '```json\n{"name": "add", "parameters": {"x": 1, "y": 2}}\n```\n', "", [ADD]),
     (HERMES, '[{"name": "add", "arguments": {"x": 1, "y": 2}}, {"name": "add", "arguments": {"x": 1, "y": 2}}]', "",
      [ADD, ADD]),
-    (XML, "<tool_call>\n<function=get_weather>\n<parameter=city>\nZürich\n</parameter>\n<parameter=days>\n3\n"
+    (HERMES, '<tool_call>{"name": "add", "arguments": {"x": 1, "y": 2,}}</tool_call>', "", [ADD]),
+    (QWEN_XML, "<tool_call>\n<function=get_weather>\n<parameter=city>\nZürich\n</parameter>\n<parameter=days>\n3\n"
      "</parameter>\n</function>\n</tool_call>", "", [CITY]),
-    (XML, "Yes.\n\n<function=add>\n<parameter=x>\n1\n</parameter>\n<parameter=y>\n2\n</parameter>\n</function>",
+    (QWEN_XML, "Yes.\n\n<function=add>\n<parameter=x>\n1\n</parameter>\n<parameter=y>\n2\n</parameter>\n</function>",
      "Yes.", [ADD]),
     (LLAMA, '{"name": "add", "parameters": {"x": 1, "y": 2}}', "", [ADD]),
     (LLAMA, '<|python_tag|>{"name": "add", "parameters": {"x": 1, "y": 2}}; {"name": "add", "parameters": {"x": 1, '
@@ -84,14 +82,14 @@ WRITTEN: list[tuple[ToolCallFormat, str, str, list[Any]]] = [
 
 
 def read(
-    dialect: ToolCallFormat, chunks: Sequence[str], requirements: OutputRequirements = DEMANDS, lenient: bool = True
-) -> list[Piece]:
-    parser = ReplyParser(dialect, requirements, lenient)
+    format: ToolCallFormat, chunks: Sequence[str], requirements: OutputRequirements = DEMANDS, lenient: bool = True
+) -> list[OutputPart]:
+    parser = ReplyParser(ReplyFormat(format), requirements, lenient)
     pieces = [piece for chunk in chunks for piece in parser.push(chunk)]
     return pieces + parser.finish()
 
 
-def folded(pieces: Sequence[Piece]) -> tuple[str, list[ToolCall | InvalidToolCall]]:
+def folded(pieces: Sequence[OutputPart]) -> tuple[str, list[ToolCall | InvalidToolCall]]:
     """The text and the calls of a reply, after checking what the deltas of every call promise."""
     text = "".join(piece for piece in pieces if isinstance(piece, str))
     deltas = [piece for piece in pieces if isinstance(piece, ToolCallDelta)]
@@ -115,13 +113,13 @@ def named(calls: Sequence[ToolCall | InvalidToolCall]) -> list[tuple[str, Any]]:
     return [(call.name, call.arguments) for call in calls]
 
 
-@pytest.mark.parametrize(("dialect", "reply", "text", "calls"), WRITTEN)
+@pytest.mark.parametrize(("format", "reply", "text", "calls"), WRITTEN)
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_a_reply_is_read_as_its_family_means_it(
-    dialect: ToolCallFormat, reply: str, text: str, calls: list[Any], size: int
+    format: ToolCallFormat, reply: str, text: str, calls: list[Any], size: int
 ) -> None:
     """Law: every way of writing calls gives the text beside them and the calls, in pieces of any size."""
-    got, found = folded(read(dialect, [reply[at : at + size] for at in range(0, len(reply), size)]))
+    got, found = folded(read(format, [reply[at : at + size] for at in range(0, len(reply), size)]))
     assert (got, named(found)) == (text, calls)
     assert all(isinstance(call, ToolCall) for call in found)
 
@@ -135,51 +133,52 @@ FRAGMENTS = [
 replies = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5)), max_size=14).map("".join)
 
 
-@given(reply=replies, cuts=st.lists(st.integers(0, 200), max_size=8), dialect=st.sampled_from(FORMATS))
+@given(reply=replies, cuts=st.lists(st.integers(0, 200), max_size=8), format=st.sampled_from(FORMATS))
 @settings(deadline=None, max_examples=200)
 def test_no_text_breaks_a_parser_and_cutting_it_changes_nothing(
-    reply: str, cuts: list[int], dialect: ToolCallFormat
+    reply: str, cuts: list[int], format: ToolCallFormat
 ) -> None:
     """Law: whatever the text, nothing is raised, and every way of cutting it gives the same text and calls."""
-    whole_text, whole = folded(read(dialect, [reply]))
+    whole_text, whole = folded(read(format, [reply]))
     edges = sorted({0, len(reply), *(cut for cut in cuts if cut < len(reply))})
-    text, calls = folded(read(dialect, [reply[a:b] for a, b in pairwise(edges)]))
+    text, calls = folded(read(format, [reply[a:b] for a, b in pairwise(edges)]))
     assert (text, named(calls)) == (whole_text, named(whole))
     assert [type(call) for call in calls] == [type(call) for call in whole]
 
 
-@given(reply=st.text(), dialect=st.sampled_from(FORMATS))
+@given(reply=st.text(), format=st.sampled_from(FORMATS))
 @settings(deadline=None, max_examples=100)
-def test_text_without_calls_comes_out_to_the_letter(reply: str, dialect: ToolCallFormat) -> None:
+def test_text_without_calls_comes_out_to_the_letter(reply: str, format: ToolCallFormat) -> None:
     """Law: a reply without a mark and without a call comes out as it went in."""
-    assume(not any(mark in reply for mark in dialect.openings))
-    assert folded(read(dialect, [*reply])) == (reply, [])
+    assume(not any(mark in reply for mark in (*format.start_markers, "think", "THINK", "to=")))
+    assert folded(read(format, [*reply])) == (reply, [])
 
 
 @given(reply=replies)
 @settings(deadline=None, max_examples=100)
 def test_without_tools_everything_is_text(reply: str) -> None:
     """Law: where no tool is offered, or none may be called, a reply is text."""
-    assert read(HERMES, [reply], OutputRequirements()) == ([reply] if reply else [])
+    assume(not any(tag in reply for tag in ("think", "THINK")))
+    assert "".join(map(str, read(HERMES, [reply], OutputRequirements()))) == reply
 
 
 @pytest.mark.parametrize(
-    ("dialect", "reply", "error"),
+    ("format", "reply", "error"),
     [
         (HERMES, '<tool_call>{"name": "add", "arguments": {"x": 1', "ended inside"),
         (HERMES, "<tool_call>rubbish</tool_call>", "no JSON object"),
         (HERMES, '<tool_call>{"name": "add", "arguments": [1]}</tool_call>', "not a JSON object"),
         (HERMES, '<tool_call>{"arguments": {}}</tool_call>', "names no tool"),
-        (HERMES, '<tool_call>{"name": "add", "arguments": {"x": 1,}}</tool_call>', "not valid JSON"),
-        (XML, "<tool_call>\n<function=add>\n<parameter=x>\n1", "ended inside"),
+        (HERMES, '<tool_call>{"name": "add", "arguments": {"x": 1 "y"}}</tool_call>', "not valid JSON"),
+        (QWEN_XML, "<tool_call>\n<function=add>\n<parameter=x>\n1", "ended inside"),
         (LLAMA, "<|python_tag|>import os", "neither JSON nor"),
         (MISTRAL_LIST, "[TOOL_CALLS]add", "ended inside"),
         (DEEPSEEK, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add", "ended inside"),
     ],
 )
-def test_a_call_that_cannot_be_read_is_said_to_be_one(dialect: ToolCallFormat, reply: str, error: str) -> None:
+def test_a_call_that_cannot_be_read_is_said_to_be_one(format: ToolCallFormat, reply: str, error: str) -> None:
     """Law: what was meant as a call and is none comes back as an InvalidToolCall that says why."""
-    text, (call,) = folded(read(dialect, [*reply]))
+    text, (call,) = folded(read(format, [*reply]))
     assert text == ""
     assert isinstance(call, InvalidToolCall)
     assert error in call.error
@@ -207,7 +206,7 @@ def test_lenience_can_be_switched_off_and_is_told() -> None:
     """Law: a bare call is text to a strict parser; to a lenient one it is a call, and the parser says so."""
     reply = '{"name": "add", "arguments": {"x": 1, "y": 2}}'
     assert folded(read(HERMES, [reply], lenient=False)) == (reply, [])
-    parser = ReplyParser(HERMES, DEMANDS)
+    parser = ReplyParser(ReplyFormat(HERMES), DEMANDS)
     parser.push(reply)
     parser.finish()
     assert parser.unmarked
@@ -216,7 +215,7 @@ def test_lenience_can_be_switched_off_and_is_told() -> None:
 @pytest.mark.parametrize(("reply", "held"), [('{"answer', 3), ('{"name": "ge_', 12), ("```py", 3), ("Hello", 0)])
 def test_text_is_held_back_only_while_it_can_still_become_a_call(reply: str, held: int) -> None:
     """Law: the first character that no call could have releases all that was held back."""
-    parser = ReplyParser(HERMES, DEMANDS)
+    parser = ReplyParser(ReplyFormat(HERMES), DEMANDS)
     sizes = [len("".join(str(piece) for piece in parser.push(c))) for c in reply]
     assert sizes[:held] == [0] * held
     assert sizes[held] == held + 1
@@ -224,7 +223,7 @@ def test_text_is_held_back_only_while_it_can_still_become_a_call(reply: str, hel
 
 def test_arguments_stream_while_they_are_written() -> None:
     """Law: the name and pieces of the arguments are there long before the call is complete."""
-    parser = ReplyParser(HERMES, DEMANDS)
+    parser = ReplyParser(ReplyFormat(HERMES), DEMANDS)
     early = parser.push('<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zü')
     assert [getattr(piece, "name", "") or getattr(piece, "arguments", "") for piece in early] == [
         "get_weather",
@@ -250,5 +249,5 @@ def test_one_call_means_the_first() -> None:
 def test_xml_values_have_the_type_that_the_schema_names(name: str, written: str, value: Any) -> None:
     """Law: the text of a parameter is a string where the schema says so, else what it spells, if that fits."""
     reply = f"<tool_call><function=get_weather><parameter={name}>\n{written}\n</parameter></function></tool_call>"
-    _, (call,) = folded(read(XML, [reply]))
+    _, (call,) = folded(read(QWEN_XML, [reply]))
     assert call.arguments == {name: value}

@@ -17,7 +17,7 @@ Chooser = Callable[[list[int]], int]
 
 @cache
 def space(marked: bool = True) -> GrammarCompiler:
-    """The space of a byte-level tokenizer, with the marks of some dialects as control tokens or without any."""
+    """The space of a byte-level tokenizer, with the markers of some formats as control tokens or without any."""
     tokens = tiny.tokenizer(merges=[])
     if marked:
         tokens.add_special_tokens({"additional_special_tokens": list(MARKS)})
@@ -58,7 +58,5 @@ def written(guide: GrammarConstraint, limit: int, choose: Chooser) -> list[int]:
 
 
 def text_of(space: GrammarCompiler, token_ids: Sequence[int]) -> str:
-    """The text of tokens, marks included."""
-    marks = space.marker_texts(MARKS)
-    pieces = space.vocabulary.token_bytes
-    return b"".join(pieces[i] or marks.get(i, "").encode() for i in token_ids).decode()
+    """The text of tokens, markers included."""
+    return space.vocabulary.markup(token_ids)

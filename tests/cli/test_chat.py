@@ -41,7 +41,7 @@ def test_the_end_of_input_ends_the_chat(glimp: Any) -> None:
 def test_notes_are_said_once_a_chat(glimp: Any) -> None:
     """A note that each reply would repeat is said once."""
     glimp.script["thinking"] = "none"
-    assert glimp("chat", "--small", "a", "--large", "b", stdin="one\ntwo\n").err.count("no thinking tags") == 1
+    assert glimp("chat", "--small", "a", "--large", "b", stdin="one\ntwo\n").err.count("does not think") == 1
 
 
 def test_a_failure_in_a_pipe_ends_it(glimp: Any) -> None:

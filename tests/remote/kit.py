@@ -11,7 +11,6 @@ from remote.scripts import Script, Served
 
 TOKENS = tiny.tokenizer()
 TABLE = Vocabulary(TOKENS)
-assert TABLE.think
 STEPS = ("Two and two.\n\n", "So it is füür 😀.\n\n", "Check it.\n\n", "Four.\n")
 ANSWER = "It is 4.\n\nReally."
 TOP20 = RouterConfig(entropy="top20")
@@ -26,14 +25,13 @@ def script(
 ) -> Script:
     """What a server says: some steps, the end of the thinking, an answer, the end."""
     table = Vocabulary(tokens)
-    assert table.think
     reply = [
         *(i for step in steps for i in table.encode(step)),
-        table.think.close_id,
+        table.markers["</think>"],
         *table.encode("\n\n" + answer),
         tokens.eos_token_id,
     ]
-    return Script(table, reply, table.think.open_id, sure, len(table.token_bytes))
+    return Script(table, reply, table.markers["<think>"], sure, len(table.token_bytes))
 
 
 def glimpser(served: Served, **options: Any) -> RemoteGlimpser:

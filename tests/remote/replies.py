@@ -29,10 +29,8 @@ class Replies:
         ids: list[int] = []
         for part in re.split(r"(<think>|</think>|<\|im_start\|>|<\|im_end\|>)", text):
             special = {"<think>": "think", "</think>": "close"}.get(part)
-            think = self.script.vocabulary.think
-            assert think
             if special:
-                ids.append(think.open_id if special == "think" else think.close_id)
+                ids.append(self.script.vocabulary.markers[part])
             elif not part.startswith("<|"):
                 ids += self.script.vocabulary.encode(part)
         return ids
@@ -50,7 +48,7 @@ class Replies:
             group.append(token_id)
             count += 1
             text += self.script.vocabulary.token_bytes[token_id] or b""
-            if self.kind == "text" and token_id == (self.script.vocabulary.think or 0).close_id:  # type: ignore[union-attr]
+            if self.kind == "text" and token_id == self.script.vocabulary.markers["</think>"]:
                 text += b"</think>"
             stops = [stop for stop in body.get("stop", ()) if stop.encode() in text]
             last = n == len(script) - 1

@@ -9,8 +9,7 @@ from glimp_core import RemoteEngineError, SamplingParams
 from glimp_core.remote.wire import LLAMACPP, PLAIN, SGLANG, VLLM, CompletionRequest, ProtocolError, Reader
 from remote.kit import TABLE
 
-assert TABLE.think
-READER = Reader(TABLE, {"</think>": TABLE.think.close_id})
+READER = Reader(TABLE, {"</think>": TABLE.markers["</think>"]})
 TWO = TABLE.encode("ab")
 
 
@@ -74,17 +73,15 @@ def test_a_character_that_llamacpp_held_back() -> None:
 
 def test_a_control_token_of_llamacpp_has_no_text() -> None:
     """An id without text is taken as it is."""
-    assert TABLE.think
-    close = TABLE.think.close_id
+    close = TABLE.markers["</think>"]
     piece = READER.read(line(text="", logprobs={"content": [{"id": close, "top_logprobs": []}]}))
     assert piece.token_ids == (close,)
 
 
 def test_text_alone() -> None:
     """A server that shows no ids has its text encoded; think tags in it are tags."""
-    assert TABLE.think
     piece = READER.read(line(text="a</think>b"))
-    assert (piece.token_ids, piece.by_id) == ((TWO[0], TABLE.think.close_id, TWO[1]), False)
+    assert (piece.token_ids, piece.by_id) == ((TWO[0], TABLE.markers["</think>"], TWO[1]), False)
     assert READER.read(line(text="")).by_id
 
 

@@ -7,7 +7,7 @@ import typer
 
 from glimp_core import bundled
 from glimp_core.config import AnswerBy, RouterConfig
-from glimp_core.context import Reasoning
+from glimp_core.context import Reasoning, ReasoningEffort
 from glimp_core.errors import ConfigError
 from glimp_core.options import LOAD_OPTIONS, LoadOptions
 from glimp_core.policy import EntropyThreshold, Policy
@@ -64,6 +64,10 @@ class Settings:
         str,
         _routing("--reasoning", "What is routed: the thinking (auto), the visible reply (inline), or nothing (off)."),
     ] = "auto"
+    reasoning_effort: Annotated[
+        str | None,
+        _routing("--reasoning-effort", "How much is thought: none, low, medium, high or xhigh. Default: as it comes."),
+    ] = None
     answer_by: Annotated[
         str, _routing("--answer-by", "Who writes the answer: large, small or routed. Default: large.")
     ] = "large"
@@ -136,4 +140,7 @@ class Settings:
         limits: dict[str, Any] = (
             {} if self.max_reasoning_tokens is None else {"max_reasoning_tokens": self.max_reasoning_tokens}
         )
-        return RouterConfig(cast(Reasoning, self.reasoning), cast(AnswerBy, self.answer_by), **limits)
+        effort = cast(ReasoningEffort | None, self.reasoning_effort)
+        return RouterConfig(
+            cast(Reasoning, self.reasoning), cast(AnswerBy, self.answer_by), reasoning_effort=effort, **limits
+        )

@@ -3,15 +3,15 @@
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from operator import attrgetter
 from typing import Any
 
 import torch
 
+from glimp_core.chat.formats.reader import ReplyParser
 from glimp_core.chat.grammar.compiler import GrammarCompiler
 from glimp_core.chat.grammar.constraint import GrammarConstraint
-from glimp_core.chat.output.answer import AnswerReader
 from glimp_core.chat.output.constraints import constraint_for, required_grammar
 from glimp_core.chat.output.processor import OutputProcessor
 from glimp_core.chat.prompt.renderer import Renderer
@@ -95,8 +95,8 @@ class LocalEngine:
         """Render the request with the model's template; needs the tokenizer only."""
         conversation = self.conversation(context)
         prompt = conversation.prompt
-        shortest = self.shortest_answer(conversation.requirements)
-        return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest)
+        shortest = partial(self.shortest_answer, conversation.requirements)
+        return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest, prompt.can_think)
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
         """Measure the first token that would follow; the logits are kept for whoever writes it."""
@@ -154,21 +154,22 @@ class LocalEngine:
         return Sampler(law, params.sampling.seed, params.index, self.device)
 
     def page(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
-        """Return the page that one call fills."""
-        requirements = self.conversation(context).requirements
-        if params.phase == "thinking" or not (requirements.tools or requirements.structured):
-            return OutputProcessor(self.table, self.stop_ids, params, room)
-        lenient = context.request.lenient_tool_calls
-        space, dialect = self._space, self._renderer.dialect
-        constraint = constraint_for(space, dialect, requirements, lenient)
-        answer = AnswerReader(constraint, space, dialect, requirements, lenient, context.remark)
-        return OutputProcessor(self.table, self.stop_ids, params, room, answer)
+        """Return what takes the tokens of one call."""
+        if params.phase == "thinking":
+            thinking = self._renderer.thinking
+            return OutputProcessor(self.table, self.stop_ids, params, room, thinking=thinking)
+        requirements, lenient = self.conversation(context).requirements, context.request.lenient_tool_calls
+        constraint = None
+        if requirements.tools or requirements.structured:
+            constraint = constraint_for(self._space, self._renderer.format, requirements, lenient)
+        parser = ReplyParser(self._renderer.format, requirements, lenient)
+        return OutputProcessor(self.table, self.stop_ids, params, room, parser, constraint, remark=context.remark)
 
     def shortest_answer(self, requirements: OutputRequirements) -> int:
         """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
         if not requirements.structured:
             return 0
-        return GrammarConstraint(self._space, required_grammar(self._renderer.dialect, requirements)).shortest
+        return GrammarConstraint(self._space, required_grammar(self._renderer.format, requirements)).shortest
 
     def _prove(self, job: Job) -> Generator[Forward, None, None]:
         job.put((yield from prove(self._model, self.encode(TEXT))))
@@ -215,7 +216,7 @@ class LocalEngine:
 
     @cached_property
     def _renderer(self) -> Renderer:
-        return Renderer(self._tokenizer, self.table, self.name)
+        return Renderer(self._tokenizer, self.table, self.name, self.stop_ids)
 
     @cached_property
     def _space(self) -> GrammarCompiler:

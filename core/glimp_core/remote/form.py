@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from glimp_core.chat.formats.base import ToolCallFormat
+from glimp_core.chat.formats.reader import ReplyFormat
 from glimp_core.chat.grammar.compiler import GrammarCompiler
 from glimp_core.chat.grammar.constraint import GrammarConstraint
-from glimp_core.chat.grammar.lark import GAP, Choice, Json, Many, Marker, Node, Optional, Sequence, write_lark
+from glimp_core.chat.grammar.lark import GAP, Choice, Json, Many, Markup, Node, Optional, Sequence, write_lark
 from glimp_core.chat.output.constraints import required_grammar
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.tokens.vocabulary import Vocabulary
@@ -36,31 +36,31 @@ Binding: TypeAlias = Literal["lark", "schema"]
 
 
 def parts_of(
-    dialect: ToolCallFormat,
+    format: ReplyFormat,
     requirements: OutputRequirements,
     server: wire.ServerProfile,
     binding: Binding,
-    ids: Mapping[str, int],
+    vocabulary: Vocabulary,
 ) -> list[Part]:
     """Return the parts of a demanded answer, for a server that reads Lark, or JSON schemas alone.
 
-    `ids` are the control tokens among the marks. Raises `ConfigError` for what JSON schemas alone cannot say.
+    Raises `ConfigError` for what JSON schemas alone cannot say.
     """
-    node = required_grammar(dialect, requirements).node
+    node = required_grammar(format, requirements).node
     if binding == "lark":
-        written = write_lark(node, lambda text: f"<[{ids[text]}]>" if text in ids else json.dumps(text))
-        return [ConstrainedPart(wire.lark_grammar(written))]
+        return [ConstrainedPart(wire.lark_grammar(write_lark(node, vocabulary.lark)))]
     if requirements.tools and requirements.schema is not None:
         raise ConfigError(
             "this server can be held to JSON but not to either a call or JSON, which vLLM can: leave response_format "
             "or the tools out, or demand a call with tool_choice='required'"
         )
     assert isinstance(node, Sequence), "a start and the forms"
-    parts = _flat(node.parts[-1], "\n" if "<tool_call>" in dialect.openings else "", server)
+    gap = "\n" if getattr(format.calls, "start", "").endswith("\n") else ""
+    parts = _flat(node.parts[-1], gap, server)
     if parts is None:
         raise ConfigError(
-            f"this server can be held to JSON, and calls written as {dialect.name!r} are more than that, which vLLM "
-            "can be held to: name one tool in tool_choice, or leave the choice to the model"
+            f"this server can be held to JSON, and calls written as {format.calls.name!r} are more than that, which "
+            "vLLM can be held to: name one tool in tool_choice, or leave the choice to the model"
         )
     return parts
 
@@ -70,7 +70,7 @@ def _flat(node: Node, gap: str, server: wire.ServerProfile) -> list[Part] | None
     match node:
         case str():
             return [LiteralPart(node)]
-        case Marker(text):
+        case Markup(text):
             return [LiteralPart(text, mark=True)]
         case Json(schema):
             return [ConstrainedPart(server.schema(json.loads(schema)))]
@@ -123,11 +123,11 @@ class ServerCheck:
         return bool(mask[token_id // 8] >> token_id % 8 & 1)
 
 
-def shortest(space: GrammarCompiler, dialect: ToolCallFormat, requirements: OutputRequirements) -> int:
+def shortest(space: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements) -> int:
     """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
-    return GrammarConstraint(space, required_grammar(dialect, requirements)).shortest if requirements.structured else 0
+    return GrammarConstraint(space, required_grammar(format, requirements)).shortest if requirements.structured else 0
 
 
-def server_check(space: GrammarCompiler, dialect: ToolCallFormat, requirements: OutputRequirements) -> ServerCheck:
+def server_check(space: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements) -> ServerCheck:
     """Return who watches a demanded answer. Raises `UnsupportedSchemaError` for a schema that cannot be enforced."""
-    return ServerCheck(GrammarConstraint(space, required_grammar(dialect, requirements)), space.vocabulary)
+    return ServerCheck(GrammarConstraint(space, required_grammar(format, requirements)), space.vocabulary)

@@ -48,14 +48,26 @@ class Language:
     @cached_property
     def renderer(self) -> Renderer:
         """Its chat template."""
-        return Renderer(self.tokenizer, self.table, self._name)
+        return Renderer(self.tokenizer, self.table, self._name, self.stop_ids)
 
     @cached_property
     def reader(self) -> Reader:
-        """What reads its streams: think tags and ends are what they are, also where they come as text."""
-        think = self.table.think
-        ids = [*self.stop_ids, *((think.open_id, think.close_id) if think else ())]
+        """What reads its streams: the markers of its markup and ends are tokens, also where they come as text."""
+        markers = [self.table.markers[text] for text in self.renderer.format.markers if text in self.table.markers]
+        ids = [*self.stop_ids, *self.thinking_end, *markers]
         return Reader(self.table, {self.tokenizer.convert_ids_to_tokens(i): i for i in ids})
+
+    @property
+    def thinking_end(self) -> frozenset[int]:
+        """The id that closes its thinking, if it is one token."""
+        thinking = self.renderer.thinking
+        end = self.table.markers.get(thinking.end) if thinking else None
+        return frozenset(() if end is None else (end,))
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The ids that end a reply or its thinking."""
+        return self.stop_ids | self.thinking_end
 
     @cached_property
     def spelling(self) -> Spelling:
@@ -75,7 +87,7 @@ class Language:
 
     def spell(self, text: str, mark: bool = False) -> list[int]:
         """Return the ids of a text, or of a mark, which is its control token where there is one."""
-        return [self.marks[text]] if mark and text in self.marks else self.table.encode(text)
+        return self.table.encode_markup(text) if mark else self.table.encode(text)
 
     @cached_property
     def _source(self) -> ModelSource | None:

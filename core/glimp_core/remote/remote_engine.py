@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from glimp_core.chat.output.processor import LONGEST_CHARACTER, OutputProcessor
@@ -107,8 +107,8 @@ class RemoteEngine:
         """Render the request with the model's template."""
         conversation = self._conversation(context)
         prompt = conversation.prompt
-        shortest = self._structured.shortest(conversation.requirements)
-        return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest)
+        shortest = partial(self._structured.shortest, conversation.requirements)
+        return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest, prompt.can_think)
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context. Closing the iterator, or `context.cancelled`, closes the stream at once.
@@ -120,14 +120,23 @@ class RemoteEngine:
         begun = conversation.take(ask)
         sent, spent = len(ask.token_ids), conversation.take_spent()
         meter = StreamUsage(sent, conversation.send(sent), before=begun.known if begun else None)
-        answer = None if params.phase == "thinking" else self._structured.answer(context, conversation.requirements)
-        page = OutputProcessor(self._language.table, self._language.stop_ids, params, self.window - sent, answer)
-        fill = self._fill if answer and conversation.requirements.structured else self._write
+        page = self._page(context, params, self.window - sent)
+        demanded = params.phase != "thinking" and conversation.requirements.structured
+        fill = self._fill if demanded else self._write
         try:
             for chunk in fill(context, page, ask, begun, meter):
                 yield replace(chunk, usage=spent + meter.usage())
         finally:
             conversation.report()
+
+    def _page(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
+        """Return what takes the tokens of one call."""
+        table, stop_ids, remark = self._language.table, self._language.stop_ids, context.remark
+        if params.phase == "thinking":
+            return OutputProcessor(table, stop_ids, params, room, thinking=self._language.renderer.thinking)
+        requirements = self._conversation(context).requirements
+        parser, check = self._structured.parser(context, requirements), self._structured.check(requirements)
+        return OutputProcessor(table, stop_ids, params, room, parser, check, remark=remark)
 
     def prewarm(self, context: Context, beside: Engine | None = None) -> None:
         """Have the server read the chain so far, by a request for one token; not by default, as it may be billed."""
@@ -151,7 +160,7 @@ class RemoteEngine:
         """Fill a page from one stream, and from further ones where the server ended a stream too early."""
         while True:
             begun = begun or self._begin(context, ask)
-            writer = StreamProcessor(page, self._language.table, self._language.stop_ids, begun.ask.max_tokens)
+            writer = StreamProcessor(page, self._language.table, self._language.end_ids, begun.ask.max_tokens)
             yield from self._read(begun, writer, meter)
             if page.end:
                 return
@@ -178,7 +187,7 @@ class RemoteEngine:
             begun.close()
         closed = context.chain and context.chain[-1] == ThinkingClosed(written=True)
         for part in self._structured.parts(self._conversation(context).requirements, lead="\n\n" if closed else ""):
-            writer = StreamProcessor(page, self._language.table, self._language.stop_ids, part=True)
+            writer = StreamProcessor(page, self._language.table, self._language.end_ids, part=True)
             if isinstance(part, ConstrainedPart):
                 bound = replace(ask, bound=part.fields, max_tokens=page.left, stop=(), stop_token_ids=())
                 yield from self._read(self._begin(context, bound), writer, meter)
@@ -224,7 +233,6 @@ class RemoteEngine:
             )
         for cost in self.findings.costs:
             context.remark(f"the server of {self.name!r} {cost}")
-        think = self._language.table.think
         thinks = conversation.prompt.thinking == "open" and not conversation.closed
         return CompletionRequest(
             token_ids,
@@ -232,7 +240,7 @@ class RemoteEngine:
             self._language.law(sampling, tempered=self.findings.scale == "tempered"),
             index,
             stop=(BREAK.decode(),) if stepwise and self.findings.keeps_stop else (),
-            stop_token_ids=(think.close_id,) if think and thinks else (),
+            stop_token_ids=tuple(self._language.thinking_end) if thinks else (),
             logprobs=logprobs,
             extra=self._extra,
         )

@@ -30,7 +30,7 @@ class StreamProcessor:
         self._part = part
         self._page = page
         self._vocabulary = vocabulary
-        self._known = stop_ids | ({vocabulary.think.close_id} if vocabulary.think else set())
+        self._known = stop_ids
         self._held: tuple[int, ...] = ()
 
     @property

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from glimp_core.chat.output.answer import AnswerReader
+from glimp_core.chat.formats.reader import ReplyParser
+from glimp_core.chat.output.constraints import TokenConstraint
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.context import Context
 from glimp_core.errors import ConfigError
@@ -29,17 +30,16 @@ class StructuredOutput:
 
     def shortest(self, requirements: OutputRequirements) -> int:
         """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
-        return shortest(self._language.space, self._language.renderer.dialect, requirements)
+        return shortest(self._language.space, self._language.renderer.format, requirements)
 
-    def answer(self, context: Context, requirements: OutputRequirements) -> AnswerReader | None:
-        """Return what reads calls and JSON out of a reply and closes what is demanded in time; None for free text."""
-        if not (requirements.tools or requirements.structured):
-            return None
-        space, dialect = self._language.space, self._language.renderer.dialect
-        constraint = server_check(space, dialect, requirements) if requirements.structured else None
-        return AnswerReader(
-            constraint, space, dialect, requirements, context.request.lenient_tool_calls, context.remark
-        )
+    def parser(self, context: Context, requirements: OutputRequirements) -> ReplyParser:
+        """Return what reads thoughts and calls out of a reply."""
+        return ReplyParser(self._language.renderer.format, requirements, context.request.lenient_tool_calls)
+
+    def check(self, requirements: OutputRequirements) -> TokenConstraint | None:
+        """Return what completes a demanded reply in time; None for free text."""
+        space, format = self._language.space, self._language.renderer.format
+        return server_check(space, format, requirements) if requirements.structured else None
 
     def parts(self, requirements: OutputRequirements, lead: str = "") -> list[Part]:
         """Return the parts of a demanded answer, after a `lead` that stands fast.
@@ -51,8 +51,8 @@ class StructuredOutput:
                 f"the server of {self._server.model!r} does not keep to a JSON schema: leave response_format and the "
                 "demand for a call out, or serve it with structured outputs (vLLM, SGLang and llama.cpp have them)"
             )
-        dialect, marks = self._language.renderer.dialect, self._language.marks
-        parts = parts_of(dialect, requirements, self._server.profile, self._binding, marks)
+        format, table = self._language.renderer.format, self._language.table
+        parts = parts_of(format, requirements, self._server.profile, self._binding, table)
         return [LiteralPart(lead), *parts] if lead else parts
 
     @cached_property

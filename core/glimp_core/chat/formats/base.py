@@ -1,145 +1,145 @@
-"""How model families write tool calls: the marks that open one, and the grammar of one that is demanded."""
-# ruff: noqa: RUF001, RUF002 (DeepSeek's marks are written with full-width bars)
+"""What every way of writing tool calls offers, and the grammar that they share."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from glimp_core.chat.formats.xml_grammar import raw_parameters, xml_function
+from glimp_core.chat.formats.builder import ToolCallBuilder
+from glimp_core.chat.formats.characters import CharStream, Parser
 from glimp_core.chat.grammar.json_schema import normalize_schema
-from glimp_core.chat.grammar.lark import GAP, Choice, Grammar, Json, Many, Marker, Node, Optional
+from glimp_core.chat.grammar.lark import Choice, Json, Many, Markup, Node, Optional, Pattern
 from glimp_core.chat.grammar.lark import Sequence as Seq
-from glimp_core.chat.prompt.template import Template
 from glimp_core.chat.request.tools import Tool
 
-Role = Callable[[Sequence[Tool], bool], Node]
+NewCall = Callable[[], ToolCallBuilder]
+"""Starts the next call of a reply."""
+
+CUT = "the reply ended inside it"
+
+
+class ToolCallFormat(Protocol):
+    """One way to write tool calls: its markers, its grammar and its parser."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
+
+    @property
+    def start_markers(self) -> tuple[str, ...]:
+        """What opens calls in free text, without blank space around it."""
+        ...
+
+    @property
+    def sections(self) -> bool:
+        """Whether several calls stand behind one start marker."""
+        ...
+
+    def openings(self, tools: Sequence[Tool]) -> tuple[str, ...]:
+        """Return what opens calls in free text: the start markers, and how a call without any begins."""
+        ...
+
+    @property
+    def unmarked(self) -> bool:
+        """Whether a reply that is nothing but calls has no start marker in this format."""
+        ...
+
+    def grammar(self, tools: Sequence[Tool], many: bool) -> Node:
+        """Return the grammar of one call of the tools, or of several, markers included.
+
+        Raises `UnsupportedSchemaError` for parameters that cannot be enforced.
+        """
+        ...
+
+    def parse(self, chars: CharStream, new_call: NewCall, tools: Sequence[Tool], marker: str) -> Parser[bool]:
+        """Read the calls that stand behind a start marker, and what closes them. Never raises.
+
+        Returns False where it was no call after all; all that was read is given back then.
+        """
+        ...
+
+
+NAME, CALL_ID, INDEX = "\0name", "\0id", "\0index"
+"""What stands in the header of a call in place of the tool's name, the call's id and its number."""
+
+Header = tuple[str, ...]
+"""The markup in front of a call's arguments: texts, and NAME, CALL_ID or INDEX between them."""
+
+_PATTERNS = {CALL_ID: r"[A-Za-z0-9_\-]{1,40}", INDEX: r"[0-9]{1,3}"}
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCallFormat:
-    """One family's way to write calls.
+class Frame:
+    """The markup around all calls of a reply, or around `each` of them, and between two."""
 
-    `openings` are the marks that open a call in free text, `inner` those inside one; `write` gives the grammar of one
-    call, or of several, of some tools. `bare` says that a reply may be a call without any mark, `xml` that parameters
-    are XML elements.
+    start: str = ""
+    end: str = ""
+    between: str = ""
+    each: bool = False
+
+    def around(self, call: Node, many: bool) -> Node:
+        """Return the grammar of one call, or of several."""
+        between = Optional(Markup(self.between)) if self.between.isspace() else Markup(self.between)
+        if self.each:
+            framed = Seq((Markup(self.start), call, Markup(self.end)))
+            return Many(framed, between) if many else framed
+        return Seq((Markup(self.start), Many(call, between) if many else call, Markup(self.end)))
+
+
+NO_FRAME = Frame()
+
+
+def header_grammar(header: Header, name: str) -> Iterator[Node]:
+    """Yield the grammar of a header with a tool's name in it."""
+    for part in header:
+        yield Pattern(_PATTERNS[part]) if part in _PATTERNS else Markup(name if part == NAME else part)
+
+
+def read_header(chars: CharStream, header: Header, *stops: str, nexts: Sequence[str] = ("{",)) -> Parser[str | None]:
+    """Read a header up to the arguments and return the tool's name; None where one of `stops` or the end comes first.
+
+    The first text of the header is skipped if it stands there still. A name that no text of the header follows ends
+    at one of `nexts`, which are left to be read.
     """
-
-    name: str
-    openings: tuple[str, ...]
-    inner: tuple[str, ...]
-    write: Role
-    bare: bool = False
-    xml: bool = False
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """All marks that calls are written with."""
-        return self.openings + self.inner
-
-    def calls(self, tools: Sequence[Tool], many: bool) -> Node:
-        """Return the grammar of a demanded call of one of the tools, or of several."""
-        return self.write(tools, many)
-
-    def grammar(self, node: Node, tools: Sequence[Tool]) -> Grammar:
-        """Return a grammar in which calls may stand."""
-        return Grammar(node, raw_parameters(tools) if self.xml else None)
+    name: str | None = None
+    for at, part in enumerate(header):
+        if not part.startswith("\0"):
+            if at == 0:
+                yield from chars.skip_markup(part)
+            continue
+        text = header[at + 1] if at + 1 < len(header) else ""
+        following = text.strip() or text[:1] * ("\n" in text)
+        ends = (following,) if following else tuple(nexts)
+        text, end = yield from chars.upto(*ends, *(stop for stop in stops if stop not in ends))
+        if not end or end not in ends:
+            return None
+        if not following:
+            chars.back(len(end))
+        name = text.strip() if part == NAME else name
+    return name
 
 
-def call_object(tools: Sequence[Tool], key: str = "arguments") -> Json:
-    """Return the grammar of `{"name": ..., key: {...}}` for one of the tools."""
-    schemas = {f"t{n}": normalize_schema(tool.parameters, f"#/$defs/t{n}") for n, tool in enumerate(tools)}
-    calls = [
-        {
-            "type": "object",
-            "properties": {"name": {"const": tool.name}, key: {"$ref": f"#/$defs/t{n}"}},
-            "required": ["name", key],
-            "additionalProperties": False,
-        }
-        for n, tool in enumerate(tools)
-    ]
-    return _json({"anyOf": calls, "$defs": schemas})
+def members_grammar(members: Sequence[tuple[Node, bool]], comma: str) -> Node:
+    """Return the grammar of members in their order, of which some are required, with a comma between any two."""
+    first = next((at for at, (_, required) in enumerate(members) if required), None)
+    if first is None:
+        forms = [Seq((member, *_further(members[at + 1 :], comma))) for at, (member, _) in enumerate(members)]
+        return Optional(Choice(tuple(forms))) if forms else ""
+    before = (Optional(Seq((member, comma))) for member, _ in members[:first])
+    return Seq((*before, members[first][0], *_further(members[first + 1 :], comma)))
 
 
-def tagged(tools: Sequence[Tool], many: bool) -> Node:
-    """`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`: Hermes, Qwen, and what we ask of other models."""
-    return _several(Seq((Marker("<tool_call>"), GAP, call_object(tools), GAP, Marker("</tool_call>"))), "\n", many)
+def _further(members: Sequence[tuple[Node, bool]], comma: str) -> Iterator[Node]:
+    for member, required in members:
+        yield Seq((comma, member)) if required else Optional(Seq((comma, member)))
 
 
-def xml(tools: Sequence[Tool], many: bool) -> Node:
-    """`<tool_call><function=name><parameter=key>value</parameter></function></tool_call>`: Qwen-coder, Qwen 3.5."""
-    functions = Choice(tuple(xml_function(tool) for tool in tools))
-    return _several(Seq((Marker("<tool_call>"), "\n", functions, "\n", Marker("</tool_call>"))), "\n", many)
+def arguments_grammar(tool: Tool) -> Json:
+    """Return the grammar of a tool's arguments as a JSON object."""
+    return schema_grammar(normalize_schema(tool.parameters))
 
 
-def llama(tools: Sequence[Tool], many: bool) -> Node:
-    """`{"name": ..., "parameters": {...}}` and nothing else, or behind `<|python_tag|>`: Llama 3."""
-    return Seq((Optional(Marker("<|python_tag|>")), _several(call_object(tools, "parameters"), "; ", many)))
-
-
-def mistral_list(tools: Sequence[Tool], many: bool) -> Node:
-    """`[TOOL_CALLS][{"name": ..., "arguments": {...}}]`: Mistral up to its tokenizer v7."""
-    return Seq((Marker("[TOOL_CALLS]"), GAP, "[", _several(call_object(tools), ", ", many), "]"))
-
-
-def mistral_named(tools: Sequence[Tool], many: bool) -> Node:
-    """`[TOOL_CALLS]name[ARGS]{...}`: Mistral from its tokenizer v11 on."""
-    named = Choice(tuple(Seq((tool.name, Marker("[ARGS]"), _arguments(tool))) for tool in tools))
-    return _several(Seq((Marker("[TOOL_CALLS]"), named)), "", many)
-
-
-def deepseek(tools: Sequence[Tool], many: bool, fenced: bool = True) -> Node:
-    """Calls between `<｜tool▁calls▁begin｜>` and `<｜tool▁calls▁end｜>`; `fenced` arguments: V3 and R1, plain: V3.1."""
-    begin, separator, end = Marker("<｜tool▁call▁begin｜>"), Marker("<｜tool▁sep｜>"), Marker("<｜tool▁call▁end｜>")
-
-    def call(tool: Tool) -> Node:
-        if fenced:
-            return Seq((begin, "function", separator, tool.name, "\n```json\n", _arguments(tool), "\n```", end))
-        return Seq((begin, tool.name, separator, _arguments(tool), end))
-
-    calls = _several(Choice(tuple(map(call, tools))), "\n" if fenced else "", many)
-    return Seq((Marker("<｜tool▁calls▁begin｜>"), calls, Marker("<｜tool▁calls▁end｜>")))
-
-
-GENERIC = ToolCallFormat("generic", ("<tool_call>",), ("</tool_call>",), tagged)
-"""For templates that show no tools: these are then explained in words, and asked for in Hermes' markup."""
-HERMES = ToolCallFormat("hermes", ("<tool_call>",), ("</tool_call>",), tagged)
-XML = ToolCallFormat("xml", ("<tool_call>", "<function="), ("</tool_call>",), xml, xml=True)
-LLAMA = ToolCallFormat("llama", ("<|python_tag|>",), (), llama, bare=True)
-MISTRAL_LIST = ToolCallFormat("mistral list", ("[TOOL_CALLS]",), (), mistral_list)
-MISTRAL_NAMED = ToolCallFormat("mistral named", ("[TOOL_CALLS]",), ("[ARGS]", "[CALL_ID]"), mistral_named)
-_OPENINGS = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
-_INNER = ("<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>")
-DEEPSEEK = ToolCallFormat("deepseek", _OPENINGS, _INNER, deepseek)
-DEEPSEEK_PLAIN = ToolCallFormat("deepseek plain", _OPENINGS, _INNER, partial(deepseek, fenced=False))
-FORMATS = (GENERIC, HERMES, XML, LLAMA, MISTRAL_LIST, MISTRAL_NAMED, DEEPSEEK, DEEPSEEK_PLAIN)
-
-
-def format_of(template: Template) -> ToolCallFormat:
-    """Choose the dialect by what a template itself writes; one that shows no tools gets the generic one."""
-    source = template.source
-    if template.arguments is None:
-        return GENERIC
-    marks = (
-        ("<function=", XML),
-        ("<arg_key>", GENERIC),
-        ("<tool_call>", HERMES),
-        ("[ARGS]", MISTRAL_NAMED),
-        ("[TOOL_CALLS]", MISTRAL_LIST),
-        ("tool▁call▁begin", DEEPSEEK if "```json" in source else DEEPSEEK_PLAIN),
-    )
-    other = LLAMA if template.names_parameters else GENERIC
-    return next((dialect for mark, dialect in marks if mark in source), other)
-
-
-def _arguments(tool: Tool) -> Json:
-    return _json(normalize_schema(tool.parameters))
-
-
-def _several(call: Node, between: Node, many: bool) -> Node:
-    return Many(call, between) if many else call
-
-
-def _json(schema: Mapping[str, Any]) -> Json:
+def schema_grammar(schema: Mapping[str, Any]) -> Json:
+    """Return the grammar of JSON that follows a normalised schema."""
     return Json(json.dumps(schema, ensure_ascii=False))

@@ -2,12 +2,15 @@
 
 import ast
 import json
+import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from glimp_core.types import InvalidToolCall, ToolCall, ToolCallDelta
 
+NAMES = ("name", "tool_name")
+"""The keys under which models put a tool's name."""
 ARGUMENTS = ("arguments", "parameters")
 """The keys under which models put a call's arguments."""
 
@@ -45,6 +48,11 @@ class ToolCallBuilder:
         self.arguments += fragment
         self._show()
 
+    @property
+    def whole(self) -> bool:
+        """Whether a name and complete arguments have been read."""
+        return bool(self.name and self.arguments.strip()) and self._values() is not None
+
     def finish(self) -> None:
         """Say what the call is."""
         values = self._values()
@@ -62,15 +70,31 @@ class ToolCallBuilder:
             self._put(ToolCallDelta(self.index, self.id))
         self._put(ToolCallDelta(self.index, call=InvalidToolCall(self.id, self.name, self.arguments or written, error)))
 
-    def read_whole(self, written: str) -> bool:
-        """Read a call that could not be read as it came: Python's quotes, or a call inside a `function` key."""
-        value = read_object(written)
-        value = value.get("function", value) if value else None
-        if self._shown or not isinstance(value, dict) or not isinstance(value.get("name"), str):
+    def read_whole(self, written: str, names: Sequence[str] = ()) -> bool:
+        """Read a call that could not be read as it came: Python's quotes, a lost brace, or another nesting.
+
+        An object whose only key is one of `names` is a call of that tool.
+        """
+        value: Any = read_object(written)
+        if isinstance(value, dict) and len(value) == 1 and (name := next(iter(value))) in names:
+            value = {"name": name, "arguments": value[name]}
+        elif isinstance(value, dict) and isinstance(inner := value.get("function"), (dict, str)):
+            value = inner if isinstance(inner, dict) else {**value, "name": inner}
+        name = next((value[key] for key in NAMES if key in value), None) if isinstance(value, dict) else None
+        if self._shown or not isinstance(value, dict) or not isinstance(name, str):
             return False
-        self.set_name(value["name"])
+        self.set_name(name)
         found: Any = next((value[key] for key in ARGUMENTS if key in value), {})
         self.arguments = found if isinstance(found, str) else _dumped(found) or str(found)
+        self.finish()
+        return True
+
+    def read_arguments(self, written: str) -> bool:
+        """Read arguments that could not be read as they came."""
+        value = read_object(written)
+        if self._shown or value is None:
+            return False
+        self.arguments = _dumped(value) or ""
         self.finish()
         return True
 
@@ -83,20 +107,57 @@ class ToolCallBuilder:
 
     def _values(self) -> dict[str, Any] | None:
         text = self.arguments.strip()
-        if not text or text == "null":
+        if text in ("", "null", '""'):
             return {}
         value = _loaded(text)
         return value if isinstance(value, dict) else _dict(_loaded(value)) if isinstance(value, str) else None
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """Read a JSON object, or a Python dict as models write them by mistake; None where it is neither."""
-    if (value := _dict(_loaded(text))) is not None:
-        return value
+    """Read a JSON object as models write them by mistake, too; None where it is none.
+
+    What is mended: Python's quotes and words, commas behind the last member, lost closing braces, backslashes that
+    escape nothing, a code fence.
+    """
+    text = re.sub(r"^```\w*|```$", "", text.strip()).strip()
+    for read in (_loaded, _python, lambda text: _loaded(_mended(text))):
+        if (value := _dict(read(text))) is not None:
+            return value
+    return None
+
+
+def _python(text: str) -> Any:
     try:
-        return _dict(ast.literal_eval(text.strip()))
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
+
+
+def _mended(text: str) -> str:
+    """Leave out commas in front of a closing bracket, double stray backslashes, and close what is left open."""
+    written: list[str] = []
+    open_brackets: list[str] = []
+    in_string = False
+    at = 0
+    while at < len(text):
+        c = text[at]
+        if in_string and c == "\\":
+            stray = text[at + 1 : at + 2] not in tuple('"\\/bfnrtu')
+            written.append("\\\\" if stray else text[at : at + 2])
+            at += 1 if stray else 2
+            continue
+        if c == '"':
+            in_string = not in_string
+        elif not in_string and c in "{[":
+            open_brackets.append("}" if c == "{" else "]")
+        elif not in_string and c in "}]":
+            while written and (written[-1].isspace() or written[-1] == ","):
+                written.pop()
+            if open_brackets:
+                open_brackets.pop()
+        written.append(c)
+        at += 1
+    return "" if in_string else "".join(written) + "".join(reversed(open_brackets))
 
 
 def _loaded(text: str) -> Any:

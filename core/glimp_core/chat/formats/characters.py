@@ -1,6 +1,6 @@
 """Readers that are written straight down but take their text character by character, as generators."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -48,6 +48,35 @@ class CharStream:
         for _ in range(count):
             self._returned.append(self._read.pop())
 
+    def unread(self, text: str) -> None:
+        """Put a text in front of what is still to be read."""
+        self._returned += reversed(text)
+
+    def match(self, texts: Iterable[str]) -> Parser[str | None]:
+        """Skip the first of some texts that comes next, with the blank space in front of it; None if none does.
+
+        Of texts that begin alike the longest counts.
+        """
+        wanted = [text for text in texts if text]
+        read, found, blanks = "", None, ""
+        while (character := (yield from self.next())) != END:
+            if not read and character.isspace():
+                blanks += character
+                continue
+            read += character
+            found = read if read in wanted else found
+            if not any(text.startswith(read) and text != read for text in wanted):
+                break
+        over = read[len(found or "") :]
+        self._returned += reversed(over if found else blanks + over)
+        self.forget(len(over) if found else len(blanks + over))
+        return found
+
+    def forget(self, count: int) -> None:
+        """Forget the last characters that were read, which somebody has put back."""
+        if count:
+            del self._read[-count:]
+
     def peek(self) -> Parser[str]:
         """Look at the next character."""
         character = yield from self.next()
@@ -71,6 +100,18 @@ class CharStream:
                 self.back(at + (character != END))
                 return False
         return True
+
+    def skip_markup(self, markup: str) -> Parser[bool]:
+        """Skip a markup if it is what comes next, whatever blank space stands around it."""
+        blanks = 0
+        while (character := (yield from self.next())).isspace():
+            blanks += 1
+        if character != END:
+            self.back(1)
+        if (yield from self.skip(markup.strip())):
+            return True
+        self.back(blanks)
+        return False
 
     def upto(self, *ends: str) -> Parser[tuple[str, str]]:
         """Read up to and with the first of some texts; return what was before, and which it was or END."""

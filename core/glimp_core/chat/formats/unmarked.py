@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from glimp_core.chat.formats.builder import ARGUMENTS, read_object
 from glimp_core.chat.formats.characters import END, CharStream, Parser
+from glimp_core.chat.formats.values import python_calls
 from glimp_core.chat.grammar.json_scan import JsonScan
 from glimp_core.chat.grammar.validation import is_valid
 from glimp_core.chat.request.tools import Tool
@@ -18,28 +19,44 @@ class _NoCallsError(Exception):
     """The reply cannot be calls and nothing else any more."""
 
 
-def read_bare(source: CharStream, tools: Sequence[Tool]) -> Parser[list[tuple[str, str]] | None]:
-    """Read a whole reply as calls: names of offered tools, and arguments that fit, as JSON.
+Found: TypeAlias = list[tuple[str, str]]
+"""Names of tools, and arguments as JSON."""
 
-    Returns None as soon as the reply can be no such thing; what was read is given back then.
+
+def read_unmarked(chars: CharStream, tools: Sequence[Tool], native: bool, close: str = "") -> Parser[Found | None]:
+    """Read a whole reply as calls of offered tools: JSON objects, or Python calls with `native`.
+
+    Arguments have to fit, but where a call without a marker is this model's own way: `native`. A stray `close` behind
+    them is passed over. Returns None as soon as the reply can be no such thing; what was read is given back then.
     """
-    source.start()
+    chars.start()
     try:
-        return (yield from _calls(source, tools))
+        return (yield from _calls(chars, tools, native, close))
     except _NoCallsError:
-        source.back(len(source.read))
+        chars.back(len(chars.read))
         return None
 
 
-def _calls(source: CharStream, tools: Sequence[Tool]) -> Parser[list[tuple[str, str]]]:
+def call_openings(tools: Sequence[Tool]) -> list[str]:
+    """Return how calls begin that are JSON objects with the name of an offered tool first."""
+    names = [json.dumps(tool.name, ensure_ascii=False) for tool in tools]
+    return [f'{start}"name":{space}{name}' for name in names for start in ("{", "{ ") for space in ("", " ")]
+
+
+def _calls(source: CharStream, tools: Sequence[Tool], native: bool, close: str) -> Parser[Found]:
+    if (yield from source.skip_blank()) == "<":  # the rest of a tag that was lost
+        yield from source.skip("<")
+        _demand((yield from source.peek()) == "{")
+    if native and (yield from _python_ahead(source, tools)):
+        return (yield from _python(source, tools))
     fenced = (yield from source.skip_blank()) == "`"
     if fenced:
         yield from _open_fence(source)
     listed = (yield from source.skip_blank()) == "[" and (yield from source.skip("["))
-    found: list[tuple[str, str]] = []
+    found: Found = []
     while True:
         yield from source.skip_blank()
-        found.append((yield from _call(source, tools)))
+        found.append((yield from _call(source, tools, native)))
         following = yield from source.skip_blank()
         if following and following in ",;":
             yield from source.next()
@@ -49,8 +66,28 @@ def _calls(source: CharStream, tools: Sequence[Tool]) -> Parser[list[tuple[str, 
         _demand((yield from source.skip("]")))
     if fenced and (yield from source.skip_blank()) == "`":
         _demand((yield from source.skip("```")))
-    _demand((yield from source.skip_blank()) == END)
+    if close:
+        yield from source.skip_markup(close)
+    yield from source.skip_markup(">")
+    _demand(native or (yield from source.skip_blank()) == END)
     return found
+
+
+def _python_ahead(source: CharStream, tools: Sequence[Tool]) -> Parser[bool]:
+    """Look whether a list of calls, or one call, of offered tools comes next."""
+    starts = [f"{bracket}{tool.name}(" for tool in tools for bracket in ("[", "")]
+    start = yield from source.match(starts)
+    if start:
+        source.unread(start)
+        source.forget(len(start))
+    return bool(start)
+
+
+def _python(source: CharStream, tools: Sequence[Tool]) -> Parser[Found]:
+    text, _ = yield from source.upto("\0")
+    calls = python_calls(text)
+    _demand(calls is not None and all(name in {tool.name for tool in tools} for name, _ in calls))
+    return [(name, json.dumps(values, ensure_ascii=False)) for name, values in calls or ()]
 
 
 def _open_fence(source: CharStream) -> Parser[None]:
@@ -62,7 +99,7 @@ def _open_fence(source: CharStream) -> Parser[None]:
         yield from source.next()
 
 
-def _call(source: CharStream, tools: Sequence[Tool]) -> Parser[tuple[str, str]]:
+def _call(source: CharStream, tools: Sequence[Tool], native: bool) -> Parser[tuple[str, str]]:
     scan, text, name, doubled = JsonScan(), "", "", False
     names = [json.dumps(tool.name, ensure_ascii=False) for tool in tools]
     while not scan.done:
@@ -79,15 +116,15 @@ def _call(source: CharStream, tools: Sequence[Tool]) -> Parser[tuple[str, str]]:
             _demand(any(known.startswith(name) for known in names))
     if doubled and (yield from source.skip_blank()) == "}":
         yield from source.next()
-    return _checked(text, tools)
+    return _checked(text, tools, native)
 
 
-def _checked(text: str, tools: Sequence[Tool]) -> tuple[str, str]:
+def _checked(text: str, tools: Sequence[Tool], native: bool) -> tuple[str, str]:
     call = read_object(text) or {}
     values: Any = next((call[key] for key in ARGUMENTS if key in call), {})
     values = read_object(values) if isinstance(values, str) else values
     tool = next((tool for tool in tools if tool.name == call.get("name")), None)
-    _demand(tool is not None and isinstance(values, dict) and is_valid(values, tool.parameters))
+    _demand(tool is not None and isinstance(values, dict) and (native or is_valid(values, tool.parameters)))
     return str(call["name"]), json.dumps(values, ensure_ascii=False)
 
 

@@ -18,7 +18,7 @@ from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import UnsupportedSchemaError
 
 BYTES = 256
-"""Ids below are bytes, in the byte-wise view; then the end of a reply, then the marks."""
+"""Ids below are bytes, in the byte-wise view; then the end of a reply, then the markers."""
 
 CACHED = 256
 
@@ -27,13 +27,13 @@ _compilers: "WeakValueDictionary[tuple[object, ...], GrammarCompiler]" = WeakVal
 
 
 class GrammarCompiler:
-    """The tokens of one model. Added tokens are marks: they stand where a grammar names them, and nowhere else."""
+    """The tokens of one model. Added tokens are markers: they stand where a grammar names them, and nowhere else."""
 
     def __init__(self, vocabulary: Vocabulary, added: dict[str, int], stop_ids: Iterable[int]):
         self.vocabulary = vocabulary
         self.stop_ids = sorted(i for i in stop_ids if i < len(vocabulary.token_bytes))
-        self._marks = {text: i for text, i in added.items() if i < len(vocabulary.token_bytes)}
-        self._byte_ids = {token_id: BYTES + 1 + n for n, token_id in enumerate(self._marks.values())}
+        self._markers = [i for i in added.values() if i < len(vocabulary.token_bytes)]
+        self._byte_ids = {token_id: BYTES + 1 + n for n, token_id in enumerate(self._markers)}
         self._token_ids = {byte_id: token_id for token_id, byte_id in self._byte_ids.items()}
         self._compiled: dict[Grammar, Compiled] = {}
         self._lock = threading.Lock()
@@ -69,14 +69,13 @@ class GrammarCompiler:
             return [self._byte_ids[token_id]]
         return list(self.vocabulary.token_bytes[token_id] or b"")
 
-    def marker_bytes(self, text: str) -> list[int]:
-        """Return what a mark is in the byte-wise view."""
-        return self.as_bytes(self._marks[text]) if text in self._marks else list(text.encode())
-
-    def marker_texts(self, texts: Iterable[str]) -> dict[int, str]:
-        """Return those marks, by id, that are control tokens and have no text of their own."""
-        pieces = self.vocabulary.token_bytes
-        return {self._marks[text]: text for text in texts if text in self._marks and pieces[self._marks[text]] is None}
+    def markup_bytes(self, text: str) -> list[int]:
+        """Return what a markup is in the byte-wise view."""
+        parts = (
+            list(part.encode()) if isinstance(part, str) else self.as_bytes(part)
+            for part in self.vocabulary.split_markup(text)
+        )
+        return [byte for part in parts for byte in part]
 
     def spell(self, path: Sequence[int]) -> list[int]:
         """Return the tokens of a path of the byte-wise view."""
@@ -99,20 +98,20 @@ class GrammarCompiler:
 
     @cached_property
     def bytes(self) -> LLTokenizer:
-        """One token a byte, and the marks."""
-        table = [bytes([i]) for i in range(BYTES)] + [b"<%d>" % i for i in range(1 + len(self._marks))]
+        """One token a byte, and the markers."""
+        table = [bytes([i]) for i in range(BYTES)] + [b"<%d>" % i for i in range(1 + len(self._markers))]
         return LLTokenizer(TokenizerWrapper(_Table(table, set(range(BYTES, len(table))), None)), eos_token=BYTES)
 
     def _compile(self, grammar: Grammar) -> "Compiled":
-        in_bytes = {text: self._byte_ids[token_id] for text, token_id in self._marks.items()}
-        by_token = LLMatcher(self.tokens, write_lark(grammar.node, lambda text: self._written(text, self._marks)))
-        by_byte = LLMatcher(self.bytes, write_lark(grammar.node, lambda text: self._written(text, in_bytes)))
+        by_token = LLMatcher(self.tokens, write_lark(grammar.node, self.vocabulary.lark))
+        by_byte = LLMatcher(self.bytes, write_lark(grammar.node, self._in_bytes))
         if error := by_token.get_error() or by_byte.get_error():
             raise UnsupportedSchemaError(f"the schema cannot be enforced: {_plain(error)}")
-        outline, hints = JsonState(raw=grammar.raw), Hints(grammar.required(), tuple(self._shortest_texts(grammar)))
-        if (closing := shortest_completion(by_byte, outline, hints)) is None:
+        ends = tuple(tuple(self.markup_bytes(end)) for end in grammar.ends())
+        hints = Hints(grammar.required(), tuple(self._shortest_texts(grammar)), ends)
+        if (closing := shortest_completion(by_byte, JsonState(), hints)) is None:
             raise UnsupportedSchemaError("the schema cannot be enforced: no short value that follows it was found")
-        return Compiled(by_token, by_byte, outline, hints, closing)
+        return Compiled(by_token, by_byte, JsonState(), hints, closing)
 
     def _shortest_texts(self, grammar: Grammar) -> Iterator[Path]:
         for text in grammar.texts():
@@ -120,9 +119,10 @@ class GrammarCompiler:
             if path := shortest_completion(matcher, JsonState()):
                 yield path[1:]
 
-    @staticmethod
-    def _written(text: str, ids: dict[str, int]) -> str:
-        return f"<[{ids[text]}]>" if text in ids else json.dumps(text, ensure_ascii=False)
+    def _in_bytes(self, text: str) -> str:
+        """Write a markup in Lark for the byte-wise view, in which markers have ids of their own."""
+        parts = self.vocabulary.split_markup(text)
+        return " ".join(f"<[{self._byte_ids[p]}]>" if isinstance(p, int) else json.dumps(p) for p in parts)
 
 
 def _plain(error: str) -> str:
@@ -158,3 +158,13 @@ class _Table:
         if self._vocabulary is None:
             return list(text)
         return self._vocabulary.encode(text.decode("utf-8", errors="replace"))
+
+
+def accepts(grammar: Grammar, text: str) -> bool:
+    """Tell whether a text follows a grammar, control tokens written out; False for what cannot be a grammar."""
+    table = [bytes([i]) for i in range(BYTES)] + [b"<eos>"]
+    tokens = LLTokenizer(TokenizerWrapper(_Table(table, {BYTES}, None)), eos_token=BYTES)
+    matcher = LLMatcher(tokens, write_lark(grammar.node, json.dumps))
+    if matcher.get_error():
+        return False
+    return bool(matcher.try_consume_tokens(list(text.encode())) == len(text.encode()) and matcher.is_accepting())

@@ -82,7 +82,7 @@ class GrammarConstraint:
         if not self._tokens.try_consume_tokens([token_id]):
             return False
         self._bytes.consume_tokens(piece)
-        outline = advanced(self._outline, piece)
+        outline = advanced(self._outline, piece, self._hints)
         closing = self._closing_after(piece, outline)
         if closing is not None and (len(closing) <= left or len(self._compiler.spell(closing)) <= left):
             self._outline, self._closing = outline, closing

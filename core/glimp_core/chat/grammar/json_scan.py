@@ -35,6 +35,11 @@ class JsonScan:
         """How many containers are open."""
         return len(self._stack)
 
+    @property
+    def escaped(self) -> bool:
+        """Whether the last character began an escape that is not over."""
+        return self._escape > 0
+
     def push(self, c: str) -> bool:
         """Read one character; False where the text is no JSON any more."""
         if self.in_string:

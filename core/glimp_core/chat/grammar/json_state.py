@@ -2,24 +2,23 @@
 
 from typing import NamedTuple
 
-STRUCTURE, STRING, RAW, ESCAPE, HEX = range(5)
+STRUCTURE, STRING, ESCAPE, HEX = range(4)
 """Modes. From HEX on a mode counts the digits of an escape that are still to come: HEX means one more."""
 
 _OPEN, _CLOSE = (0x7B, 0x5B), (0x7D, 0x5D)
 _SPACE = (0x20, 0x09, 0x0D, 0x0A)
 
-RAW_END = b"\n</parameter>\n"
-"""What ends a parameter that is written as it is."""
+TAIL = 48
+"""How many of the last bytes are remembered, to see how much of a markup has been written."""
 
 
 class JsonState(NamedTuple):
-    """The outline of JSON, inside markup or alone, byte by byte.
+    """The state of JSON, inside markup or alone, byte by byte.
 
     `stack` holds for every open container its bracket, how many commas it has had, and the last property's name;
     `key` is the name being written, None where none is; `length` counts the bytes of the string, number or word
-    being written, `outside` those of the markup around the JSON. In XML markup `raw` names the parameters that are
-    written as they are, as b"function parameter", `place` is the parameter reached, and `line` the tag being
-    written, or what of the end of such a parameter is; `raw` is None in any other markup.
+    being written, `outside` those of the markup around the JSON, and `tail` is the end of what was written. Inside
+    text that is no JSON the state means nothing until the text's end puts it back to the start.
     """
 
     stack: tuple[tuple[int, int, bytes], ...] = ()
@@ -27,19 +26,23 @@ class JsonState(NamedTuple):
     key: bytes | None = None
     length: int = 0
     outside: int = 0
-    raw: frozenset[bytes] | None = None
-    place: bytes = b""
-    line: bytes = b""
+    tail: tuple[int, ...] = ()
 
-    def after(self, byte: int) -> "JsonState":
-        """Return the outline one byte (or one mark, 256 and above) later."""
+    def after(self, byte: int, ends: tuple[tuple[int, ...], ...] = ()) -> "JsonState":
+        """Return the state one byte (or one marker, 256 and above) later; `ends` are what ends text as it is."""
+        if not ends:
+            return self._after(byte)
+        tail = (*self.tail[1 - TAIL :], byte)
+        if any(tail[-len(end) :] == end for end in ends):
+            return JsonState(outside=self.outside + 1, tail=tail)
+        return self._after(byte)._replace(tail=tail)
+
+    def _after(self, byte: int) -> "JsonState":
         if self.mode == STRUCTURE:
             return self._structure(byte)
-        if self.mode == RAW:
-            return self._raw(byte)
         if byte == 0x22 and self.mode == STRING:
             return self._replace(mode=STRUCTURE, length=0)
-        key = None if self.key is None else self.key + bytes([byte])
+        key = None if self.key is None or byte > 255 else self.key + bytes([byte])
         return self._replace(mode=self._inside(byte), key=key, length=self.length + 1)
 
     def _inside(self, byte: int) -> int:
@@ -65,25 +68,5 @@ class JsonState(NamedTuple):
             return self._replace(stack=(*stack[:-1], (bracket, commas, self.key or b"")), key=None, length=0)
         if byte == 0x22:
             return self._replace(mode=STRING, length=0)
-        if self.raw is not None and not stack:
-            return self._markup(byte)
         solid = byte not in _SPACE
         return self._replace(length=self.length + 1 if solid else 0, outside=self.outside + (solid and not stack))
-
-    def _markup(self, byte: int) -> "JsonState":
-        if byte != 0x0A:
-            starts = bool(self.line) or byte == 0x3C
-            line = self.line + bytes([byte]) if starts and byte < 256 else b""
-            return self._replace(line=line, length=self.length + 1)
-        head, _, name = self.line.strip(b"<>").partition(b"=")
-        place = self.place.partition(b" ")[0] + b" " + name if head == b"parameter" else self.place
-        place = name if head == b"function" else place
-        raw = head == b"parameter" and place in (self.raw or ())
-        return self._replace(mode=RAW if raw else STRUCTURE, place=place, line=b"", length=0)
-
-    def _raw(self, byte: int) -> "JsonState":
-        line = self.line + bytes([byte]) if byte < 256 else b""
-        if line == RAW_END:
-            return self._replace(mode=STRUCTURE, line=b"", length=0)
-        begun = next(n for n in range(len(line) + 1) if RAW_END.startswith(line[n:]))
-        return self._replace(line=line[begun:], length=self.length + 1)

@@ -12,8 +12,8 @@ SPACES = r"[ ]{1,2}|[ ]?\r?\n[ \t]{0,40}"
 
 
 @dataclass(frozen=True, slots=True)
-class Marker:
-    """A marker of a model's markup: its control token where the vocabulary has one, else its text."""
+class Markup:
+    """A text of a model's markup: its control tokens where the vocabulary has them, the rest as it stands."""
 
     text: str
 
@@ -26,12 +26,11 @@ class Json:
 
 
 @dataclass(frozen=True, slots=True)
-class Upto:
-    """Text that follows a regular expression, up to and with `end`, of which it holds no `inner` part before."""
+class RawText:
+    """Text that follows a regular expression, up to and with the markup `end`, which it does not hold before."""
 
     pattern: str
     end: str
-    inner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +69,18 @@ class Many:
     between: "Node"
 
 
-Node: TypeAlias = str | Marker | Json | Upto | Pattern | Sequence | Choice | Optional | Many
+Node: TypeAlias = str | Markup | Json | RawText | Pattern | Sequence | Choice | Optional | Many
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What a reply must be. In XML, `raw` names the parameters that are written as they are: b"function parameter"."""
+    """What a reply must be."""
 
     node: Node
-    raw: frozenset[bytes] | None = None
+
+    def ends(self) -> tuple[str, ...]:
+        """Return the markup that ends texts which are written as they are."""
+        return tuple(dict.fromkeys(_ends(self.node)))
 
     def required(self) -> frozenset[bytes]:
         """Return the names, as JSON writes them, that any object of the grammar requires."""
@@ -92,43 +94,72 @@ class Grammar:
 GAP = Optional(Pattern(r"[ ]|[ ]?\n{1,2}"))
 """The blank space that models put around the parts of their markup."""
 
+INDENT = Optional(Pattern(r"[ ]|[ ]?\n[ ]{0,8}"))
+"""The blank space between the objects of a list: none, a space, or a line's indentation."""
 
-def write_lark(node: Node, mark: Callable[[str], str]) -> str:
-    """Return a grammar in Lark; `mark` says how a marker is written."""
+Writer: TypeAlias = Callable[[str], str]
+"""Writes a markup in Lark: its control tokens as `<[id]>`, its text in quotes."""
+
+
+def write_lark(node: Node, markup: Writer) -> str:
+    """Return a grammar in Lark."""
     rules: list[str] = []
-    start = _write(node, mark, rules)
+    start = _write(node, markup, rules)
     return f"start: {start}\n" + "\n".join(rules)
 
 
-def _write(node: Node, mark: Callable[[str], str], rules: list[str]) -> str:
+def _write(node: Node, markup: Writer, rules: list[str]) -> str:
     """Write one node; what needs a name of its own goes to `rules`."""
     match node:
         case str():
             return json.dumps(node, ensure_ascii=False) if node else ""
-        case Marker(text):
-            return mark(text)
+        case Markup(text):
+            return markup(text) if text else ""
         case Json(schema):
             return _named(rules, f"%json {_with_spaces(schema)}")
-        case Upto(pattern, end, inner):
-            early = f"/(?s:.*){_literal(inner)}(?s:.+){_literal(inner)}(?s:.*)/"
-            rules.append(f"T{len(rules)}: /{_regex(pattern)}{_literal(end)}/ & ~{early}")
-            return _named(rules, f"T{len(rules) - 1}", "[lazy]")
+        case RawText():
+            return _raw_text(node, markup, rules)
         case Pattern(pattern):
             return f"/{_regex(pattern)}/"
         case Sequence(parts):
-            return " ".join(filter(None, (_write(part, mark, rules) for part in parts)))
+            return " ".join(filter(None, (_write(part, markup, rules) for part in parts)))
         case Choice(parts):
-            return _named(rules, " | ".join(_write(part, mark, rules) for part in parts))
+            return _named(rules, " | ".join(_write(part, markup, rules) for part in parts))
         case Optional(part):
-            return f"({_write(part, mark, rules)})?"
+            return f"({_write(part, markup, rules)})?"
         case Many(part, between):
-            name = _named(rules, _write(part, mark, rules))
-            return f"{name} ({_write(between, mark, rules)} {name})*"
+            name = _named(rules, _write(part, markup, rules))
+            return f"{name} ({_write(between, markup, rules)} {name})*"
+
+
+def _raw_text(node: RawText, markup: Writer, rules: list[str]) -> str:
+    """Write text up to its end: a control token ends it by itself, a text ends it where it first stands."""
+    end = markup(node.end)
+    before, token, rest = end.partition("<[")
+    if token:  # text in front of the token is part of the same lexeme, which the token closes
+        text = json.loads(before) if before.strip() else ""
+        return f"/{_regex(node.pattern)}{_literal(text)}/ {token}{rest}"
+    # The end may differ in the blank space around it only, so what may not stand inside is the rest of it.
+    inner = _literal(node.end.strip())
+    early = f"/(?s:.*){inner}(?s:.+){inner}(?s:.*)/"
+    rules.append(f"T{len(rules)}: /{_regex(node.pattern)}{_literal(node.end)}/ & ~{early}")
+    return _named(rules, f"T{len(rules) - 1}", "[lazy]")
 
 
 def _named(rules: list[str], body: str, options: str = "") -> str:
     rules.append(f"r{len(rules)}{options}: {body}")
     return f"r{len(rules) - 1}"
+
+
+def _ends(node: Any) -> Iterator[str]:
+    if isinstance(node, RawText):
+        yield node.end
+    elif isinstance(node, tuple):
+        for part in node:
+            yield from _ends(part)
+    elif is_dataclass(node):
+        for field in fields(node):
+            yield from _ends(getattr(node, field.name))
 
 
 def _required(node: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from llguidance import LLMatcher
 
-from glimp_core.chat.grammar.json_state import ESCAPE, RAW, RAW_END, STRING, STRUCTURE, JsonState
+from glimp_core.chat.grammar.json_state import ESCAPE, STRING, STRUCTURE, JsonState
 
 MAX_STATES = 5_000
 """How many states a search may look at before it gives up."""
@@ -23,15 +23,17 @@ class Hints(NamedTuple):
     """What helps to search in a grammar.
 
     `names` are those that any of its objects requires; `texts` are strings, without their opening quote, worth
-    trying where a value may follow one of several rules: free text hides what it could have been instead.
+    trying where a value may follow one of several rules: free text hides what it could have been instead. `ends` are
+    what ends text that is written as it is.
     """
 
     names: frozenset[bytes] = frozenset()
     texts: tuple[Path, ...] = ()
+    ends: tuple[Path, ...] = ()
 
 
 _NO_HINTS = Hints()
-_QUOTE = 0x22
+_QUOTE, _NEWLINE = 0x22, 0x0A
 _FILLERS = b"a0 A-"
 
 
@@ -55,11 +57,11 @@ def shortest_completion(matcher: LLMatcher, outline: JsonState, hints: Hints = _
     return _search(matcher, outline, hints._replace(names=frozenset()))
 
 
-def advanced(outline: JsonState, path: Iterable[int]) -> JsonState:
-    """Return the outline at the end of a path."""
+def advanced(state: JsonState, path: Iterable[int], hints: Hints = _NO_HINTS) -> JsonState:
+    """Return the state at the end of a path."""
     for byte in path:
-        outline = outline.after(byte)
-    return outline
+        state = state.after(byte, hints.ends)
+    return state
 
 
 def _search(matcher: LLMatcher, outline: JsonState, hints: Hints) -> Path | None:
@@ -78,31 +80,48 @@ def _search(matcher: LLMatcher, outline: JsonState, hints: Hints) -> Path | None
         moves: Iterable[Path] = (tuple(state.compute_ff_tokens()),)
         if moves == ((),):
             allowed = int.from_bytes(state.compute_bitmask(), "little")
-            if (key := _signature(allowed, outline)) in seen:
+            if (key := _signature(allowed, outline, hints)) in seen:
                 continue
             seen.add(key)
             moves = _moves(allowed, outline, hints)
+        left = False
         for move in moves:
+            if left and move not in hints.ends:
+                break  # the text can end here, so that it need not grow
             after = state.deep_copy()
             if after.try_consume_tokens(list(move)) == len(move):
-                heapq.heappush(heap, (cost + len(move), next(order), after, advanced(outline, move), (link, move)))
+                left = left or (len(move) > 1 and bool(hints.ends) and not _is_raw(after))
+                reached = advanced(outline, move, hints)
+                heapq.heappush(heap, (cost + len(move), next(order), after, reached, (link, move)))
     return None
 
 
-def _signature(allowed: int, outline: JsonState) -> tuple[int, JsonState]:
+def _signature(allowed: int, outline: JsonState, hints: Hints) -> tuple[int, JsonState]:
+    raw = hints.ends and allowed >> _NEWLINE & 1 and allowed.bit_count() > FREE
+    tail = tuple(_begun(outline.tail, end) for end in hints.ends) if raw else ()
     ends = allowed >> _QUOTE & 1 if outline.mode == STRING else outline.mode == STRUCTURE and allowed & _AFTER_VALUE
-    return allowed, outline._replace(length=0) if ends else outline
+    return allowed, outline._replace(tail=tail, length=0 if ends else outline.length)
+
+
+def _is_raw(state: LLMatcher) -> bool:
+    allowed = int.from_bytes(state.compute_bitmask(), "little")
+    return bool(allowed >> _NEWLINE & 1) and allowed.bit_count() > FREE
 
 
 def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
     """The bytes worth trying: all where few are allowed; in free text its end, or a filler."""
     ends = outline.mode == STRING and allowed >> _QUOTE & 1
-    if outline.mode == RAW:
-        yield tuple(RAW_END[len(outline.line) :])
+    if hints.ends and allowed >> _NEWLINE & 1 and allowed.bit_count() > FREE:  # JSON strings have no line breaks
+        yield from (end[_begun(outline.tail, end) :] for end in hints.ends)
     if outline.mode == STRING and outline.length == 0 and outline.key is None:
         yield from hints.texts
     if allowed.bit_count() > FREE:
-        yield (_QUOTE,) if ends else (next((byte for byte in _FILLERS if allowed >> byte & 1), _first(allowed)),)
+        in_string = allowed >> _QUOTE & 1 and not allowed >> _NEWLINE & 1 and bool(hints.ends)
+        yield (
+            (_QUOTE,)
+            if ends or in_string
+            else (next((byte for byte in _FILLERS if allowed >> byte & 1), _first(allowed)),)
+        )
         return
     if outline.mode >= ESCAPE or (allowed & _ASCII == 0 and allowed.bit_count() > 16):
         yield (_first(allowed),)  # the rest of an escape, or of a character, that the model has begun
@@ -114,6 +133,11 @@ def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
     while allowed:
         yield (_first(allowed),)
         allowed &= allowed - 1
+
+
+def _begun(tail: Path, end: Path) -> int:
+    """Count how much of an end has been written already."""
+    return next(n for n in range(min(len(end) - 1, len(tail)), -1, -1) if n == 0 or tail[-n:] == end[:n])
 
 
 def _first(bits: int) -> int:

@@ -5,11 +5,12 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from glimp_core.chat.formats.base import ToolCallFormat, call_object
+from glimp_core.chat.formats.json_calls import JsonCalls
+from glimp_core.chat.formats.reader import ReplyFormat
 from glimp_core.chat.grammar.compiler import GrammarCompiler
 from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.grammar.json_schema import normalize_schema
-from glimp_core.chat.grammar.lark import Choice, Grammar, Json, Node, Optional, Pattern
+from glimp_core.chat.grammar.lark import Choice, Grammar, Json, Markup, Node, Optional, Pattern
 from glimp_core.chat.grammar.lark import Sequence as Seq
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.request.tools import Tool
@@ -36,26 +37,32 @@ class TokenConstraint(Protocol):
 
 
 def constraint_for(
-    compiler: GrammarCompiler, dialect: ToolCallFormat, requirements: OutputRequirements, lenient: bool = True
+    compiler: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements, lenient: bool = True
 ) -> TokenConstraint | None:
     """Return a GrammarConstraint if a form is demanded, a TriggeredConstraint if calls are offered, else None.
 
     Raises `UnsupportedSchemaError` for a schema that cannot be enforced.
     """
     if requirements.structured:
-        return GrammarConstraint(compiler, required_grammar(dialect, requirements))
-    return TriggeredConstraint(compiler, dialect, requirements, lenient) if requirements.tools else None
+        return GrammarConstraint(compiler, required_grammar(format, requirements))
+    return TriggeredConstraint(compiler, format, requirements, lenient) if requirements.tools else None
 
 
-def required_grammar(dialect: ToolCallFormat, requirements: OutputRequirements) -> Grammar:
+def required_grammar(format: ReplyFormat, requirements: OutputRequirements) -> Grammar:
     """Return the grammar of a reply that must be calls, JSON, or either of them."""
     forms: list[Node] = []
     if requirements.tools:
-        forms.append(dialect.calls(requirements.tools, many=not requirements.one_call))
+        forms.append(format.calls.grammar(requirements.tools, many=not requirements.one_call))
     if requirements.schema is not None:
-        forms.append(Json(json.dumps(normalize_schema(requirements.schema), ensure_ascii=False)))
+        json_text = Json(json.dumps(normalize_schema(requirements.schema), ensure_ascii=False))
+        forms.append(Seq((_maybe(format.content_start), json_text)))
     start = Optional(Pattern(r"\n{1,2}"))  # what models put after their thinking
-    return dialect.grammar(Seq((start, Choice(tuple(forms)))), requirements.tools)
+    return Grammar(Seq((start, _maybe(format.lead), Choice(tuple(forms)))))
+
+
+def _maybe(markup: str) -> Node:
+    """A markup that a model may write or leave out; blank space is nothing."""
+    return Optional(Markup(markup.strip())) if markup.strip() else ""
 
 
 class TriggeredConstraint:
@@ -65,14 +72,14 @@ class TriggeredConstraint:
     """
 
     def __init__(
-        self, compiler: GrammarCompiler, dialect: ToolCallFormat, requirements: OutputRequirements, lenient: bool = True
+        self, compiler: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements, lenient: bool = True
     ):
         self._compiler = compiler
-        self._dialect = dialect
+        self._calls = format.calls
         self._tools = requirements.tools
         self._one_call = requirements.one_call
-        self._openings = [compiler.marker_bytes(mark) for mark in dialect.openings]
-        self._header = _bare_header(requirements.tools) if lenient or dialect.bare else None
+        self._openings = [compiler.markup_bytes(text) for text in format.calls.openings(requirements.tools)]
+        self._header = _bare_header(requirements.tools) if lenient or format.calls.unmarked else None
         self._text: list[int] = []
         self._call: GrammarConstraint | None = None
         self._closed = False
@@ -101,8 +108,8 @@ class TriggeredConstraint:
         for opening in self._openings:
             at = _found(self._text, opening, len(self._text) - len(piece) - len(opening) + 1)
             if at is not None:
-                call = self._dialect.calls(self._tools, many=False)
-                return self._open(self._dialect.grammar(call, self._tools), self._text[at:], left)
+                many = self._calls.sections and not self._one_call
+                return self._open(Grammar(self._calls.grammar(self._tools, many)), self._text[at:], left)
         if self._header:
             self._watch_bare(self._header, left)
 
@@ -111,7 +118,8 @@ class TriggeredConstraint:
             self._header = None
         elif match := header.match(bytes(self._text)):
             self._header = None
-            grammar = Grammar(call_object(self._tools, match["key"].decode()))
+            objects = JsonCalls("unmarked", arguments_key=match["key"].decode())
+            grammar = Grammar(objects.call_object(self._tools))
             self._open(grammar, self._text[match.start("call") :], left)
 
     def _open(self, grammar: Grammar, written: list[int], left: int) -> None:

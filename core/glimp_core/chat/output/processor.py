@@ -1,10 +1,12 @@
-"""Where one call writes: ids become whole pieces of text, and something ends it."""
+"""From the tokens of one engine call to its chunks: ids become text, thoughts and calls, and something ends it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from glimp_core.chat.output.answer import AnswerReader
-from glimp_core.chat.output.reply_parser import Piece
+from glimp_core.chat.formats.reader import OutputPart, ReplyParser, Thought
+from glimp_core.chat.formats.thinking import ThinkingMarkup
+from glimp_core.chat.output.constraints import TokenConstraint
+from glimp_core.chat.output.thinking_end import ThinkingEnd
 from glimp_core.chat.tokens.detokenizer import Detokenizer
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.steps import StepBoundary
@@ -13,13 +15,21 @@ from glimp_core.types import Chunk, GenerationParams, StepEnd
 LONGEST_CHARACTER = 3
 """A character has at most this many bytes after its first."""
 
+UNMARKED = "the model wrote a tool call without its markers, and it was read all the same (lenient_tool_calls)"
+
+
+def no_remark(text: str) -> None:
+    """Take a remark for nobody."""
+
 
 class OutputProcessor:
     """Takes the tokens of one step or answer, and knows its `end`; at most `room` tokens fit the window.
 
     A step that reaches its limit inside a character goes on to the end of the character, so that the
     other model can follow; an answer does not show the broken one, and does not end before it has said something.
-    With an `answer`, tokens may be held to a grammar, and calls are read out of the text.
+    With a `constraint` tokens are held to a form. With a `parser` calls and thoughts are read out of the text, in
+    which control tokens are written out. `thinking` says what closes a chain of thought. `remark` is told what the
+    user should know.
     """
 
     def __init__(
@@ -28,7 +38,10 @@ class OutputProcessor:
         stop_ids: frozenset[int],
         params: GenerationParams,
         room: int,
-        answer: AnswerReader | None = None,
+        parser: ReplyParser | None = None,
+        constraint: TokenConstraint | None = None,
+        thinking: ThinkingMarkup | None = None,
+        remark: Callable[[str], None] = no_remark,
     ):
         self.end: StepEnd | None = None
         self.readable = len(vocabulary.token_bytes)
@@ -36,14 +49,18 @@ class OutputProcessor:
         self.measured = params.measured
         self._vocabulary = vocabulary
         self._stop_ids = stop_ids
-        self._close_id = vocabulary.think.close_id if vocabulary.think and params.phase == "thinking" else None
+        self._thinking = ThinkingEnd(thinking, vocabulary) if thinking and params.phase == "thinking" else None
         self._boundary = StepBoundary() if params.stepwise else None
-        self._stream = Detokenizer()
+        self._detokenizer = Detokenizer()
         self._left = params.max_tokens
         self._room = room
-        self._answer = answer
+        self._parser = parser
+        self._constraint = constraint
+        self._remark = remark
         self._owes_word = False
         self._silent = params.phase != "thinking" and (params.index == 0 or not params.stepwise)
+        self._controls: set[str] = set()
+        self._visible = ""
 
     @property
     def left(self) -> int:
@@ -53,84 +70,130 @@ class OutputProcessor:
     @property
     def constrained(self) -> bool:
         """Whether a mask says what the next token may be."""
-        return self._owes_word or (self._answer is not None and self._answer.allowed() is not None)
+        return self.allowed() is not None
 
     def allowed(self) -> bytes | None:
         """Return a bit for every token that may come next, lowest bit first; None where all may."""
         if self._owes_word:
             return self._vocabulary.words
-        return self._answer.allowed() if self._answer else None
+        return self._constraint.allowed() if self._constraint else None
 
     def refuses(self, token_id: int) -> bool:
         """Say whether a drawn token would end an answer that has said nothing.
 
-        It is to be drawn again then, by a mask that begins a word: whoever wants to end does not want to call a tool.
+        It is to be drawn again then, by a mask that begins a word: a model that wants to end does not want to call.
         """
-        refused = self._silent and not self.constrained and token_id in self._stop_ids
+        refused = self._silent and token_id in self._stop_ids and not self.constrained
         self._owes_word = self._owes_word or refused
         return refused
 
     def advance(self, token_id: int) -> int:
-        """Return the token to write for a drawn one: itself, or one that closes in time what is bound."""
-        return self._answer.advance(token_id, self.left - 1) if self._answer else token_id
+        """Return the token to write for a drawn one: itself, or one that completes in time what is demanded."""
+        return self._constraint.advance(token_id, self.left - 1) if self._constraint else token_id
 
     def push(self, token_id: int) -> Iterator[Chunk]:
         """Write one token; yields the chunks it completes, the last one with the end."""
         self._left -= 1
         self._room -= 1
-        if token_id in self._stop_ids or token_id == self._close_id:
-            if self._stream.waiting:
-                yield from self._read(*self._stream.flush(), token_id)
-            self.end = "close" if token_id == self._close_id else "eos"
-            yield from self._held_back()
-            yield Chunk("", (token_id,), end=self.end)
+        closes = self._thinking is not None and self._thinking.closes(token_id)
+        if token_id in self._stop_ids or closes:
+            yield from self._last("close" if closes else "eos", (token_id,))
             return
         piece = self._vocabulary.token_bytes[token_id] or b""
         if piece.strip():
             self._silent = self._owes_word = False
-        whole = self._stream.push(token_id, piece)
+        whole = self._detokenizer.push(token_id, piece)
+        if self._thinking and whole:
+            written, over = self._thinking.push(*whole)
+            if over is not None:
+                yield from (Chunk(*part) for part in written)
+                self.end = "close"
+                yield Chunk("", over, end="close")
+                return
+        else:
+            written = [whole] if whole else []
+        self._settle(piece, broken=whole is None)
+        yield from self._chunks(written, token_id, whole is not None)
+
+    def _settle(self, piece: bytes, broken: bool) -> None:
+        """See whether the token that was written ends this call."""
         if self._boundary and self._boundary.push(piece):
             self.end = "break"
-        elif self._answer and self._answer.done:
+        elif self._constraint and self._constraint.done:
             self.end = "eos"
-        elif self._full(broken=whole is None):
+        elif self._full(broken):
             self.end = "length"
-        if whole or self.end:
-            chunks = [*self._read(*(whole or self._broken_off()), token_id), *(self._held_back() if self.end else ())]
+
+    def _chunks(self, written: list[tuple[str, tuple[int, ...]]], token_id: int, whole: bool) -> Iterator[Chunk]:
+        if self.end and not whole:
+            written = [*written, self._broken_off()]
+        if self.end and self._thinking:
+            written = [*written, *self._thinking.flush()]
+        chunks = [chunk for text, ids in written for chunk in self._read(text, ids, token_id)]
+        if self.end:
+            chunks = [*(chunks or [Chunk("")]), *self._held_back()]
             yield from chunks[:-1]
             yield replace(chunks[-1], end=self.end) if self.end != "eos" else chunks[-1]
-        if self.end == "eos":
-            yield Chunk("", end=self.end)
+            if self.end == "eos":
+                yield Chunk("", end=self.end)
+            return
+        yield from chunks
 
     def close(self, end: StepEnd, token_ids: tuple[int, ...] = ()) -> Iterator[Chunk]:
         """End here, for a reason that lies outside of the text, with the ids that stand for it."""
         self.end = end
-        if self._stream.waiting:
+        if self._detokenizer.waiting:
             text, waiting = self._broken_off()
             yield from self._read(text, waiting, waiting[-1])
-        yield from self._held_back()
+        yield from self._flushed()
         yield Chunk("", token_ids, end=end)
 
+    def _last(self, end: StepEnd, token_ids: tuple[int, ...]) -> Iterator[Chunk]:
+        if self._detokenizer.waiting:
+            yield from self._read(*self._detokenizer.flush(), token_ids[0])
+        self.end = end
+        yield from self._flushed()
+        yield Chunk("", token_ids, end=end)
+
+    def _flushed(self) -> Iterator[Chunk]:
+        for text, ids in self._thinking.flush() if self._thinking else ():
+            yield Chunk(text, ids)
+        yield from self._held_back()
+
     def _read(self, text: str, token_ids: tuple[int, ...], token_id: int) -> Iterator[Chunk]:
-        """The chunks of a whole text: one, or what an answer makes of it; the ids go with the first."""
-        if not self._answer:
+        """The chunks of a whole text: one, or what a parser makes of it; the ids go with the first."""
+        if not self._parser:
             yield Chunk(text, token_ids)
             return
-        first, *others = self._answer.read(text, token_id) or [""]
-        yield replace(_chunk(first), token_ids=token_ids)
-        yield from map(_chunk, others)
+        if control := self._vocabulary.control_text(token_id):
+            self._controls.add(control)
+        first, *others = self._parser.push(text + control) or [""]
+        yield replace(self._chunk(first), token_ids=token_ids)
+        yield from map(self._chunk, others)
 
     def _held_back(self) -> Iterator[Chunk]:
-        return map(_chunk, self._answer.finish() if self._answer else ())
+        if not self._parser:
+            return
+        yield from map(self._chunk, self._parser.finish())
+        if self._parser.unmarked:
+            self._remark(UNMARKED)
+        if unknown := sorted(control for control in self._controls if control in self._visible):
+            self._remark(
+                f"the model wrote control tokens that no known markup has, and they stand in the answer: {unknown}"
+            )
+
+    def _chunk(self, part: OutputPart) -> Chunk:
+        if isinstance(part, Thought):
+            return Chunk(part.text, thought=True)
+        if isinstance(part, str):
+            self._visible += part if self._controls else ""
+            return Chunk(part)
+        return Chunk("", tool_call=part)
 
     def _full(self, broken: bool) -> bool:
         grace = LONGEST_CHARACTER if broken and self._boundary else 0
         return self._left + grace <= 0 or self._room <= 0
 
     def _broken_off(self) -> tuple[str, tuple[int, ...]]:
-        text, token_ids = self._stream.flush()
+        text, token_ids = self._detokenizer.flush()
         return text if self._boundary else text.removesuffix("\ufffd"), token_ids
-
-
-def _chunk(piece: Piece) -> Chunk:
-    return Chunk(piece) if isinstance(piece, str) else Chunk("", tool_call=piece)

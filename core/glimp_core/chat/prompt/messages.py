@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from glimp_core.chat.prompt.template import Template
-from glimp_core.chat.tokens.vocabulary import THINK_TAGS
+from glimp_core.chat.formats.template import Template
+from glimp_core.chat.formats.thinking import KNOWN_PAIRS
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.types import Message
 
@@ -44,6 +44,7 @@ def normalised(
         ready = list(_calls_parted(ready))
     for message in ready:
         _shape_calls(message, template)
+        _shape_thoughts(message, template)
     return ready
 
 
@@ -97,7 +98,7 @@ def _is_part(part: Any) -> bool:
 def _take_thoughts(message: dict[str, Any], thoughts: Any) -> None:
     """Keep earlier thinking apart from the answer; templates decide what they show of it."""
     content = message["content"]
-    for opening, closing in THINK_TAGS:
+    for opening, closing in KNOWN_PAIRS:
         if not thoughts and closing in content:
             before, _, content = content.partition(closing)
             thoughts, message["content"] = before.strip().removeprefix(opening).strip("\n"), content.lstrip("\n")
@@ -204,6 +205,17 @@ def _calls_parted(messages: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]
         yield from (result for result in results if result["tool_call_id"] not in known)
 
 
+def words_parted(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give words that stand beside calls a message of their own in front, for templates that take one of the two."""
+    parted: list[dict[str, Any]] = []
+    for message in messages:
+        if message.get("tool_calls") and message["content"]:
+            parted.append({"role": "assistant", "content": message["content"]})
+            message = {**message, "content": ""}
+        parted.append(message)
+    return parted
+
+
 def _shape_calls(message: dict[str, Any], template: Template) -> None:
     shape = _short_id if template.short_ids else str
     if "tool_call_id" in message:
@@ -213,6 +225,13 @@ def _shape_calls(message: dict[str, Any], template: Template) -> None:
         arguments = call["function"]["arguments"]
         if template.arguments == "text" and not isinstance(arguments, str):
             call["function"]["arguments"] = json.dumps(arguments, ensure_ascii=False)
+
+
+def _shape_thoughts(message: dict[str, Any], template: Template) -> None:
+    """Put the thoughts of an earlier reply where this template reads them."""
+    field = template.reasoning_field
+    if field and (thoughts := message.pop("reasoning_content", "")):
+        message |= field.message(message["content"], thoughts)
 
 
 def _short_id(call_id: str) -> str:

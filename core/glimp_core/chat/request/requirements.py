@@ -1,11 +1,11 @@
 """What a request demands of the reply: calls, JSON, or nothing in particular."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from glimp_core.chat.request.tools import Tool, read_choice, read_tools
+from glimp_core.context import Context
 from glimp_core.errors import ConfigError
 from glimp_core.types import Request
 
@@ -45,6 +45,14 @@ class OutputRequirements:
         schema = read_format(request.response_format)
         return cls(tools, must_call, one_call, None if must_call else schema, shown)
 
+    @classmethod
+    def of_context(cls, context: Context) -> "OutputRequirements":
+        """Return the requirements of a request, which is read once, however many models ask."""
+        if cls not in context.notes:
+            context.notes[cls] = cls.of(context.request)
+        read: OutputRequirements = context.notes[cls]
+        return read
+
     @property
     def structured(self) -> bool:
         """Whether the reply is bound from its first token."""
@@ -73,32 +81,3 @@ def read_format(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] 
     if kind == "json_schema" and isinstance(schema, Mapping):
         return schema
     raise ConfigError(f"response_format={response_format!r} cannot be read: pass {_FORMS}")
-
-
-def instructions(requirements: OutputRequirements, in_words: bool) -> str:
-    """Return what to tell a model of the tools, where its template does not, and of the JSON it is to write."""
-    return "\n\n".join(
-        filter(None, [_tools_in_words(requirements) if in_words else "", _format_in_words(requirements)])
-    )
-
-
-def _tools_in_words(requirements: OutputRequirements) -> str:
-    if not requirements.shown:
-        return ""
-    tools = "\n".join(json.dumps(tool.document()["function"], ensure_ascii=False) for tool in requirements.shown)
-    return (
-        "# Tools\n\nYou may call these functions, given with the JSON schemas of their parameters:\n"
-        f"<tools>\n{tools}\n</tools>\n\n"
-        "To call one, write its name and arguments as a JSON object inside <tool_call></tool_call> tags:\n"
-        '<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
-    )
-
-
-def _format_in_words(requirements: OutputRequirements) -> str:
-    if requirements.schema is None:
-        return ""
-    unless = "Unless you call a function, answer" if requirements.tools else "Answer"
-    if not requirements.schema:
-        return f"{unless} with one JSON object and nothing else."
-    schema = json.dumps(requirements.schema, ensure_ascii=False)
-    return f"{unless} with one JSON value and nothing else. It must follow this JSON schema:\n{schema}"

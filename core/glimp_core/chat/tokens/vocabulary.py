@@ -5,23 +5,14 @@ import json
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
 from glimp_core.errors import ModelLoadError
 
-THINK_TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
-"""The pairs of tags that models think in, where both are tokens of the vocabulary."""
-
-
-@dataclass(frozen=True, slots=True)
-class ThinkTags:
-    """The ids that open and close the thinking."""
-
-    open_id: int
-    close_id: int
+THOUGHT_TAG = re.compile(r"</?(\w+:)?think(ing)?(:\w+)?>|\[/?THINK\]|◁/?think▷")
+"""Added tokens that are structure, also where the tokenizer calls them text."""
 
 
 class Vocabulary:
@@ -34,9 +25,15 @@ class Vocabulary:
         backend = _backend(tokenizer)
         spec = json.loads(backend.to_str())
         self.token_bytes = _pieces(spec, backend.get_vocab(with_added_tokens=True))
-        self.think = self._find_think_tags(backend)
-        if self.think:  # a tag is structure, also where the tokenizer calls it text
-            self.token_bytes[self.think.open_id] = self.token_bytes[self.think.close_id] = None
+        added = {token.content: i for i, token in backend.get_added_tokens_decoder().items()}
+        self.markers: dict[str, int] = {text: i for text, i in added.items() if not text.isspace()}
+        """The ids of added tokens by their texts: what templates and markup are written with."""
+        for text, i in self.markers.items():
+            if THOUGHT_TAG.fullmatch(text):
+                self.token_bytes[i] = None
+        self._marker_texts = {i: text for text, i in self.markers.items()}
+        longest_first = sorted(self.markers, key=len, reverse=True)
+        self._marker = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
         self._encoder = _plain_encoder(type(backend), spec)
         self._lead = self._leading_ids()
 
@@ -76,12 +73,29 @@ class Vocabulary:
         """Return the bytes that some ids spell, control tokens left out."""
         return b"".join(self.token_bytes[i] or b"" for i in token_ids)
 
-    def _find_think_tags(self, backend: Any) -> ThinkTags | None:
-        added = {token.content for token in backend.get_added_tokens_decoder().values()}
-        for opening, closing in THINK_TAGS:
-            if opening in added and closing in added:
-                return ThinkTags(backend.token_to_id(opening), backend.token_to_id(closing))
-        return None
+    def split_markup(self, text: str) -> list[str | int]:
+        """Cut a markup into the ids of its markers and the texts between them."""
+        parts: list[str] = [part for part in self._marker.split(text) if part]
+        return [self.markers.get(part, part) for part in parts]
+
+    def encode_markup(self, text: str) -> list[int]:
+        """Return the ids of a markup, its markers as the tokens they are. Never for what users and tools write."""
+        parts = (self.encode(part) if isinstance(part, str) else [part] for part in self.split_markup(text))
+        return [token_id for part in parts for token_id in part]
+
+    def lark(self, text: str) -> str:
+        """Write a markup in Lark: its markers by their ids, the rest in quotes."""
+        parts = self.split_markup(text)
+        return " ".join(f"<[{p}]>" if isinstance(p, int) else json.dumps(p, ensure_ascii=False) for p in parts)
+
+    def control_text(self, token_id: int) -> str:
+        """Return the text of a control token, "" for any other token."""
+        return self._marker_texts.get(token_id, "") if self.token_bytes[token_id] is None else ""
+
+    def markup(self, token_ids: Sequence[int]) -> str:
+        """Return the text of ids with the control tokens among them written out."""
+        spelled = (self.token_bytes[i] or self.control_text(i).encode() for i in token_ids)
+        return b"".join(spelled).decode(errors="replace")
 
     def _leading_ids(self) -> list[int]:
         """Ids to cut from every encoding: tokenizers that put a space before a text get a newline to put it before."""
