@@ -17,8 +17,8 @@ from glimp_langchain import ChatGlimp
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECTIONS = [
-    "Setup", "Key init args", "Instantiate", "Invoke", "Stream", "Async", "Tool calling", "Structured output",
-    "JSON mode", "Token usage", "Logprobs", "Response metadata", "Reasoning", "Routing",
+    "Setup", "Completion params", "Client params", "Instantiate", "Invoke", "Stream", "Async", "Tool calling",
+    "Structured output", "JSON mode", "Token usage", "Logprobs", "Response metadata", "Reasoning", "Routing",
 ]  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def docstring() -> str:
 
 
 def test_the_docstring_has_the_sections_that_users_know() -> None:
-    """The sections of LangChain's template are there, in its order, and two of our own."""
+    """The sections of LangChain's template are there, in its order, and some of our own."""
     places = [docstring().find(f"\n{section}") for section in SECTIONS]
     assert -1 not in places
     assert places == sorted(places)
