@@ -68,7 +68,17 @@ WRITTEN: list[tuple[ToolCallFormat, str, str, list[Any]]] = [
      "</parameter>\n</function>\n</tool_call>", "", [CITY]),
     (QWEN_XML, "Yes.\n\n<function=add>\n<parameter=x>\n1\n</parameter>\n<parameter=y>\n2\n</parameter>\n</function>",
      "Yes.", [ADD]),
+    (HERMES, 'Write <tool_call> in front of a call.', "Write <tool_call> in front of a call.", []),
+    (HERMES, '<{{"name": "add", "arguments": {"x": 1, "y": 2}}}', "", [ADD]),
+    (HERMES, '{"name": "add", "arguments": {"x": 1, "y": 2}}\n</tool_call>', "", [ADD]),
+    (HERMES, '<tool_call>\n```json\n{"name": "add", "arguments": {"x": 1, "y": 2}}\n```\n</tool_call>', "", [ADD]),
+    (HERMES, '<tool_call>{"name": "add", "arguments": {"x": 1, "y": 2}\n</tool_call>', "", [ADD]),
+    (HERMES, '<tool_call>{"name": "get_weather", "arguments": {"city": "C:\\x", "exact": None}}</tool_call>', "",
+     [("get_weather", {"city": "C:\\x", "exact": None})]),
+    (HERMES, '<tool_call>{"name": "add"}\n{"name": "add", "arguments": ""}</tool_call>', "", [("add", {})] * 2),
     (LLAMA, '{"name": "add", "parameters": {"x": 1, "y": 2}}', "", [ADD]),
+    (LLAMA, 'Let me see. {"name": "add", "parameters": {"x": "1"}}\nDone.', "Let me see.Done.", [("add", {"x": "1"})]),
+    (LLAMA, "[add(x=1, y=2), add(x=1, y=2)]", "", [ADD, ADD]),
     (LLAMA, '<|python_tag|>{"name": "add", "parameters": {"x": 1, "y": 2}}; {"name": "add", "parameters": {"x": 1, '
      '"y": 2}}', "", [ADD, ADD]),
     (LLAMA, "<|python_tag|>add.call(x=1, y=2)", "", [ADD]),
@@ -122,6 +132,18 @@ def test_a_reply_is_read_as_its_family_means_it(
     got, found = folded(read(format, [reply[at : at + size] for at in range(0, len(reply), size)]))
     assert (got, named(found)) == (text, calls)
     assert all(isinstance(call, ToolCall) for call in found)
+
+
+def test_a_broken_call_does_not_swallow_the_one_behind_it() -> None:
+    """Law: what cannot be read is one invalid call, and reading goes on where the next one opens."""
+    broken = '<tool_call>\n{"name": "add", "arguments": {"x": ?}}\n'
+    good = '<tool_call>{"name": "add", "arguments": {"x": 1, "y": 2}}</tool_call>'
+    text, calls = folded(read(HERMES, [broken + good]))
+    assert text == ""
+    assert [type(call) for call in calls] == [InvalidToolCall, ToolCall]
+    tags = "<tool_call>\n<function=add>\n<parameter name='x'>\n1\n</parameter>\n</function>\n</tool_call>"
+    _, (call,) = folded(read(QWEN_XML, [tags]))
+    assert isinstance(call, InvalidToolCall)
 
 
 FRAGMENTS = [

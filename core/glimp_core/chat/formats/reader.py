@@ -149,7 +149,7 @@ class ReplyParser:
             if any(other.startswith(marker) and other != marker for other in openings):
                 self._chars.unread(marker)
                 marker = (yield from self._chars.match(openings)) or marker
-            held = ""
+            whole, held = held, ""
             if marker in self._format.content_ends and marker not in own:
                 if marker[0] not in "<[" or not (self._is_control(marker) or (yield from self._ends())):
                     self._put(marker)
@@ -159,7 +159,7 @@ class ReplyParser:
                 if (yield from self._call(marker)):
                     yield from self._chars.skip_blank()
                 else:
-                    self._put(marker)
+                    self._put(whole)
         self._put(held)
 
     def _is_control(self, marker: str) -> bool:
@@ -238,7 +238,11 @@ class ReplyParser:
         return END
 
     def _say(self, text: str, openings: Sequence[str]) -> str:
-        """Put what of a text can be no part of an opening; return the rest, with the blank space before it."""
+        """Put what of a text can be no part of an opening; return the rest, with the blank space before a call."""
+        if not self._requirements.tools:  # nothing is held back that a model which fails would take with it
+            blank = len(text) - len(text.lstrip())
+            self._put(text[:blank])
+            text = text[blank:]
         while (marker := text.lstrip()) and not any(opening.startswith(marker) for opening in openings):
             first = len(text) - len(marker) + 1
             self._put(text[:first])

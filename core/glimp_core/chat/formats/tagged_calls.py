@@ -162,15 +162,21 @@ class TaggedCalls:
             if not (yield from self._parameter(chars, builder, schema)):
                 builder.reject(chars.read.strip(), CUT)
                 return
-        if not closed and (yield from chars.skip_blank()) not in ("<", END, "[", "]"):
+        if not closed and not (yield from self._may_end(chars, bool(builder.arguments))):
+            cut = (yield from chars.skip_blank()) == END
             yield from recover(chars, self.end.strip(), self.start_markers)
-            builder.reject(chars.read.strip(), "its parameters cannot be read")
-            return
-        if not closed and (yield from chars.skip_blank()) == END and not builder.arguments:
-            builder.reject(chars.read.strip(), CUT)
+            builder.reject(chars.read.strip(), CUT if cut else "its parameters cannot be read")
             return
         builder.add("}" if builder.arguments else "{}")
         builder.finish()
+
+    def _may_end(self, chars: CharStream, begun: bool) -> Parser[bool]:
+        """Whether a call that is not closed is over: its frame ends, another call begins, or the reply ends."""
+        ends = tuple(text for text in (self.frame.end.strip(), *self.start_markers) if text)
+        if (found := (yield from chars.match(ends))) is not None:
+            chars.unread(found)
+            return True
+        return begun and (yield from chars.skip_blank()) == END
 
     def _closes(self, chars: CharStream) -> Parser[bool]:
         return bool(self.end.strip()) and (yield from chars.skip_markup(self.end))
