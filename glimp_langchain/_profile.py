@@ -1,8 +1,11 @@
 """What a ChatGlimp can do, as LangChain's profiles say it."""
 
+from typing import get_args
+
 from langchain_core.language_models import ModelProfile
 
 from glimp_core import RouterConfig
+from glimp_core.context import ReasoningEffort
 
 
 def profile_of(name: str, config: RouterConfig, max_tokens: int | None, window: int | None) -> ModelProfile:
@@ -22,6 +25,10 @@ def profile_of(name: str, config: RouterConfig, max_tokens: int | None, window: 
     )
     if window is not None:
         profile["max_input_tokens"] = window
+    if profile["reasoning_output"]:
+        profile["reasoning_effort_levels"] = list(get_args(ReasoningEffort))
+        if config.reasoning_effort is not None:
+            profile["reasoning_effort_default"] = config.reasoning_effort
     if "mid_conversation_system_messages" in ModelProfile.__annotations__:  # since langchain-core 1.7
         profile["mid_conversation_system_messages"] = True  # chat templates get them, or the user's turn there
     return profile

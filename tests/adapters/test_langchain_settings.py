@@ -212,6 +212,17 @@ def test_the_profile_says_what_the_pair_can_do(tmp_path: Path) -> None:
     assert ChatGlimp(**NAMES, profile={"max_input_tokens": 7}).profile == {"max_input_tokens": 7}
 
 
+def test_each_effort_of_the_profile_is_one_that_a_call_takes() -> None:
+    """The levels are there if the pair may think, and the default is what the model was made with."""
+    llm = ChatGlimp(router=good_router(), reasoning_effort="low")
+    assert llm.profile["reasoning_effort_default"] == "low"
+    assert {"low", "high"} <= set(llm.profile["reasoning_effort_levels"])
+    for level in llm.profile["reasoning_effort_levels"]:
+        assert llm.invoke("Hello", reasoning_effort=level).content == "You said: Hello"
+    assert "reasoning_effort_default" not in ChatGlimp(router=good_router()).profile
+    assert "reasoning_effort_levels" not in ChatGlimp(router=good_router(), reasoning=False).profile
+
+
 def test_the_profile_has_no_field_that_the_installed_langchain_lacks() -> None:
     """Newer fields are there where langchain-core has them; one that it does not know would be a warning."""
     profile, fields = ChatGlimp(**NAMES).profile, set(ModelProfile.__annotations__)
