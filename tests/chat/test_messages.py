@@ -5,8 +5,13 @@ from typing import Any
 
 import pytest
 
+import tiny
 from chat.templates import DEEPSEEK, HERMES, LLAMA, MISTRAL, PLAIN, STRICT, TEMPLATES, rendered, renderer
+from glimp_core.chat.prompt.renderer import Renderer, TokenizedRequest
+from glimp_core.chat.tokens.vocabulary import Vocabulary
+from glimp_core.context import Context
 from glimp_core.errors import ConfigError
+from glimp_core.types import Request
 
 TOOL = {"name": "get_weather", "description": "W.", "parameters": {"properties": {"city": {"type": "string"}}}}
 CALL = {"id": "call_0", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Zürich"}'}}
@@ -185,3 +190,38 @@ def test_tools_that_may_not_be_called_are_not_shown() -> None:
     tools = (TOOL, {**TOOL, "name": "other"})
     assert "get_weather" not in rendered(HERMES, [user("a")], tools=tools, tool_choice="none")
     assert "other" in rendered(HERMES, [user("a")], tools=tools, tool_choice="get_weather")
+
+
+UNREADABLE = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
+    "{% for c in m.tool_calls or [] %}{% for k, v in c.function.arguments.items() %}{{ (v | string) ~ ' is ' ~ k }}"
+    "{% endfor %}{{ ' for ' + c.function.name }}{% endfor %}{{ (m.content or '') + '<|im_end|>\\n' }}{% endfor %}"
+)
+
+
+def test_a_format_that_does_not_read_back_is_not_used_and_that_is_said() -> None:
+    """Law: if what a template writes for a call is no format, tools and calls go in words, and a remark says so."""
+    tokens = tiny.tokenizer(UNREADABLE)
+    made = Renderer(tokens, Vocabulary(tokens), "tiny")
+    assert not made.format.native
+    context = Context(Request(tuple(LOOP), (TOOL,)), "inline")
+    request = TokenizedRequest(context, made)
+    assert any("Hermes" in remark for remark in context.remarks)
+    prompt = str(tokens.decode(request.prompt.token_ids))
+    assert "<tools>" in prompt
+    assert '<tool_call>\n{"name": "get_weather"' in prompt
+    quiet = Context(Request(tuple(LOOP[:1])), "inline")
+    TokenizedRequest(quiet, made)
+    assert quiet.remarks == []
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "thinking", "reasoning"])
+def test_thoughts_of_a_tool_turn_reach_the_template_by_its_own_key(key: str) -> None:
+    """Law: thoughts in front of a call are in the prompt, whatever the template calls them, and so is the result."""
+    shows = "{% if m.KEY %}{{ '<think>' + m.KEY + '</think>' }}{% endif %}".replace("KEY", key)
+    turns_of = "{{ '<|im_start|>' + m.role + '\\n'"
+    template = TEMPLATES["hermes"].replace(turns_of + " +", turns_of + " }}" + shows + "{{")
+    turn = [LOOP[0], {**LOOP[1], "reasoning_content": "Look it up."}, LOOP[2]]
+    prompt = rendered(template, turn, tools=(TOOL,))
+    assert "<think>Look it up.</think>" in prompt
+    assert "<|im_start|>tool\nsunny" in prompt

@@ -62,8 +62,7 @@ def _with_calls(
 ) -> ReplyFormat:
     candidates = (calls for family in families for calls in family.calls)
     if template.arguments is None:  # nothing is rendered that could be read back
-        unproved = next((calls for family in families for calls in family.calls if _is_token(calls, vocabulary)), None)
-        return format if unproved is None else replace(format, calls=unproved)
+        return _unproved(format, template, vocabulary, families)
     markup = format.thinking.markup if format.thinking else None
     thought = (markup.start, markup.end) if markup else ("", "")
     known = KnownMarkup(tuple(vocabulary.markers), tuple(stops), thought)
@@ -76,6 +75,16 @@ def _with_calls(
         "tools are explained in words and calls are read in Hermes' markup"
     )
     return replace(format, native=False, remarks=(remark,))
+
+
+def _unproved(
+    format: ReplyFormat, template: Template, vocabulary: Vocabulary, families: Sequence[Family]
+) -> ReplyFormat:
+    """Choose the format of a family whose markers are tokens; the Hermes words of the history are read as well."""
+    named = (calls for family in families for calls in family.calls if _is_token(calls, vocabulary))
+    remark = "this model's template does not render earlier tool calls and their results: words stand for them"
+    remarks = (remark,) if "tool_calls" in template.source else ()
+    return replace(format, calls=next(named, format.calls), native=False, remarks=remarks)
 
 
 def _native(proved: Sequence[ToolCallFormat], call: str) -> ToolCallFormat | None:
