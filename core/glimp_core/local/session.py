@@ -32,6 +32,9 @@ TAIL = 16
 """A state is kept so many tokens before the end of a prompt: what follows there asks the model to speak, and is not
 in the next turn's prompt."""
 
+READ_ANEW = 32
+"""If tokens follow a state one by one only, and are more than one in so many, all is read anew in one forward."""
+
 REPLAY = 16
 """Tokens that stood are read again together with the next draft, until there are so many; then once and for all."""
 
@@ -97,6 +100,8 @@ class KVSession:
             self.logits = self.logits[-keep:]
             return shared
         self.trim(max(0, min(shared, len(token_ids) - keep)))
+        if not self._use.several and READ_ANEW * (len(token_ids) - len(self.token_ids)) > len(token_ids):
+            self._reset()
         shared = len(self.token_ids)
         for mark in sorted(mark for mark in self._marks if shared < mark <= len(token_ids) - keep):
             yield from self._read(token_ids[:mark])
@@ -121,7 +126,8 @@ class KVSession:
 
         A cache that cannot be cut keeps its state there while it is read.
         """
-        if self.keeps_states:
+        worth = self._use.several or len(prompt) >= READ_ANEW * TAIL  # what follows a state there is read one by one
+        if self.keeps_states and worth:
             held = {saved.length for saved in self._snapshots}
             self._marks = {mark for mark in (len(prompt) - TAIL, *branches) if mark >= TAIL} - held
 
