@@ -77,7 +77,12 @@ def _is_private(name: str) -> bool:
 
 
 def _is_own(value: ast.expr) -> bool:
-    return isinstance(value, ast.Name) and value.id in ("self", "cls")
+    """A class may read its own attributes, and those of the class it extends."""
+    called = value.func if isinstance(value, ast.Call) else None
+    return any(
+        isinstance(node, ast.Name) and node.id in names
+        for node, names in ((value, ("self", "cls")), (called, ("super",)))
+    )
 
 
 def patched_names(tests: Path) -> dict[str, list[str]]:

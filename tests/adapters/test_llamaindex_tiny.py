@@ -36,7 +36,7 @@ def hooked(config: RouterConfig, hook: Callable[..., None]) -> GlimpRouter:
     router: Any = tiny.router(config=config)
     router.load()
     for engine in (router.small, router.large):
-        engine._model.register_forward_hook(hook)
+        engine.loaded[0].register_forward_hook(hook)
     return router  # type: ignore[no-any-return]
 
 

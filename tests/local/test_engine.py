@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -24,12 +25,13 @@ from glimp_core import (
     SamplingParams,
     Step,
 )
+from glimp_core.bench.engines import Rerendered
 from glimp_core.chat.prompt.renderer import Renderer
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.local import LocalEngine
 from glimp_core.local.owner import Owner
-from glimp_core.types import Request
+from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Request
 
 SHORT = RouterConfig(max_step_tokens=11, max_reasoning_tokens=60, max_answer_tokens=20)
 QUESTION = "How many are two and two?"
@@ -76,19 +78,28 @@ def test_joined_deltas_are_reasoning_and_answer(pair: GlimpRouter) -> None:
     assert sum(step.tokens for step in done.steps) == done.usage.completion_tokens == len(ids(done, events))
 
 
-def test_kept_caches_equal_fresh_caches(pair: GlimpRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_caches_equal_fresh_caches(pair: GlimpRouter) -> None:
     """Routing with caches kept across switches writes the tokens that routing with fresh caches each step does."""
-    kept = run(pair)[1]
-    plain = LocalEngine._synced
 
-    def forgetful(self: LocalEngine, context: Context, meter: Any) -> Any:
-        note = context.notes.get(self)
-        if note is not None and note._session is not None:
-            note._session._reset()
-        return plain(self, context, meter)
+    class Forgetful(Rerendered):
+        """Has every call begin with a context of its own, and nothing in the cache."""
 
-    monkeypatch.setattr(LocalEngine, "_synced", forgetful)
-    assert run(pair)[1] == kept
+        @staticmethod
+        def anew(context: Context) -> Context:
+            fresh = Context(context.request, context.reasoning, context.cancelled)
+            fresh.chain = list(context.chain)
+            return fresh
+
+        def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
+            self.engine.forget()  # type: ignore[attr-defined]
+            return super().glimpse(context, definition)
+
+        def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+            self.engine.forget()  # type: ignore[attr-defined]
+            return super().generate(context, params)
+
+    fresh = GlimpRouter(Forgetful(pair.small), Forgetful(pair.large), pair.policy, pair.config, pair.sampling)
+    assert run(fresh)[1] == run(pair)[1]
 
 
 @pytest.mark.parametrize("writer", ["small", "large"])
@@ -102,7 +113,7 @@ def test_segmented_equals_one_shot_of_generate(writer: str) -> None:
     with Context(Request(({"role": "user", "content": QUESTION},))) as context:
         prompt = engine.conversation(context).prompt.token_ids
     with torch.inference_mode():
-        whole = engine._model.generate(
+        whole = engine.loaded[0].generate(
             torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
             max_new_tokens=len(thinking), do_sample=False, eos_token_id=-1,
         )  # fmt: skip
@@ -163,7 +174,7 @@ def test_a_workers_exception_reaches_its_caller(pair: GlimpRouter, monkeypatch: 
     small = pair.small
     assert isinstance(small, LocalEngine)
     calls = iter(range(100))
-    plain = small._model.forward
+    plain = small.loaded[0].forward
 
     def failing(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == 7:
@@ -171,7 +182,7 @@ def test_a_workers_exception_reaches_its_caller(pair: GlimpRouter, monkeypatch: 
         return plain(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(small._model, "forward", failing)
+        patch.setattr(small.loaded[0], "forward", failing)
         with pytest.raises(RuntimeError, match="fell off"):
             run(pair)
     assert run(pair)[1] == expected
@@ -260,7 +271,7 @@ def test_threads_end_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch
     expected = run(router)[1]
     owner = Owner.of(torch.device("cpu"))
     deadline = time.monotonic() + 10
-    while owner._thread is not None and time.monotonic() < deadline:
+    while owner.running and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert owner._thread is None
+    assert not owner.running
     assert run(router)[1] == expected

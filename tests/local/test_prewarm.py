@@ -44,10 +44,10 @@ def test_the_large_model_has_read_when_its_turn_comes() -> None:
     made = router(AlwaysSmall(), prewarm=True)
     events = made.stream("What is it?")
     assert isinstance(next(event for event in events if isinstance(event, Routed | Step)), Routed)
-    assert not made.large._pool._leased  # type: ignore[attr-defined]
+    assert not made.large.pool.leased  # type: ignore[attr-defined]
     next(event for event in events if isinstance(event, Step))
     deadline = monotonic() + 30
-    while not any(session.logits is not None for session in made.large._pool._leased):  # type: ignore[attr-defined]
+    while not any(session.logits is not None for session in made.large.pool.leased):  # type: ignore[attr-defined]
         assert monotonic() < deadline
         sleep(0.01)
     events.close()  # type: ignore[attr-defined]
@@ -90,7 +90,7 @@ def test_many_at_once_and_some_closed() -> None:
     with ThreadPoolExecutor(6) as threads:
         said = list(threads.map(ask, range(12)))
     assert said == [None if at % 3 == 2 else reasoning for at, reasoning in enumerate(alone)]
-    assert made.large._pool._leased == []  # type: ignore[attr-defined]
+    assert made.large.pool.leased == ()  # type: ignore[attr-defined]
 
 
 def test_what_reading_meets_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:

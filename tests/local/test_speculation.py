@@ -27,7 +27,7 @@ def engines(kind: str) -> tuple[Any, Any]:
     if kind == "cousin":
         torch.manual_seed(0)
         with torch.no_grad():
-            for parameter in draft._model.parameters():
+            for parameter in draft.loaded[0].parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.05 * parameter.std())
     return draft, target
 

@@ -54,16 +54,17 @@ class Rerendered(Wrapped):
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
         """Glimpse in a request of its own."""
         assert isinstance(self.engine, Glimpser)
-        with self._anew(context) as request:
+        with self.anew(context) as request:
             return self.engine.glimpse(request, definition)
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Write in a request of its own."""
-        with self._anew(context) as request:
+        with self.anew(context) as request:
             yield from self.engine.generate(request, params)
 
     @staticmethod
-    def _anew(context: Context) -> Context:
+    def anew(context: Context) -> Context:
+        """Return the request with its chain as one text."""
         request = Context(context.request, context.reasoning, context.cancelled)
         steps = [link.text.rstrip("\n") for link in context.chain if isinstance(link, Span)]
         if text := "".join(f"{step}\n\n" for step in steps if step):

@@ -29,6 +29,16 @@ class Admission:
         self._changed = threading.Condition()
         self._worked = monotonic()
 
+    @property
+    def inside(self) -> int:
+        """How many requests are being served."""
+        return len(self._inside)
+
+    @property
+    def outside(self) -> int:
+        """How many requests wait."""
+        return len(self._outside)
+
     def enter(self, context: Context) -> None:
         """Wait for a place, and keep it. Raises `Cancelled` when the request is cancelled outside."""
         with self._changed:

@@ -135,7 +135,7 @@ class LocalEngine:
                 f"the chain has {len(token_ids)} tokens and {self.name!r} a window of {self.window}: "
                 "lower max_reasoning_tokens or shorten the prompt"
             )
-        return conversation.session(self._pool), token_ids
+        return conversation.session(self.pool), token_ids
 
     def drafted_by(self, draft: Engine) -> Engine | None:
         """Return an engine that writes this one's words with another's drafts, None where that cannot be."""
@@ -145,8 +145,8 @@ class LocalEngine:
 
     def forget(self) -> None:
         """Drop what finished requests left in the cache: the next request starts cold, and memory is freed."""
-        if "_pool" in self.__dict__:
-            self._pool.clear()
+        if "pool" in self.__dict__:
+            self.pool.clear()
 
     def sampler(self, params: GenerationParams) -> Sampler:
         """Return the drawer of one call's tokens."""
@@ -188,7 +188,7 @@ class LocalEngine:
         yield from write(job, session, self.sampler(params), self.page(context, params, room), meter)
 
     def _read(self, conversation: Conversation, token_ids: list[int]) -> Generator[Forward, None, None]:
-        shared = yield from conversation.meter.forwards(conversation.session(self._pool).sync(token_ids))
+        shared = yield from conversation.meter.forwards(conversation.session(self.pool).sync(token_ids))
         conversation.meter.cached_tokens += conversation.newly_cached(shared)
 
     def _synced(self, context: Context, meter: Meter) -> Generator[Forward, None, tuple[KVSession, int]]:
@@ -227,7 +227,9 @@ class LocalEngine:
         return load_model(self.source)
 
     @cached_property
-    def _pool(self) -> SessionPool:
+    def pool(self) -> SessionPool:
+        """The sessions of this model."""
+
         def make() -> KVSession:
             return KVSession(self._model, self._use)
 

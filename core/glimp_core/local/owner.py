@@ -80,6 +80,11 @@ class Owner:
         """Whether there is no work."""
         return not self._active and self._waiting.empty()
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread is there: it leaves after a while without work."""
+        return self._thread is not None
+
     def submit(self, job: Job) -> Job:
         """Queue a job; its forwards start as soon as the thread gets to it."""
         with self._lock:

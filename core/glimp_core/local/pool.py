@@ -27,6 +27,16 @@ class SessionPool:
         self._leased: list[KVSession] = []
         self._lock = threading.Lock()
 
+    @property
+    def free(self) -> tuple[KVSession, ...]:
+        """The sessions that wait, the longest unused one first."""
+        return tuple(self._free)
+
+    @property
+    def leased(self) -> tuple[KVSession, ...]:
+        """The sessions in use."""
+        return tuple(self._leased)
+
     def take(
         self, token_ids: Sequence[int], prompt: int | None = None, opening: Callable[[], int] = lambda: 0
     ) -> KVSession:
