@@ -81,7 +81,7 @@ def _routing(model: "ChatGlimp", stop: list[str] | None) -> dict[str, Any]:
         "sampling": model.sampling(stop or ()),
         "policy": model.routing_policy(),
         "chat_template_kwargs": model.chat_template_kwargs,
-        "measured": model.logprobs,
+        "logprobs": model.logprobs,
     }
 
 

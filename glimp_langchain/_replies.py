@@ -135,7 +135,7 @@ def _usage(usage: Usage) -> UsageMetadata:
 
 def _metadata(completion: Completion, events: Iterable[Event], model_name: str) -> dict[str, Any]:
     measured = [event for event in events if isinstance(event, Delta) and event.measure and event.phase != "thinking"]
-    tokens = [{"token": delta.text, "logprob": -delta.measure.surprise} for delta in measured if delta.measure]
+    tokens = [{"token": delta.text, "logprob": -delta.measure.surprisal} for delta in measured if delta.measure]
     return {
         **({"logprobs": {"content": tokens}} if tokens else {}),
         "model_name": model_name,

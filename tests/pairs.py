@@ -38,7 +38,7 @@ class ChunkEngine(ScriptedEngine):
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Write the chunks of the call that the chain has come to."""
-        index = sum(isinstance(link, Span) for link in context.chain)
+        index = sum(isinstance(link, Span) for link in context.spans)
         try:
             for number, (text, end) in enumerate(self.calls[index], 1):
                 self.written += 1

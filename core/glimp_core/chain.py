@@ -56,8 +56,8 @@ class Chain:
         left = self._left[self.phase]
         stepwise = self.routed and not self._bound
         limit = min(left, self.config.max_step_tokens) if stepwise else left
-        measured = self.context.request.measured
-        return GenerationParams(self.phase, limit, stepwise, self.sampling, len(self.steps), measured)
+        logprobs = self.context.request.logprobs
+        return GenerationParams(self.phase, limit, stepwise, self.sampling, len(self.steps), logprobs)
 
     def show(self, text: str) -> str:
         """Return what may be shown of the next written text.

@@ -76,6 +76,6 @@ class RouterConfig:
         """Return the settings that repeat the authors' code: entropy of the top 20, `>=` for the tie.
 
         Their code draws the first token anew after a greedy glimpse; here a glimpse never draws, so the
-        first token is drawn once, from the same law.
+        first token is drawn once, from the same distribution.
         """
         return cls(entropy="top20", intervene_on_tie=True)

@@ -35,8 +35,8 @@ class ThinkingClosed:
 class Context:
     """A request and its growing chain; used by one thread at a time and closed when the request is over.
 
-    `notes` is the engines' private memory of the request (rendered prompt, cache lease), one entry an
-    engine; `remarks` is what the user should read of it in the summary. `cancelled` may be set from any
+    `engine_state` is the engines' private memory of the request (rendered prompt, cache lease), one entry an
+    engine; `notes` is what the user should read of it in the summary. `cancelled` may be set from any
     thread and stops the engines within a token.
     """
 
@@ -53,9 +53,9 @@ class Context:
         self.thinking_wanted = reasoning_effort not in (None, "none")
         """Thinking is to be switched on where a template leaves it off."""
         self.cancelled = cancelled or threading.Event()
-        self.chain: list[Span | ThinkingClosed] = []
-        self.notes: dict[object, Any] = {}
-        self.remarks: list[str] = []
+        self.spans: list[Span | ThinkingClosed] = []
+        self.engine_state: dict[object, Any] = {}
+        self.notes: list[str] = []
         self.large_lost = False
         """The large model failed, and the small one writes what is left of this request."""
         self._on_close: list[Callable[[], None]] = []
@@ -66,22 +66,22 @@ class Context:
     @property
     def text(self) -> str:
         """The whole chain as it was written, reasoning and answer."""
-        return "".join(link.text for link in self.chain if isinstance(link, Span))
+        return "".join(link.text for link in self.spans if isinstance(link, Span))
 
     def append(self, link: Span | ThinkingClosed) -> None:
         """Make the chain one link longer."""
-        self.chain.append(link)
+        self.spans.append(link)
 
     def switch_thinking_on(self, *engines: object) -> None:
         """Have engines whose templates leave the thinking off render the request anew, with it switched on."""
         self.thinking_wanted = True
         for engine in engines:
-            self.notes.pop(engine, None)
+            self.engine_state.pop(engine, None)
 
-    def remark(self, text: str) -> None:
-        """Add a remark for the summary, once."""
-        if text not in self.remarks:
-            self.remarks.append(text)
+    def note(self, text: str) -> None:
+        """Add a note for the summary, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def begin(self, engine: object, withdraw: Callable[[], None]) -> None:
         """Note that `engine` has begun to write the next step unasked; `withdraw` stops it."""
@@ -97,7 +97,7 @@ class Context:
     def lose_large(self, error: Exception) -> None:
         """Do without the large model for the rest of the request, and say so in the summary."""
         self.large_lost = True
-        self.remark(f"the large model failed and the small one wrote the rest: {error}")
+        self.note(f"the large model failed and the small one wrote the rest: {error}")
 
     def on_close(self, release: Callable[[], None]) -> None:
         """Have `release` called when the request is over, however it ends; at once where it is."""
@@ -119,4 +119,4 @@ class Context:
         for release in reversed(self._on_close):
             release()
         self._on_close.clear()
-        self.notes.clear()
+        self.engine_state.clear()

@@ -44,11 +44,11 @@ def paper_code_entropy(top: Iterable[tuple[str, float]]) -> float:
 class TokenMeasure:
     """How sure a model was of tokens that it wrote, summed over them, in nats. Adds up with `+`.
 
-    `entropy` is that of the raw distributions they came from, `surprise` their negative log-probability in them.
+    `entropy` is that of the raw distributions they came from, `surprisal` their negative log-probability in them.
     """
 
     entropy: float = 0.0
-    surprise: float = 0.0
+    surprisal: float = 0.0
 
     def __add__(self, other: "TokenMeasure") -> "TokenMeasure":
-        return TokenMeasure(self.entropy + other.entropy, self.surprise + other.surprise)
+        return TokenMeasure(self.entropy + other.entropy, self.surprisal + other.surprisal)

@@ -40,7 +40,7 @@ class StreamOptions(TypedDict, total=False):
     reasoning: Reasoning | None
     reasoning_effort: ReasoningEffort | None
     chat_template_kwargs: Mapping[str, Any] | None
-    measured: bool
+    logprobs: bool
     cancelled: threading.Event | None
 
 
@@ -111,7 +111,7 @@ class GlimpRouter:
         reasoning: Reasoning | None = None,
         reasoning_effort: ReasoningEffort | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
-        measured: bool = False,
+        logprobs: bool = False,
         cancelled: threading.Event | None = None,
     ) -> Generator[Event, None, None]:
         """Answer step by step; closing the generator, or setting `cancelled`, stops the models within a token.
@@ -128,7 +128,7 @@ class GlimpRouter:
             parallel_tool_calls=parallel_tool_calls,
             response_format=response_format,
             chat_template_kwargs=chat_template_kwargs,
-            measured=measured,
+            logprobs=logprobs,
         )
         chosen = self._checked(policy) if policy else self.policy
         effort = reasoning_effort or self.config.reasoning_effort
@@ -216,7 +216,7 @@ class GlimpRouter:
             events = loop(chain, self.small, self.large_for(plan, config))
             with closing(cast("Generator[E, None, None]", events)):
                 yield from events
-            yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, tuple(context.remarks))
+            yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, tuple(context.notes))
 
     def _prepared(self, context: Context, config: RouterConfig) -> tuple[Prompt, Prompt]:
         """Render the request for both models, with thinking switched on where one of the two leaves it off."""
@@ -226,9 +226,7 @@ class GlimpRouter:
         if config.reasoning == "auto" and to_be_switched_on(small, large):
             role, other = ("small", self.small) if small.thinking != "open" else ("large", self.large)
             context.switch_thinking_on(other)
-            context.remark(
-                f"the thinking of the {role} model was switched on, which its template leaves off by default"
-            )
+            context.note(f"the thinking of the {role} model was switched on, which its template leaves off by default")
             prompt = other.prepare(context)
             small, large = (prompt, large) if role == "small" else (small, prompt)
         return small, large

@@ -88,7 +88,7 @@ class ScriptedEngine:
             if self._error and at == self._error_at:
                 raise self._error
             usage = ModelUsage(forwards=at + 1, decode_tokens=at + 1)
-            yield Chunk(character, (ord(character),), usage, measure=TokenMeasure() if params.measured else None)
+            yield Chunk(character, (ord(character),), usage, measure=TokenMeasure() if params.logprobs else None)
         usage = ModelUsage(forwards=written, decode_tokens=written)
         for index, call in enumerate(calls):
             yield from (replace(chunk, usage=usage) for chunk in _tool_call_chunks(index, call))
@@ -112,7 +112,7 @@ class ScriptedEngine:
         """Remember a call; returns the number of steps already in the chain."""
         with self._lock:
             self.history.append((call, context.text))
-        return sum(isinstance(link, Span) for link in context.chain)
+        return sum(isinstance(link, Span) for link in context.spans)
 
     def _step(self, index: int) -> str:
         return self._steps[index] if index < len(self._steps) else ""

@@ -91,7 +91,7 @@ class Request:
     response_format: Mapping[str, Any] | None = None
     sampling: SamplingParams = SamplingParams()
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    measured: bool = False
+    logprobs: bool = False
     lenient_tool_calls: bool = True
 
     def __post_init__(self) -> None:
@@ -203,7 +203,7 @@ class GenerationParams:
     sampling: SamplingParams = SamplingParams()
     index: int = 0
     """The number of this step in its request: part of the seed, so that every step has its own draws."""
-    measured: bool = False
+    logprobs: bool = False
     """Have chunks say how sure the model was of their tokens; a local engine that writes alone can."""
 
 

@@ -100,13 +100,13 @@ class Written(Wrapped):
         self.chunks = tuple(chunks)
 
     @classmethod
-    def by(cls, engine: Engine, chain: Chain, measured: bool = False) -> "Written":
+    def by(cls, engine: Engine, chain: Chain, logprobs: bool = False) -> "Written":
         """Have `engine` write the next step of a chain, which does not take it yet.
 
-        Raises `ConfigError` where tokens are to be `measured` by an engine that does not do so.
+        Raises `ConfigError` where tokens are to be `logprobs` by an engine that does not do so.
         """
-        chunks = list(engine.generate(chain.context, replace(chain.params(), measured=measured)))
-        if measured and all(chunk.measure is None for chunk in chunks):
+        chunks = list(engine.generate(chain.context, replace(chain.params(), logprobs=logprobs)))
+        if logprobs and all(chunk.measure is None for chunk in chunks):
             raise ConfigError(f"{engine.name!r} does not measure the tokens it writes: choose a local model for this")
         return cls(engine, chunks)
 
@@ -161,7 +161,7 @@ def perplexity(threshold: float) -> Judge:
     """Keep steps whose perplexity for their own writer is at most `threshold` (PPL_step in the paper)."""
 
     def judge(chain: Chain, step: Written) -> Verdict:
-        measure = math.exp(step.measure.surprise / max(1, step.tokens))
+        measure = math.exp(step.measure.surprisal / max(1, step.tokens))
         return Verdict(measure, measure <= threshold)
 
     return judge
@@ -196,11 +196,11 @@ def whole_request(chain: Chain, small: Glimpser, large: Engine, policy: Policy) 
     yield from alone(chain, small, large, writer)
 
 
-def try_first(chain: Chain, small: Engine, large: Engine, judge: Judge, measured: bool) -> Iterator[Happening]:
+def try_first(chain: Chain, small: Engine, large: Engine, judge: Judge, logprobs: bool) -> Iterator[Happening]:
     """The small model writes every step, and the large one writes it again where the judge does not keep it."""
     while chain.routed:
         clock = Clock()
-        step = clock.time(Written.by, small, chain, measured)
+        step = clock.time(Written.by, small, chain, logprobs)
         verdict = clock.time(_judged, chain, step, judge)
         discarded = ModelUsage() if verdict.keep else step.usage
         yield Trial(len(chain.steps), verdict.measure, verdict.keep, step.tokens, discarded, verdict.usage)
@@ -230,15 +230,15 @@ def _plain(config: RouterConfig) -> RouterConfig:
 MORE: Mapping[str, Kind] = {
     "h-step": Kind(
         "write, then measure the step's mean entropy", "own",
-        lambda v, *_: partial(try_first, judge=mean_entropy(v), measured=True), _plain,
+        lambda v, *_: partial(try_first, judge=mean_entropy(v), logprobs=True), _plain,
     ),
     "ppl-step": Kind(
         "write, then measure the step's perplexity", "own",
-        lambda v, *_: partial(try_first, judge=perplexity(v), measured=True), _plain,
+        lambda v, *_: partial(try_first, judge=perplexity(v), logprobs=True), _plain,
     ),
     "verify": Kind(
         "write, then have the large model score the step from 0 to 9", "own",
-        lambda v, *_: lambda chain, small, large: try_first(chain, small, large, score(large, v), measured=False),
+        lambda v, *_: lambda chain, small, large: try_first(chain, small, large, score(large, v), logprobs=False),
         _plain, default=7.0,
     ),
     "request": Kind(

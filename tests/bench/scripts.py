@@ -20,17 +20,17 @@ LENGTHS[-1] += 1  # the closing tag is a token
 
 
 class Sure(ScriptedEngine):
-    """Has the entropy and surprise `measures[n]`, in nats, at every token of step n."""
+    """Has the entropy and surprisal `measures[n]`, in nats, at every token of step n."""
 
     def __init__(self, *measures: tuple[float, float], **options: Any):
         super().__init__(**options)
         self.measures = measures
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
-        index = min(sum(isinstance(link, Span) for link in context.chain), len(self.measures) - 1)
+        index = min(sum(isinstance(link, Span) for link in context.spans), len(self.measures) - 1)
         for chunk in super().generate(context, params):
             measure = TokenMeasure(*(value * len(chunk.token_ids) for value in self.measures[index]))
-            yield replace(chunk, measure=measure if params.measured else None)
+            yield replace(chunk, measure=measure if params.logprobs else None)
 
 
 class Silent(ScriptedEngine):
@@ -56,7 +56,7 @@ class Watched(ScriptedEngine):
         return super().generate(context, params)
 
     def _see(self, call: str, context: Context) -> None:
-        self.seen.append((call, tuple(link.text if isinstance(link, Span) else "CLOSED" for link in context.chain)))
+        self.seen.append((call, tuple(link.text if isinstance(link, Span) else "CLOSED" for link in context.spans)))
 
 
 class Judging(ScriptedEngine):

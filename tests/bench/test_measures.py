@@ -33,9 +33,9 @@ def chain(context: Context, engine: Engine, sampling: SamplingParams | None = No
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_a_step_measures_what_one_plain_forward_over_it_shows(engine: LocalEngine, temperature: float) -> None:
-    """Entropy and surprise of a step are sums over its tokens, of the raw distributions, however they were drawn."""
+    """Entropy and surprisal of a step are sums over its tokens, of the raw distributions, however they were drawn."""
     with Context(REQUEST) as context:
-        step = Written.by(engine, chain(context, engine, SamplingParams(temperature, seed=1)), measured=True)
+        step = Written.by(engine, chain(context, engine, SamplingParams(temperature, seed=1)), logprobs=True)
         prompt = engine.conversation(context).prompt.token_ids
     written = [token_id for chunk in step.chunks for token_id in chunk.token_ids]
     model, _ = engine.loaded
@@ -45,7 +45,7 @@ def test_a_step_measures_what_one_plain_forward_over_it_shows(engine: LocalEngin
     assert step.tokens == len(written) > 5
     assert step.measure.entropy == pytest.approx(sum(entropy(row.tolist()) for row in table), rel=1e-4, abs=1e-4)
     surprises = [-float(row[token_id]) for row, token_id in zip(table, written, strict=True)]
-    assert step.measure.surprise == pytest.approx(math.fsum(surprises), rel=1e-4, abs=1e-4)
+    assert step.measure.surprisal == pytest.approx(math.fsum(surprises), rel=1e-4, abs=1e-4)
 
 
 def test_nothing_is_measured_unasked(engine: LocalEngine) -> None:

@@ -32,7 +32,7 @@ class Thinker(ScriptedEngine):
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
         """Show an entropy that is uniform between 0 and 1."""
-        spans = [link for link in context.chain if isinstance(link, Span)]
+        spans = [link for link in context.spans if isinstance(link, Span)]
         entropy = random.Random(f"{context.request.messages[-1]['content']}/{len(spans)}").random()
         helped = any(span.vocabulary == "characters of the large one" for span in spans)
         return replace(super().glimpse(context, definition), entropy=entropy * (self.relief if helped else 1.0))

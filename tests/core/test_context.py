@@ -23,7 +23,7 @@ def test_leaving_releases_everything_once_in_reverse_order(fails: bool) -> None:
     """However a request ends, what was registered last is released first, and only once."""
     released: list[int] = []
     chain = context()
-    chain.notes["engine"] = object()
+    chain.engine_state["engine"] = object()
     for number in (1, 2, 3):
         chain.on_close(lambda number=number: released.append(number))  # type: ignore[misc]
     for _ in range(2):
@@ -33,7 +33,7 @@ def test_leaving_releases_everything_once_in_reverse_order(fails: bool) -> None:
                     raise RuntimeError
         except RuntimeError:
             assert fails
-    assert (released, chain.notes) == ([3, 2, 1], {})
+    assert (released, chain.engine_state) == ([3, 2, 1], {})
 
 
 def test_what_comes_too_late_is_released_at_once() -> None:

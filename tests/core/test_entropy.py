@@ -57,4 +57,4 @@ def test_measures_add_up(pairs: list[tuple[float, float]]) -> None:
     """The measure of many tokens is the sum of those of each."""
     total = sum((TokenMeasure(*pair) for pair in pairs), TokenMeasure())
     assert total.entropy == pytest.approx(math.fsum(entropy for entropy, _ in pairs))
-    assert total.surprise == pytest.approx(math.fsum(surprise for _, surprise in pairs))
+    assert total.surprisal == pytest.approx(math.fsum(surprisal for _, surprisal in pairs))

@@ -220,6 +220,6 @@ def test_a_pair_that_does_not_think_lets_the_large_model_write_all() -> None:
 
 def test_a_measured_request_says_how_sure_each_token_was() -> None:
     """Deltas carry a measure where the request asks for one, and none otherwise."""
-    for measured in (True, False):
-        deltas = [event for event in scripted_router().stream("?", measured=measured) if isinstance(event, Delta)]
-        assert all((delta.measure is not None) == measured for delta in deltas if delta.text)
+    for logprobs in (True, False):
+        deltas = [event for event in scripted_router().stream("?", logprobs=logprobs) if isinstance(event, Delta)]
+        assert all((delta.measure is not None) == logprobs for delta in deltas if delta.text)

@@ -67,7 +67,7 @@ def test_the_question_is_found_in_parts() -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "image", "url": "x"}, "two"]
     tapped(listener).generate([{"role": "user", "content": parts}, {"role": "assistant", "content": "no"}])
     tapped(listener).generate([{"role": "system", "content": "no"}])
-    assert [asked.question for asked in listener.asked] == ["one\ntwo", ""]
+    assert [asked.question for asked in listener.asked] == ["onetwo", ""]
 
 
 def test_taps_stand_one_after_the_other() -> None:

@@ -30,7 +30,7 @@ from glimp_core.chat.prompt.renderer import Renderer
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.local import LocalEngine
-from glimp_core.local.owner import Owner
+from glimp_core.local.scheduler import Scheduler
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Request
 
 SHORT = RouterConfig(max_step_tokens=11, max_reasoning_tokens=60, max_answer_tokens=20)
@@ -87,7 +87,7 @@ def test_kept_caches_equal_fresh_caches(pair: GlimpRouter) -> None:
         @staticmethod
         def anew(context: Context) -> Context:
             fresh = Context(context.request, context.reasoning, context.cancelled)
-            fresh.chain = list(context.chain)
+            fresh.spans = list(context.spans)
             return fresh
 
         def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
@@ -265,13 +265,13 @@ def test_max_tokens_bounds_the_answer_not_the_thinking(pair: GlimpRouter) -> Non
 
 
 def test_threads_end_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The owner thread of an engine leaves after a while without work, and comes back with the next request."""
-    monkeypatch.setattr("glimp_core.local.owner.IDLE_SECONDS", 0.05)
+    """The scheduler's thread leaves after a while without work, and comes back with the next request."""
+    monkeypatch.setattr("glimp_core.local.scheduler.IDLE_SECONDS", 0.05)
     router = tiny.router(AlwaysSmall(), SHORT)
     expected = run(router)[1]
-    owner = Owner.of(torch.device("cpu"))
+    scheduler = Scheduler.of(torch.device("cpu"))
     deadline = time.monotonic() + 10
-    while owner.running and time.monotonic() < deadline:
+    while scheduler.running and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not owner.running
+    assert not scheduler.running
     assert run(router)[1] == expected

@@ -117,11 +117,11 @@ def test_how_sure_the_model_was_is_told_of_drafted_tokens() -> None:
     measures = {}
     for speculate in (False, True):
         config = RouterConfig(reasoning="off", max_answer_tokens=40, speculate=speculate)
-        events = GlimpRouter(small, large, AlwaysLarge(), config).stream("Why?", measured=True)
+        events = GlimpRouter(small, large, AlwaysLarge(), config).stream("Why?", logprobs=True)
         measures[speculate] = [event.measure for event in events if getattr(event, "measure", None)]
     plain, drafted = measures[False], measures[True]
     assert plain
-    for name in ("entropy", "surprise"):
+    for name in ("entropy", "surprisal"):
         assert sum(getattr(one, name) for one in plain) == pytest.approx(
             sum(getattr(one, name) for one in drafted), rel=1e-3
         )

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from glimp_core import AlwaysSmall, GlimpRouter, RandomRate, RouterConfig
 from glimp_core.events import Routed
-from glimp_core.local.owner import Owner
+from glimp_core.local.scheduler import Scheduler
 from glimp_core.local.session import KVSession
 from glimp_core.types import Step
 
@@ -22,7 +22,7 @@ def router(policy: Any = POLICIES[0], apart: bool = True, **settings: Any) -> Gl
     """A pair whose models have a thread each, as on two devices, unless they are not kept `apart`."""
     made = tiny.router(policy, RouterConfig(**LIMITS, **settings))
     if apart:
-        made.large.__dict__["_owner"] = Owner("another device")
+        made.large.__dict__["_scheduler"] = Scheduler("another device")
     return made
 
 
@@ -59,14 +59,14 @@ def test_on_one_device_only_where_it_is_wanted(
 ) -> None:
     """By default nobody reads ahead on a device that the other model needs."""
     made, begun = router(AlwaysSmall(), apart=False, prewarm=prewarm), []
-    submit = Owner.submit
+    submit = Scheduler.submit
 
-    def noting(self: Owner, job: Any) -> Any:
+    def noting(self: Scheduler, task: Any) -> Any:
         begun.append(threading.current_thread())
-        return submit(self, job)
+        return submit(self, task)
 
     made.load()
-    monkeypatch.setattr(Owner, "submit", noting)
+    monkeypatch.setattr(Scheduler, "submit", noting)
     done = made.generate("What is it?")
     needed = 2 * len([step for step in done.steps if step.entropy is not None]) + 1
     assert (len(begun) > needed) is reads

@@ -9,11 +9,11 @@ from transformers import GenerationConfig
 from glimp_core import SamplingParams
 from glimp_core.entropy import entropy as plain_entropy
 from glimp_core.entropy import top_entropy
-from glimp_core.local.sampling import Law, Sampler, entropy, likeliest, top_two
+from glimp_core.local.sampling import DrawingRule, Sampler, entropy, likeliest, top_two
 
 
 def sampler(temperature: float = 1.0, top_p: float = 1.0, top_k: int = 0, seed: int = 0) -> Sampler:
-    return Sampler(Law(temperature, top_p, top_k), seed, 0, torch.device("cpu"))
+    return Sampler(DrawingRule(temperature, top_p, top_k), seed, 0, torch.device("cpu"))
 
 
 def by_sorting(logits: torch.Tensor, temperature: float, top_p: float, top_k: int) -> torch.Tensor:
@@ -89,7 +89,7 @@ def test_what_a_request_leaves_open_is_the_models() -> None:
     """Unset fields come from the generation config, which counts only where it samples."""
     sampling = GenerationConfig(do_sample=True, temperature=0.6, top_p=0.95, top_k=20)
     greedy = GenerationConfig(do_sample=False)
-    assert Law.of(SamplingParams(), sampling) == Law(0.6, 0.95, 20)
-    assert Law.of(SamplingParams(temperature=0.1), sampling) == Law(0.1, 0.95, 20)
-    assert Law.of(SamplingParams(), greedy) == Law(0.0, 1.0, 0)
-    assert Law.of(SamplingParams(temperature=0.7), greedy) == Law(0.7, 1.0, 0)
+    assert DrawingRule.of(SamplingParams(), sampling) == DrawingRule(0.6, 0.95, 20)
+    assert DrawingRule.of(SamplingParams(temperature=0.1), sampling) == DrawingRule(0.1, 0.95, 20)
+    assert DrawingRule.of(SamplingParams(), greedy) == DrawingRule(0.0, 1.0, 0)
+    assert DrawingRule.of(SamplingParams(temperature=0.7), greedy) == DrawingRule(0.7, 1.0, 0)

@@ -8,7 +8,7 @@ import torch
 import tiny
 from glimp_core import AlwaysLarge, Completion, ConfigError, GlimpRouter, RandomRate, RouterConfig, SamplingParams
 from glimp_core.local import SpeculativeEngine
-from glimp_core.local.sampling import Law, Sampler
+from glimp_core.local.sampling import DrawingRule, Sampler
 from glimp_core.local.verification import verify
 from glimp_core.testing import ScriptedEngine
 
@@ -68,14 +68,14 @@ def test_a_draft_that_agrees_saves_forwards(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("looked_up", [False, True])
-@pytest.mark.parametrize("law", [Law(1.0, 1.0, 0), Law(0.7, 0.8, 0), Law(1.3, 1.0, 4)])
-def test_sampled_speculation_is_distributed_as_the_target(law: Law, looked_up: bool) -> None:
+@pytest.mark.parametrize("law", [DrawingRule(1.0, 1.0, 0), DrawingRule(0.7, 0.8, 0), DrawingRule(1.3, 1.0, 4)])
+def test_sampled_speculation_is_distributed_as_the_target(law: DrawingRule, looked_up: bool) -> None:
     """Over many rounds a token comes out as the target draws it (chi-square at 0.1 %), whoever drafted it."""
     noise = torch.Generator().manual_seed(1)
     target, draft = torch.randn(8, generator=noise), torch.randn(8, generator=noise)
     target[2] = float("-inf")  # what a grammar forbids
     sampler = Sampler(law, 3, 0, torch.device("cpu"))
-    wanted, proposed = sampler.law_over(target), sampler.law_over(draft)
+    wanted, proposed = sampler.full_distribution(target), sampler.full_distribution(draft)
     counts = torch.zeros(8)
     for number in range(6000):
         drafted = number % 3 if looked_up else sampler.draw_from(proposed)

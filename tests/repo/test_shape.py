@@ -11,12 +11,12 @@ from shape import patched_names, private_reads
 TESTS = """
 import random
 from glimp_core import router
-from glimp_core.local import owner
+from glimp_core.local import scheduler
 
 def test_it(self, engine, monkeypatch):
     self._own, engine._pool._leased, engine.__dict__, engine.public
-    monkeypatch.setattr("glimp_core.local.owner.IDLE_SECONDS", 1)
-    monkeypatch.setattr(owner.Owner, "submit", None)
+    monkeypatch.setattr("glimp_core.local.scheduler.IDLE_SECONDS", 1)
+    monkeypatch.setattr(scheduler.Scheduler, "submit", None)
     monkeypatch.setattr(engine, "forward", None)
     monkeypatch.setattr("random.uniform", None)
     monkeypatch.setattr(random.Random, "seed", None)
@@ -31,8 +31,8 @@ def test_private_reads_and_patched_names_are_found(tmp_path: Path) -> None:
     (patched,) = patched_names(tmp_path).values()
     targets = [ast.parse(name.partition(": ")[2]).body[0].value.args[0] for name in patched]  # type: ignore[attr-defined]
     assert [ast.unparse(target) for target in targets] == [
-        "'glimp_core.local.owner.IDLE_SECONDS'",
-        "owner.Owner",
+        "'glimp_core.local.scheduler.IDLE_SECONDS'",
+        "scheduler.Scheduler",
         "engine",
     ]
 

@@ -66,9 +66,9 @@ class Rerendered(Wrapped):
     def anew(context: Context) -> Context:
         """Return the request with its chain as one text."""
         request = Context(context.request, context.reasoning, context.cancelled)
-        steps = [link.text.rstrip("\n") for link in context.chain if isinstance(link, Span)]
+        steps = [link.text.rstrip("\n") for link in context.spans if isinstance(link, Span)]
         if text := "".join(f"{step}\n\n" for step in steps if step):
             request.append(Span(text, (), TEXT))
-        if any(isinstance(link, ThinkingClosed) for link in context.chain):
+        if any(isinstance(link, ThinkingClosed) for link in context.spans):
             request.append(ThinkingClosed(written=False))
         return request

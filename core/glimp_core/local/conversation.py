@@ -6,8 +6,8 @@ from glimp_core.chat.prompt.renderer import Renderer, TokenizedRequest
 from glimp_core.context import Context
 from glimp_core.local.drafting import PromptLookup
 from glimp_core.local.meter import Meter
-from glimp_core.local.owner import Job
 from glimp_core.local.pool import SessionPool
+from glimp_core.local.scheduler import Task
 from glimp_core.local.session import KVSession, common_prefix
 
 
@@ -19,7 +19,7 @@ class Conversation(TokenizedRequest):
         self._read = False
         self._session: KVSession | None = None
         self._lookup = PromptLookup()
-        self._reading: Job | None = None
+        self._reading: Task | None = None
         self.meter = Meter()
         """What reading ahead took; the next call that writes goes on counting from there."""
 
@@ -33,7 +33,7 @@ class Conversation(TokenizedRequest):
         """Whether the chain is being read ahead."""
         return self._reading is not None and not self._reading.ended
 
-    def read_ahead(self, reading: Job) -> None:
+    def read_ahead(self, reading: Task) -> None:
         """Note who reads, after whoever did before. Raises what that one met."""
         self.finish_reading()
         self._reading = reading

@@ -49,7 +49,7 @@ class DraftLengthController:
             return 0
         if self._resting:
             self._resting -= 1
-            context.remark(self._why)
+            context.note(self._why)
             return 0
         if untried := [length for length, mean in self._drafted.items() if mean.rounds < self.TRIAL]:
             return untried[0]

@@ -123,12 +123,14 @@ class Bridge:
         except UnicodeDecodeError:
             return None
 
-    def law(self, law: torch.Tensor) -> torch.Tensor:
-        """Return a law over the drafting model's ids as one over the target's, what has no equal left out."""
+    def translated(self, distribution: torch.Tensor) -> torch.Tensor:
+        """Return a distribution over the drafting model's ids as one over the target's, what has no equal left out."""
         if self._same:
-            return law
-        index = self._index[: len(law)].to(law.device)
-        mapped = law.new_zeros(len(self.target.token_bytes)).index_add_(0, index.clamp(min=0), law * (index >= 0))
+            return distribution
+        index = self._index[: len(distribution)].to(distribution.device)
+        mapped = distribution.new_zeros(len(self.target.token_bytes)).index_add_(
+            0, index.clamp(min=0), distribution * (index >= 0)
+        )
         return mapped / mapped.sum().clamp(min=1e-30)
 
 
@@ -160,11 +162,11 @@ class Drafter:
         yield from self.meter.forwards(self._session.sync(self._token_ids))
         self._session.checkpoint()
         while (drawn := self._draw()) is not None:
-            token_id, own_id, probability, law = drawn
+            token_id, own_id, probability, distribution = drawn
             if probability < SURE and draft.token_ids:
                 break
             draft.token_ids.append(token_id)
-            draft.distributions.append(law)
+            draft.distributions.append(distribution)
             over = ends_draft(self._bridge.target, self._stop_ids, token_id, stepwise)
             if over or len(draft.token_ids) >= limit or probability < SURE:
                 break
@@ -181,18 +183,18 @@ class Drafter:
             self._pending.clear()
 
     def _draw(self) -> tuple[int, int, float, torch.Tensor] | None:
-        """Draw a token: its id for the target and here, its probability, and the law; None if the target lacks it."""
+        """Draw a token: id for the target, id here, probability and distribution; None if the target lacks it."""
         assert self._session.logits is not None
         with self.meter.decoding():
             logits = self._session.logits[-1, : self._bridge.readable]
-            if self._sampler.law.temperature == 0:
+            if self._sampler.rule.temperature == 0:
                 own_id = int(logits.argmax())
                 probability = float((logits[own_id] - logits.logsumexp(-1)).exp())
                 token_id = self._bridge.to_target(own_id)
                 return None if token_id is None else (token_id, own_id, probability, logits)
-            law = self._bridge.law(self._sampler.law_over(logits))
-            if float(law.sum()) < 0.5:
+            distribution = self._bridge.translated(self._sampler.full_distribution(logits))
+            if float(distribution.sum()) < 0.5:
                 return None
-            token_id = self._sampler.draw_from(law)
+            token_id = self._sampler.draw_from(distribution)
             own = self._bridge.to_draft([token_id])
-            return None if not own or len(own) != 1 else (token_id, own[0], float(law[token_id]), law)
+            return None if not own or len(own) != 1 else (token_id, own[0], float(distribution[token_id]), distribution)

@@ -26,10 +26,10 @@ from glimp_core.local.forward import ModelForward
 from glimp_core.local.glimpsing import glimpse_of
 from glimp_core.local.loading import context_window, device_memory, load_config, load_model
 from glimp_core.local.meter import Meter
-from glimp_core.local.owner import Job, Owner
 from glimp_core.local.pool import SessionPool
 from glimp_core.local.proof import TEXT, prove
-from glimp_core.local.sampling import Law, Sampler
+from glimp_core.local.sampling import DrawingRule, Sampler
+from glimp_core.local.scheduler import Scheduler, Task
 from glimp_core.local.session import CacheUse, Forward, KVSession
 from glimp_core.local.writer import write
 from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, stop_ids
@@ -84,7 +84,7 @@ class LocalEngine:
         """
         with self._loading:
             if self._use is None:
-                (use,) = self._owner.submit(Job(self._prove, lambda: False)).results()
+                (use,) = self._scheduler.submit(Task(self._prove, lambda: False)).results()
                 self._use = use
 
     def encode(self, text: str) -> list[int]:
@@ -100,12 +100,12 @@ class LocalEngine:
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
         """Measure the first token that would follow; the logits are kept for whoever writes it."""
-        (glimpse,) = self.run(context, lambda job: self._glimpse(job, context, definition))
+        (glimpse,) = self.run(context, lambda task: self._glimpse(task, context, definition))
         return glimpse  # type: ignore[no-any-return]
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context, token by token."""
-        yield from self.run(context, lambda job: self._generate(job, context, params))
+        yield from self.run(context, lambda task: self._generate(task, context, params))
 
     def prewarm(self, context: Context, beside: Engine | None = None) -> None:
         """Begin to read the chain so far and return at once; not on the device of the engine `beside`."""
@@ -114,17 +114,17 @@ class LocalEngine:
         conversation = self.conversation(context)
         if not conversation.reads and self._admission.enters_at_once(context):
             token_ids = conversation.token_ids()
-            job = Job(lambda _: self._read(conversation, token_ids), context.cancelled.is_set)
-            conversation.read_ahead(self._owner.submit(job))
+            task = Task(lambda _: self._read(conversation, token_ids), context.cancelled.is_set)
+            conversation.read_ahead(self._scheduler.submit(task))
 
-    def run(self, context: Context, work: Callable[[Job], Generator[Forward, None, None]]) -> Iterator[Any]:
-        """Have the owner of this model's device do some work; yields what it puts."""
+    def run(self, context: Context, work: Callable[[Task], Generator[Forward, None, None]]) -> Iterator[Any]:
+        """Have the scheduler of this model's device do some work; yields what it puts."""
         self.load()
         for remark in (*self.cache_use.remarks, *ModelForward.of(self._model).remarks):
-            context.remark(remark)
+            context.note(remark)
         self._admission.enter(context)
         self.conversation(context).finish_reading()
-        return self._owner.submit(Job(work, context.cancelled.is_set)).results()
+        return self._scheduler.submit(Task(work, context.cancelled.is_set)).results()
 
     def chain(self, context: Context) -> tuple[KVSession, list[int]]:
         """Return the session that serves a request, and the ids of its prompt and chain so far."""
@@ -150,8 +150,8 @@ class LocalEngine:
 
     def sampler(self, params: GenerationParams) -> Sampler:
         """Return the drawer of one call's tokens."""
-        law = Law.of(params.sampling, self._model.generation_config)
-        return Sampler(law, params.sampling.seed, params.index, self.device)
+        rule = DrawingRule.of(params.sampling, self._model.generation_config)
+        return Sampler(rule, params.sampling.seed, params.index, self.device)
 
     def page(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
         """Return what takes the tokens of one call."""
@@ -163,7 +163,7 @@ class LocalEngine:
         if requirements.tools or requirements.structured:
             constraint = constraint_for(self._space, self._renderer.format, requirements, lenient)
         parser = ReplyParser(self._renderer.format, requirements, lenient)
-        return OutputProcessor(self.table, self.stop_ids, params, room, parser, constraint, remark=context.remark)
+        return OutputProcessor(self.table, self.stop_ids, params, room, parser, constraint, remark=context.note)
 
     def shortest_answer(self, requirements: OutputRequirements) -> int:
         """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
@@ -171,21 +171,21 @@ class LocalEngine:
             return 0
         return GrammarConstraint(self._space, required_grammar(self._renderer.format, requirements)).shortest
 
-    def _prove(self, job: Job) -> Generator[Forward, None, None]:
-        job.put((yield from prove(self._model, self.encode(TEXT))))
+    def _prove(self, task: Task) -> Generator[Forward, None, None]:
+        task.put((yield from prove(self._model, self.encode(TEXT))))
 
-    def _glimpse(self, job: Job, context: Context, definition: Entropy) -> Generator[Forward, None, None]:
+    def _glimpse(self, task: Task, context: Context, definition: Entropy) -> Generator[Forward, None, None]:
         meter = Meter(glimpses=1)
         session, _ = yield from self._synced(context, meter)
         assert session.logits is not None
         with meter.decoding():
             glimpse = glimpse_of(session.logits[-1], definition, self.table)
-        job.put(replace(glimpse, usage=meter.usage()))
+        task.put(replace(glimpse, usage=meter.usage()))
 
-    def _generate(self, job: Job, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
+    def _generate(self, task: Task, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
         meter = self.conversation(context).take_meter()
         session, room = yield from self._synced(context, meter)
-        yield from write(job, session, self.sampler(params), self.page(context, params, room), meter)
+        yield from write(task, session, self.sampler(params), self.page(context, params, room), meter)
 
     def _read(self, conversation: Conversation, token_ids: list[int]) -> Generator[Forward, None, None]:
         shared = yield from conversation.meter.forwards(conversation.session(self.pool).sync(token_ids))
@@ -200,9 +200,9 @@ class LocalEngine:
 
     def conversation(self, context: Context) -> Conversation:
         """Return what this engine knows of a request."""
-        if self not in context.notes:
-            context.notes[self] = Conversation(context, self._renderer)
-        conversation: Conversation = context.notes[self]
+        if self not in context.engine_state:
+            context.engine_state[self] = Conversation(context, self._renderer)
+        conversation: Conversation = context.engine_state[self]
         return conversation
 
     @cached_property
@@ -239,11 +239,11 @@ class LocalEngine:
 
     @cached_property
     def _admission(self) -> Admission:
-        return Admission(self.source.options.get("max_batch", MAX_BATCH), lambda: self._owner.idle)
+        return Admission(self.source.options.get("max_batch", MAX_BATCH), lambda: self._scheduler.idle)
 
     @cached_property
-    def _owner(self) -> Owner:
-        return Owner.of(self.device)
+    def _scheduler(self) -> Scheduler:
+        return Scheduler.of(self.device)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:

@@ -40,7 +40,7 @@ class SessionPool:
     def take(
         self, token_ids: Sequence[int], prompt: int | None = None, opening: Callable[[], int] = lambda: 0
     ) -> KVSession:
-        """Return a session that knows as much of `token_ids` as any; called by the owner of the model's device.
+        """Return a session that knows as much of `token_ids` as any; called by the scheduler of the model's device.
 
         The first `prompt` of them are the request's prompt, all unless it is given; `opening` tells how many of those
         other requests are likely to share. A waiting session goes on where most of it is wanted. One that is in use,

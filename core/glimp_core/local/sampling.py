@@ -24,7 +24,7 @@ def likeliest(logits: torch.Tensor, count: int) -> list[tuple[int, float]]:
     return list(zip(ids.tolist(), (values - logits.logsumexp(-1)).tolist(), strict=True))
 
 
-def measured(logits: torch.Tensor, token_id: int) -> TokenMeasure:
+def token_measure(logits: torch.Tensor, token_id: int) -> TokenMeasure:
     """Return how sure the model was of a token that it wrote out of float32 logits [vocabulary]."""
     return TokenMeasure(entropy(logits), float(logits.logsumexp(-1) - logits[token_id]))
 
@@ -37,7 +37,7 @@ def top_two(logits: torch.Tensor) -> tuple[int, float, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class DrawingRule:
     """The distribution that tokens are drawn from: temperature first, then top-k, then top-p."""
 
     temperature: float
@@ -45,17 +45,17 @@ class Law:
     top_k: int
 
     @classmethod
-    def of(cls, params: SamplingParams, defaults: Any) -> "Law":
+    def of(cls, params: SamplingParams, defaults: Any) -> "DrawingRule":
         """Take what the request leaves open from a model's generation_config."""
         chosen = params.over(sampling_defaults(defaults))
         return cls(chosen.temperature or 0.0, chosen.top_p or 1.0, chosen.top_k or 0)
 
 
 class Sampler:
-    """Draws tokens by one law; with a seed the draws of step `index` depend on nothing else."""
+    """Draws tokens by one rule; with a seed the draws of step `index` depend on nothing else."""
 
-    def __init__(self, law: Law, seed: int | None, index: int, device: torch.device):
-        self.law = law
+    def __init__(self, rule: DrawingRule, seed: int | None, index: int, device: torch.device):
+        self.rule = rule
         self._generator = torch.Generator(device)
         if seed is None:
             self._generator.seed()
@@ -64,7 +64,7 @@ class Sampler:
 
     def draw(self, logits: torch.Tensor) -> int:
         """Draw one id from float32 logits [vocabulary]."""
-        if self.law.temperature == 0:
+        if self.rule.temperature == 0:
             return int(logits.argmax())
         probabilities, ids = self.distribution(logits)
         drawn = self.draw_from(probabilities)
@@ -78,7 +78,7 @@ class Sampler:
         """Draw a number between 0 and 1."""
         return float(torch.rand((), generator=self._generator, device=self._generator.device))
 
-    def law_over(self, logits: torch.Tensor) -> torch.Tensor:
+    def full_distribution(self, logits: torch.Tensor) -> torch.Tensor:
         """Return what a token is drawn from, as probabilities of the whole vocabulary [vocabulary]."""
         probabilities, ids = self.distribution(logits)
         probabilities = probabilities / probabilities.sum()
@@ -86,26 +86,26 @@ class Sampler:
 
     def distribution(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the probabilities of the tokens that may be drawn, and their ids (None: all, in order)."""
-        scaled = logits / self.law.temperature
-        if not self.law.top_k and self.law.top_p >= 1:
+        scaled = logits / self.rule.temperature
+        if not self.rule.top_k and self.rule.top_p >= 1:
             return scaled.softmax(-1), None
         values, ids = self._likeliest(scaled)
         probabilities = values.softmax(-1)
-        if self.law.top_p < 1:
-            total = values.logsumexp(-1) if self.law.top_k else scaled.logsumexp(-1)
+        if self.rule.top_p < 1:
+            total = values.logsumexp(-1) if self.rule.top_k else scaled.logsumexp(-1)
             before = (values - total).exp().cumsum(-1) - (values - total).exp()
-            probabilities = probabilities * (before < self.law.top_p)
+            probabilities = probabilities * (before < self.rule.top_p)
         return probabilities, ids
 
     def _likeliest(self, scaled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens that can pass top-k and top-p, likeliest first; a full sort only where few do not suffice."""
         size = scaled.shape[-1]
-        if self.law.top_k:
-            return scaled.topk(min(self.law.top_k, size))
+        if self.rule.top_k:
+            return scaled.topk(min(self.rule.top_k, size))
         count = min(CANDIDATES, size)
         while True:
             values, ids = scaled.topk(count)
             kept = float((values.logsumexp(-1) - scaled.logsumexp(-1)).exp())
-            if kept >= self.law.top_p or count == size:
+            if kept >= self.rule.top_p or count == size:
                 return values, ids
             count = min(count * 16, size)

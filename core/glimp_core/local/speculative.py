@@ -10,7 +10,7 @@ from glimp_core.local.draft_length import DraftLengthController
 from glimp_core.local.drafting import Bridge, Draft, Drafter, ends_draft
 from glimp_core.local.engine import LocalEngine
 from glimp_core.local.meter import Meter
-from glimp_core.local.owner import Job
+from glimp_core.local.scheduler import Task
 from glimp_core.local.session import Forward
 from glimp_core.local.writer import TokenWriter
 from glimp_core.types import Chunk, GenerationParams, Prompt
@@ -63,16 +63,16 @@ class SpeculativeEngine:
         """Continue the context as the target would."""
         self.load()
         if reason := _unfit(self.target):
-            context.remark(reason)
+            context.note(reason)
             yield from self.target.generate(context, params)
             return
         apart = self.target.device != self.draft.device
         elsewhere = f"not drafted: the models are on {self.target.device} and {self.draft.device}, not on one device"
         reason = elsewhere if apart else _unfit(self.draft)
         if reason:
-            context.remark(reason)
+            context.note(reason)
         yield from self.target.run(
-            context, lambda job: SpeculativeCall(self, job, context, params, drafted=not reason).run()
+            context, lambda task: SpeculativeCall(self, task, context, params, drafted=not reason).run()
         )
 
 
@@ -92,13 +92,15 @@ class SpeculativeCall:
     Without a `drafter` there are looked-up drafts alone.
     """
 
-    def __init__(self, engine: SpeculativeEngine, job: Job, context: Context, params: GenerationParams, drafted: bool):
+    def __init__(
+        self, engine: SpeculativeEngine, task: Task, context: Context, params: GenerationParams, drafted: bool
+    ):
         target = engine.target
         self._conversation = target.conversation(context)
         self._session, self._token_ids = target.chain(context)
         self._sampler = target.sampler(params)
         self._page = target.page(context, params, target.window - len(self._token_ids))
-        self._writer = TokenWriter(job, self._sampler, self._page)
+        self._writer = TokenWriter(task, self._sampler, self._page)
         self._meter = Meter()
         self._lengths = engine.lengths
         self._lookup = self._conversation.lookup(self._token_ids)

@@ -16,9 +16,9 @@ def verify(logits: torch.Tensor, drafted: int, draft_distribution: torch.Tensor 
     `logits` [vocabulary] are the target's at this position, with a grammar's mask on them if there is one. The draft
     was drawn from `draft_distribution` [vocabulary]; None for one that was looked up, which is certain of itself.
     """
-    if sampler.law.temperature == 0:
+    if sampler.rule.temperature == 0:
         return int(logits.argmax())
-    target = sampler.law_over(logits)
+    target = sampler.full_distribution(logits)
     proposed = 1.0 if draft_distribution is None else float(draft_distribution[drafted])
     if sampler.uniform() * proposed < float(target[drafted]):
         return drafted

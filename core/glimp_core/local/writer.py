@@ -9,22 +9,22 @@ import torch
 from glimp_core.chat.output.processor import OutputProcessor
 from glimp_core.entropy import TokenMeasure
 from glimp_core.local.meter import Meter
-from glimp_core.local.owner import Job
-from glimp_core.local.sampling import Sampler, measured
+from glimp_core.local.sampling import Sampler, token_measure
+from glimp_core.local.scheduler import Task
 from glimp_core.local.session import Forward, KVSession
 from glimp_core.local.verification import verify
 from glimp_core.types import ModelUsage
 
 
 def write(
-    job: Job, session: KVSession, sampler: Sampler, page: OutputProcessor, meter: Meter
+    task: Task, session: KVSession, sampler: Sampler, page: OutputProcessor, meter: Meter
 ) -> Generator[Forward, None, None]:
     """Draw and feed tokens until the page ends; puts a Chunk for every whole piece of text.
 
     The last token is left for the next sync to feed: whoever looks at what follows needs that forward
     anyway, so a glimpse after this model's own step costs none.
     """
-    writer = TokenWriter(job, sampler, page)
+    writer = TokenWriter(task, sampler, page)
     while True:
         assert session.logits is not None
         with meter.decoding():
@@ -40,8 +40,8 @@ def write(
 class TokenWriter:
     """Draws tokens as a page allows them, and puts what they complete into the results of a job."""
 
-    def __init__(self, job: Job, sampler: Sampler, page: OutputProcessor):
-        self._job = job
+    def __init__(self, task: Task, sampler: Sampler, page: OutputProcessor):
+        self._job = task
         self._sampler = sampler
         self._page = page
         self._measure: TokenMeasure | None = None
@@ -58,8 +58,8 @@ class TokenWriter:
         if page.refuses(drawn):
             drawn = self._sampler.draw(self._masked(logits))
         token_id = page.advance(drawn)
-        if page.measured:
-            self._measure = (self._measure or TokenMeasure()) + measured(logits, token_id)
+        if page.logprobs:
+            self._measure = (self._measure or TokenMeasure()) + token_measure(logits, token_id)
         return token_id
 
     def put(self, token_id: int, usage: ModelUsage, drafting: ModelUsage | None = None) -> None:

@@ -33,7 +33,7 @@ class RemoteGlimpser(RemoteEngine):
         """Measure the first token that would follow. Raises `ConfigError` for a definition this server cannot give."""
         conversation = self._conversation(context)
         conversation.withdraw()
-        index = sum(isinstance(link, Span) for link in context.chain)
+        index = sum(isinstance(link, Span) for link in context.spans)
         limit, logprobs = (1, self._all) if definition == "full" else (STEP, TOP)
         ask = self._ask(context, context.request.sampling, index, limit, logprobs=logprobs)
         known = conversation.send(len(ask.token_ids))

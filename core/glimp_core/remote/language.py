@@ -97,9 +97,9 @@ class Language:
     def _generation_config(self) -> Any:
         return load_generation_config(self._source) if self._source else None
 
-    def law(self, sampling: SamplingParams, tempered: bool) -> SamplingParams:
+    def resolved(self, sampling: SamplingParams, tempered: bool) -> SamplingParams:
         """Fill in what a request leaves open; a server that tempers its log-probabilities must be told how."""
-        law = sampling.over(self.defaults) if self.defaults else sampling
-        if law.temperature is None and tempered:
-            law = replace(law, temperature=1.0)
-        return replace(law, max_tokens=None, stop=())
+        resolved = sampling.over(self.defaults) if self.defaults else sampling
+        if resolved.temperature is None and tempered:
+            resolved = replace(resolved, temperature=1.0)
+        return replace(resolved, max_tokens=None, stop=())

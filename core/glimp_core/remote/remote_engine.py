@@ -131,7 +131,7 @@ class RemoteEngine:
 
     def _page(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
         """Return what takes the tokens of one call."""
-        table, stop_ids, remark = self._language.table, self._language.stop_ids, context.remark
+        table, stop_ids, remark = self._language.table, self._language.stop_ids, context.note
         if params.phase == "thinking":
             return OutputProcessor(table, stop_ids, params, room, thinking=self._language.renderer.thinking)
         requirements = self._conversation(context).requirements
@@ -185,7 +185,7 @@ class RemoteEngine:
         """Write a demanded answer part by part: what stands fast here, JSON at the server."""
         if begun:
             begun.close()
-        closed = context.chain and context.chain[-1] == ThinkingClosed(written=True)
+        closed = context.spans and context.spans[-1] == ThinkingClosed(written=True)
         for part in self._structured.parts(self._conversation(context).requirements, lead="\n\n" if closed else ""):
             writer = StreamProcessor(page, self._language.table, self._language.end_ids, part=True)
             if isinstance(part, ConstrainedPart):
@@ -232,12 +232,12 @@ class RemoteEngine:
                 "lower max_reasoning_tokens or shorten the prompt"
             )
         for cost in self.findings.costs:
-            context.remark(f"the server of {self.name!r} {cost}")
+            context.note(f"the server of {self.name!r} {cost}")
         thinks = conversation.prompt.thinking == "open" and not conversation.closed
         return CompletionRequest(
             token_ids,
             min(max_tokens, room),
-            self._language.law(sampling, tempered=self.findings.scale == "tempered"),
+            self._language.resolved(sampling, tempered=self.findings.scale == "tempered"),
             index,
             stop=(BREAK.decode(),) if stepwise and self.findings.keeps_stop else (),
             stop_token_ids=tuple(self._language.thinking_end) if thinks else (),
@@ -246,11 +246,11 @@ class RemoteEngine:
         )
 
     def _conversation(self, context: Context) -> ServerRequest:
-        if self not in context.notes:
-            conversation = context.notes[self] = ServerRequest(context, self._language.renderer, self.name)
+        if self not in context.engine_state:
+            conversation = context.engine_state[self] = ServerRequest(context, self._language.renderer, self.name)
             context.on_close(conversation.withdraw)
             context.on_close(conversation.finish_reading)
-        known: ServerRequest = context.notes[self]
+        known: ServerRequest = context.engine_state[self]
         return known
 
     @cached_property

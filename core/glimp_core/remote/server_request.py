@@ -85,7 +85,7 @@ class ServerRequest(TokenizedRequest):
     @property
     def closed(self) -> bool:
         """Whether the thinking is over."""
-        return any(isinstance(link, ThinkingClosed) for link in self._context.chain)
+        return any(isinstance(link, ThinkingClosed) for link in self._context.spans)
 
     def send(self, count: int) -> int:
         """Return how many of the first `count` ids the server has read in this request; it is now sent them all."""
@@ -139,8 +139,8 @@ class ServerRequest(TokenizedRequest):
         """Put into the summary how the server did."""
         if not self._faults:
             return
-        if self._remark in self._context.remarks:
-            self._context.remarks.remove(self._remark)
+        if self._remark in self._context.notes:
+            self._context.notes.remove(self._remark)
         times = {1: "once", 2: "twice"}.get(len(self._faults), f"{len(self._faults)} times")
         self._remark = f"{self._name!r} faltered {times} and was asked again, at first after: {self._faults[0]}"
-        self._context.remark(self._remark)
+        self._context.note(self._remark)

@@ -105,10 +105,10 @@ class CompletionRequest:
     def _law(self, written: int) -> dict[str, Any]:
         """How tokens are drawn; what nobody said is left to the server. A seed differs for every request of a reply."""
         sampling = self.sampling
-        law = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+        drawing = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
         if sampling.seed is not None:
-            law["seed"] = (sampling.seed * 1_000_003 + self.index * 65_537 + written) % 2**31
-        return {name: value for name, value in law.items() if value is not None}
+            drawing["seed"] = (sampling.seed * 1_000_003 + self.index * 65_537 + written) % 2**31
+        return {name: value for name, value in drawing.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

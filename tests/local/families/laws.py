@@ -136,7 +136,7 @@ def cached_equals_uncached(pair: Pair) -> None:
     """Each token of a routed chain is what its writer says without a cache, and as likely."""
     for messages in (ask(SHORT), ask(SHORT, LONG)):
         forget(pair.served)
-        events = list(pair.router().stream(messages, measured=True))
+        events = list(pair.router().stream(messages, logprobs=True))
         deltas = [event for event in events if isinstance(event, Delta) and event.phase == "thinking"]
         prompt, chain = pair.prompt(messages), [i for delta in deltas for i in delta.token_ids]
         said = {role: pair.uncached(role, prompt, chain) for role in ("small", "large")}
@@ -146,8 +146,10 @@ def cached_equals_uncached(pair: Pair) -> None:
             rows = said[delta.engine][at : at + len(delta.token_ids)]
             assert rows.argmax(-1).tolist() == list(delta.token_ids), f"token {at} of {len(chain)}, by {delta.engine}"
             if delta.measure is not None:
-                surprise = -float(rows.max(-1).values.sum())
-                assert abs(delta.measure.surprise - surprise) < CLOSE, f"token {at} of {len(chain)}, by {delta.engine}"
+                surprisal = -float(rows.max(-1).values.sum())
+                assert abs(delta.measure.surprisal - surprisal) < CLOSE, (
+                    f"token {at} of {len(chain)}, by {delta.engine}"
+                )
             at += len(delta.token_ids)
 
 

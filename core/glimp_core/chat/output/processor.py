@@ -46,7 +46,7 @@ class OutputProcessor:
         self.end: StepEnd | None = None
         self.readable = len(vocabulary.token_bytes)
         """Ids from here on are padding of the model's output, which no tokenizer can read."""
-        self.measured = params.measured
+        self.logprobs = params.logprobs
         self._vocabulary = vocabulary
         self._stop_ids = stop_ids
         self._thinking = ThinkingEnd(thinking, vocabulary) if thinking and params.phase == "thinking" else None

@@ -217,7 +217,7 @@ class TokenizedRequest:
     def __init__(self, context: Context, renderer: Renderer):
         self.requirements = OutputRequirements.of_context(context)
         for remark in renderer.format.remarks if self.requirements.tools else ():
-            context.remark(remark)
+            context.note(remark)
         self.prompt: RenderedPrompt = renderer.prompt(context)
         self._context = context
         self._renderer = renderer
@@ -227,8 +227,8 @@ class TokenizedRequest:
 
     def token_ids(self) -> list[int]:
         """Return the ids of the prompt and of the chain so far; the caller may extend the list."""
-        for link in self._context.chain[self._links :]:
+        for link in self._context.spans[self._links :]:
             self._token_ids += self._renderer.link(link, self._text, bool(self.requirements.tools))
             self._text = link.text if isinstance(link, Span) else self._text
-        self._links = len(self._context.chain)
+        self._links = len(self._context.spans)
         return list(self._token_ids)

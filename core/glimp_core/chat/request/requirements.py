@@ -48,9 +48,9 @@ class OutputRequirements:
     @classmethod
     def of_context(cls, context: Context) -> "OutputRequirements":
         """Return the requirements of a request, which is read once, however many models ask."""
-        if cls not in context.notes:
-            context.notes[cls] = cls.of(context.request)
-        read: OutputRequirements = context.notes[cls]
+        if cls not in context.engine_state:
+            context.engine_state[cls] = cls.of(context.request)
+        read: OutputRequirements = context.engine_state[cls]
         return read
 
     @property

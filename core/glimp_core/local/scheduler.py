@@ -18,10 +18,10 @@ IDLE_SECONDS = 5.0
 _END = object()
 
 
-class Job:
-    """Work for the owner thread: a generator of forwards, which leaves its results in `results`."""
+class Task:
+    """Work for the scheduler's thread: a generator of forwards, which leaves its results in `results`."""
 
-    def __init__(self, work: Callable[["Job"], Generator[Forward, None, None]], cancelled: Callable[[], bool]):
+    def __init__(self, work: Callable[["Task"], Generator[Forward, None, None]], cancelled: Callable[[], bool]):
         self._items: SimpleQueue[Any] = SimpleQueue()
         self._cancelled = cancelled
         self._closed = False
@@ -58,22 +58,22 @@ class Job:
             self.close()
 
 
-class Owner:
+class Scheduler:
     """Runs the jobs of one device, a forward of each in turn, in a thread that lives while there is work."""
 
     def __init__(self, name: str):
         self._name = name
-        self._waiting: SimpleQueue[Job | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Task | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._active: list[Job] = []
+        self._active: list[Task] = []
 
     @classmethod
-    def of(cls, device: torch.device) -> "Owner":
-        """Return the one owner of a device: two models on it would only be in each other's way."""
+    def of(cls, device: torch.device) -> "Scheduler":
+        """Return the one scheduler of a device: two models on it would only be in each other's way."""
         with _lock:
-            return _owners.setdefault(str(device), cls(str(device)))
+            return _schedulers.setdefault(str(device), cls(str(device)))
 
     @property
     def idle(self) -> bool:
@@ -85,14 +85,14 @@ class Owner:
         """Whether the thread is there: it leaves after a while without work."""
         return self._thread is not None
 
-    def submit(self, job: Job) -> Job:
+    def submit(self, task: Task) -> Task:
         """Queue a job; its forwards start as soon as the thread gets to it."""
         with self._lock:
-            self._waiting.put(job)
+            self._waiting.put(task)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name=f"glimp {self._name}", daemon=True)
                 self._thread.start()
-        return job
+        return task
 
     def stop(self) -> None:
         """Cancel everything and wait for the thread; for the end of the process."""
@@ -108,28 +108,28 @@ class Owner:
             if not self._active and self._retired():
                 return
             self._active = self._turn(self._active)
-        for job in self._active:
-            job.end(Cancelled("the process is ending"))
+        for task in self._active:
+            task.end(Cancelled("the process is ending"))
 
-    def _turn(self, active: list[Job]) -> list[Job]:
+    def _turn(self, active: list[Task]) -> list[Task]:
         """Run the next forward of every job, those of one model together; returns the jobs that go on."""
-        needed = [(job, forward) for job in active if (forward := _next(job)) is not None]
-        by_model: dict[int, list[tuple[Job, Forward]]] = {}
-        for job, forward in needed:
-            by_model.setdefault(id(forward.session.model), []).append((job, forward))
-        return [job for group in by_model.values() for job in _run(group)]
+        needed = [(task, forward) for task in active if (forward := _next(task)) is not None]
+        by_model: dict[int, list[tuple[Task, Forward]]] = {}
+        for task, forward in needed:
+            by_model.setdefault(id(forward.session.model), []).append((task, forward))
+        return [task for group in by_model.values() for task in _run(group)]
 
-    def _arrivals(self, wait: bool) -> list[Job]:
+    def _arrivals(self, wait: bool) -> list[Task]:
         """Take what waits; with nothing else to do, wait for it."""
-        jobs: list[Job | None] = []
+        tasks: list[Task | None] = []
         try:
             if wait:
-                jobs.append(self._waiting.get(timeout=IDLE_SECONDS))
+                tasks.append(self._waiting.get(timeout=IDLE_SECONDS))
             while True:
-                jobs.append(self._waiting.get_nowait())
+                tasks.append(self._waiting.get_nowait())
         except Empty:
             pass
-        return [job for job in jobs if job]
+        return [task for task in tasks if task]
 
     def _retired(self) -> bool:
         with self._lock:
@@ -139,36 +139,36 @@ class Owner:
             return True
 
 
-def _next(job: Job) -> Forward | None:
+def _next(task: Task) -> Forward | None:
     """Return the forward that a job needs next; None when it is over."""
     try:
-        job.check()
-        return next(job.work)
+        task.check()
+        return next(task.work)
     except StopIteration:
-        job.end()
+        task.end()
     except BaseException as error:  # the caller gets it, and the thread goes on with the other jobs
-        job.end(error)
+        task.end(error)
     return None
 
 
-def _run(group: list[tuple[Job, Forward]]) -> list[Job]:
+def _run(group: list[tuple[Task, Forward]]) -> list[Task]:
     """Run the forwards of one model; returns the jobs whose forward went well."""
     try:
         run_together([forward for _, forward in group])
-        return [job for job, _ in group]
+        return [task for task, _ in group]
     except BaseException as error:
         if len(group) == 1:
             group[0][0].end(error)
             return []
-    return [job for alone in group for job in _run([alone])]  # one of them fails: find out which
+    return [task for alone in group for task in _run([alone])]  # one of them fails: find out which
 
 
-_owners: dict[str, Owner] = {}
+_schedulers: dict[str, Scheduler] = {}
 _lock = threading.Lock()
 
 
 @atexit.register
 def _stop_owners() -> None:
     """End the threads before the interpreter goes: a daemon inside torch would bring it down."""
-    for owner in _owners.values():
-        owner.stop()
+    for scheduler in _schedulers.values():
+        scheduler.stop()
