@@ -1,6 +1,7 @@
 """One request as the engines see it: what was asked, and the chain that has been written so far."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -58,8 +59,7 @@ class Context:
         self.notes: list[str] = []
         self.large_lost = False
         """The large model failed, and the small one writes what is left of this request."""
-        self._on_close: list[Callable[[], None]] = []
-        self._closing = threading.Lock()
+        self._on_close: deque[Callable[[], None]] = deque()
         self._closed = False
         self._begun: list[tuple[object, Callable[[], None]]] = []
 
@@ -100,12 +100,22 @@ class Context:
         self.note(f"the large model failed and the small one wrote the rest: {error}")
 
     def on_close(self, release: Callable[[], None]) -> None:
-        """Have `release` called when the request is over, however it ends; at once where it is."""
-        with self._closing:
-            if not self._closed:
-                self._on_close.append(release)
+        """Have `release` called when the request is over, however it ends; at once where it is.
+
+        It may be called by a finaliser, in any thread and in the middle of anything, so it must not wait for a lock.
+        """
+        self._on_close.append(release)
+        if self._closed:
+            self._release()
+
+    def _release(self) -> None:
+        """Call what waits for the end, last come first; no lock, since each is taken by one `pop`."""
+        while self._on_close:
+            try:
+                release = self._on_close.pop()
+            except IndexError:  # another thread was quicker
                 return
-        release()
+            release()
 
     def __enter__(self) -> "Context":
         return self
@@ -113,10 +123,9 @@ class Context:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.hand_to(None)
-        with self._closing:
+        try:
+            self.hand_to(None)
+        finally:
             self._closed = True
-        for release in reversed(self._on_close):
-            release()
-        self._on_close.clear()
-        self.engine_state.clear()
+            self._release()
+            self.engine_state.clear()

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 
 from glimp_core.errors import Cancelled, EngineTimeoutError
 
@@ -11,15 +12,17 @@ from glimp_core.errors import Cancelled, EngineTimeoutError
 def deadline(seconds: float | None, cancelled: threading.Event) -> Iterator[None]:
     """Set `cancelled` after some seconds, and turn the `Cancelled` that follows into an `EngineTimeoutError`."""
     expired = threading.Event()
+    over: SimpleQueue[None] = SimpleQueue()  # unlike a threading.Timer, it can be ended by a finaliser
 
     def expire() -> None:
-        expired.set()
-        cancelled.set()
+        try:
+            over.get(timeout=seconds)
+        except Empty:
+            expired.set()
+            cancelled.set()
 
-    timer = threading.Timer(seconds or 0, expire)
-    timer.daemon = True
     if seconds is not None:
-        timer.start()
+        threading.Thread(target=expire, name="glimp deadline", daemon=True).start()
     try:
         yield
     except Cancelled as error:
@@ -29,4 +32,4 @@ def deadline(seconds: float | None, cancelled: threading.Event) -> Iterator[None
             ) from error
         raise
     finally:
-        timer.cancel()
+        over.put(None)

@@ -22,7 +22,7 @@ from glimp_core.options import LoadOptions
 from glimp_core.plan import Plan, settle, to_be_switched_on
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.profile import model_identity
-from glimp_core.tap import Asked, Tap
+from glimp_core.tap import Asked, Tap, tapped
 from glimp_core.types import Message, Prompt, Request, SamplingParams
 
 E = TypeVar("E")
@@ -136,7 +136,7 @@ class GlimpRouter:
         events: Generator[Event, None, None] = self.run(request, partial(route, policy=chosen), config, cancelled)
         asked = Asked(uuid.uuid4().hex, self.small.name, self.large.name, chosen, config, request)
         for tap in self.taps:
-            events = tap(asked, events)
+            events = tapped(tap, asked, events)
         return events
 
     def count_tokens(

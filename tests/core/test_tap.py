@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from glimp_core import Asked, Completion, EngineError, Event, Finish, GlimpRouter, RandomRate, RouterConfig, Start
+import pytest
+
+from glimp_core import Asked, Completion, EngineError, Event, Finish, GlimpRouter, RandomRate, RouterConfig, Start, tap
 from glimp_core.testing import ScriptedEngine
 from pairs import scripted_router
 
@@ -91,3 +93,51 @@ def test_closing_the_stream_closes_the_taps() -> None:
         failing.generate("?")
     except EngineError:
         assert (one.closed, other.closed) == (2, 2)
+
+
+class Failing:
+    """A tap that fails when it sees event number `at`, or when it is called (-1)."""
+
+    def __init__(self, at: int):
+        self.at = at
+
+    def __call__(self, asked: Asked, events: Iterator[Event]) -> Iterator[Event]:
+        if self.at < 0:
+            raise OSError("no space left")
+        return self._listen(events)
+
+    def _listen(self, events: Any) -> Iterator[Event]:
+        try:
+            for number, event in enumerate(events):
+                if number == self.at:
+                    raise OSError("no space left")
+                yield event
+        finally:
+            events.close()
+
+
+@pytest.mark.parametrize("at", [-1, 0, 3, 10_000])
+def test_a_tap_that_fails_is_left_out(at: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Law: whenever a tap fails, the reply and what other taps see are what they are without it; it is said once."""
+    plain = Completion.fold(tapped().stream("2+2?"))
+    monkey, before, after = Failing(at), Listener(), Listener()
+    tap._warned.clear()
+    for _ in range(2):
+        done = tapped(before, monkey, after).generate("2+2?")
+        assert (done.reasoning, done.answer) == (plain.reasoning, plain.answer)
+        assert [type(event) for event in before.events] == [type(event) for event in after.events]
+    assert len([record for record in caplog.records if "left out" in record.message]) == (at < 10_000)
+
+
+def test_a_failing_tap_hides_no_failure_of_the_models() -> None:
+    """Law: what ended the request reaches the caller, also through a tap that fails at that very moment."""
+
+    class Worse:
+        def __call__(self, asked: Asked, events: Iterator[Event]) -> Iterator[Event]:
+            try:
+                yield from events
+            except EngineError:
+                raise OSError("no space left") from None
+
+    with pytest.raises(EngineError, match="out of memory"):
+        tapped(Worse(), error=EngineError("out of memory")).generate("?")

@@ -1,8 +1,10 @@
 """How many requests a model takes in at once."""
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
@@ -11,15 +13,23 @@ from glimp_core import GlimpRouter, RandomRate, RouterConfig
 from glimp_core.context import Context
 from glimp_core.errors import Cancelled, ConfigError
 from glimp_core.local import LocalEngine
-from glimp_core.local.admission import ASLEEP, Admission
+from glimp_core.local.admission import ASLEEP, Admission, Visit
+from glimp_core.local.scheduler import Task
 from glimp_core.source import ModelSource
-from glimp_core.types import Request
+from glimp_core.types import Request, Step
 
 CONFIG = RouterConfig(max_reasoning_tokens=24, max_answer_tokens=8, max_step_tokens=6)
 
 
 def context() -> Context:
     return Context(Request(({"role": "user", "content": "?"},)))
+
+
+def task(ended: bool = False) -> Task:
+    made = Task(lambda task: iter(()), lambda: False)  # type: ignore[arg-type, return-value]
+    if ended:
+        made.ended_at = -math.inf
+    return made
 
 
 def narrow(seed: int) -> LocalEngine:
@@ -30,17 +40,17 @@ def narrow(seed: int) -> LocalEngine:
 
 def test_those_outside_come_in_by_turns() -> None:
     """Law: never more than `most` inside, and the one who has waited longest is next."""
-    admission, entered = Admission(1, idle=lambda: False), []
+    admission, entered = Admission(1), []
 
     def visit(name: int) -> None:
         with context() as visitor:
-            admission.enter(visitor)
-            admission.enter(visitor)  # who is inside stays inside
+            admission.enter(visitor, task())
+            admission.enter(visitor, task())  # who is inside stays inside
             entered.append(name)
             assert admission.inside == 1
 
     with context() as first:
-        admission.enter(first)
+        admission.enter(first, task())
         threads = []
         for name in range(4):
             threads.append(threading.Thread(target=visit, args=(name,)))
@@ -56,23 +66,43 @@ def test_those_outside_come_in_by_turns() -> None:
 
 def test_who_is_cancelled_outside_leaves() -> None:
     """Law: waiting ends with the request, and nobody stands in its way afterwards."""
-    admission = Admission(1, idle=lambda: False)
+    admission = Admission(1)
     with context() as first, context() as second:
-        admission.enter(first)
+        admission.enter(first, task())
         second.cancelled.set()
         with pytest.raises(Cancelled):
-            admission.enter(second)
+            admission.enter(second, task())
     with context() as third:
-        admission.enter(third)
+        admission.enter(third, task())
 
 
-def test_streams_that_nobody_reads_keep_nobody_out() -> None:
-    """Law: where nothing moves inside, those outside come in after a while."""
-    admission, started = Admission(1, idle=lambda: True), monotonic()
+def test_who_is_not_worked_for_gives_all_its_places_up() -> None:
+    """Law: a sleeping request holds no place and no session if another one waits, and comes in again by its turn."""
+    one, other = Admission(1), Admission(1)
+    with context() as sleeper, context() as second, context() as third:
+        for admission in (one, other):
+            admission.enter(sleeper, task(ended=True))
+        Visit.of(sleeper).leases.append(lambda: given_back.append(True))
+        given_back: list[bool] = []
+        one.enter(second, task())
+        assert given_back == [True]
+        assert [admission.inside for admission in (one, other)] == [1, 0]
+        sleeper.cancelled.set()
+        with pytest.raises(Cancelled):  # who has given its places up waits like anybody else
+            one.enter(sleeper, task())
+        third.cancelled.set()
+        with pytest.raises(Cancelled):  # who works keeps its place
+            one.enter(third, task())
+
+
+def test_two_that_hold_what_the_other_wants_both_go_on() -> None:
+    """Law: who is inside at one model is let in at the other, whatever the order in which two requests need them."""
+    one, other = Admission(1), Admission(1)
     with context() as first, context() as second:
-        admission.enter(first)
-        admission.enter(second)
-    assert monotonic() - started >= ASLEEP
+        one.enter(first, task())
+        other.enter(second, task())
+        other.enter(first, task())
+        one.enter(second, task())
 
 
 def test_many_requests_through_a_narrow_door() -> None:
@@ -96,16 +126,51 @@ def test_many_requests_through_a_narrow_door() -> None:
         assert sum(session.capacity for session in engine.pool.free) <= 512  # type: ignore[attr-defined]
 
 
-def test_a_stream_that_is_held_open_lets_others_in() -> None:
-    """Law: with every place taken by streams that nobody reads, a request is answered all the same."""
-    router = GlimpRouter(narrow(3), narrow(2), RandomRate(0.5, seed=1), CONFIG)
-    held = [router.stream(f"Hold {n}") for n in range(2)]
-    for stream in held:
+def held_open(router: GlimpRouter, count: int) -> list[Any]:
+    streams = [router.stream(f"Hold {n}") for n in range(count)]
+    for stream in streams:
         for _ in zip(range(4), stream, strict=False):
             pass
-    assert router.generate("And this?").steps
+    return streams
+
+
+def test_streams_that_are_held_open_keep_nobody_out_of_a_busy_device() -> None:
+    """Law: with every place taken by streams that nobody reads, and another model at work on the same device all the
+    time, requests are answered; the streams are read to their ends afterwards and say what they say alone."""
+    router, busy = GlimpRouter(narrow(3), narrow(2), RandomRate(0.5, seed=1), CONFIG), tiny.router(None, CONFIG)
+    alone = [router.generate(f"Hold {n}").reasoning for n in range(2)]
+    expected = router.generate("And this?").reasoning
+    held, over = held_open(router, 2), threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            busy.generate("What else?")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        started = monotonic()
+        for _ in range(6):
+            assert router.generate("And this?").reasoning == expected
+        assert monotonic() - started < 6 * ASLEEP  # all but the first find a place at once
+    finally:
+        over.set()
+        worker.join()
+    rest = ["".join(e.text for e in stream if isinstance(e, Step) and e.phase == "thinking") for stream in held]
+    assert all(text.endswith(written) for text, written in zip(alone, rest, strict=True))
+    assert all(rest)
+
+
+def test_held_streams_hold_no_memory_that_others_want() -> None:
+    """Law: however many streams are held open, no more sessions are in use than requests may be inside."""
+    router = GlimpRouter(narrow(3), narrow(2), RandomRate(0.5, seed=1), CONFIG)
+    held = held_open(router, 2)
+    sleep(ASLEEP)
+    held += held_open(router, 2)
+    for engine in (router.small, router.large):
+        assert len(engine.pool.leased) <= 2  # type: ignore[attr-defined]
     for stream in held:
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
 
 
 @pytest.mark.parametrize("option", ["max_batch", "max_cached_tokens"])

@@ -3,6 +3,7 @@
 import json
 import math
 import multiprocessing
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from glimp_core import (
     Asked,
     Completion,
     ConfigError,
+    ContextOverflowError,
     EngineError,
     EntropyThreshold,
     Event,
@@ -218,8 +220,8 @@ def test_files_that_cannot_be_are_told_before_anything_runs(tmp_path: Path) -> N
         TraceFile(tmp_path / "none" / "t")
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "t")
-    (tmp_path / "b").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    (tmp_path / "b").write_bytes(b"\xff\xfe\x00\n")
+    with pytest.raises(ConfigError, match="line 1 is no line of a trace"):
         load(tmp_path / "b")
 
 
@@ -247,3 +249,71 @@ def test_half_a_character_in_a_question_breaks_nothing(tmp_path: Path) -> None:
     """Text that cannot be encoded is replaced in the trace; the request goes on."""
     assert traced(tmp_path / "t").generate("2+\ud800?").answer == "It is 4."
     assert load(tmp_path / "t")[0].head.question == "2+??"
+
+
+@pytest.mark.parametrize(
+    "spoil", ["cut early", "cut in its name", "cut", "cut and glued", "bytes", "nonsense inside", "deep"]
+)
+def test_a_broken_line_costs_its_own_request_alone(tmp_path: Path, spoil: str) -> None:
+    """Law: whatever happens to one line of a trace, the other requests are read, and what is left out is said."""
+    path = tmp_path / "t"
+    for question in "abc":
+        traced(path).generate(question)
+    whole = load(path)
+    written = path.read_bytes().split(b"\n")
+    at = len(written) // 2
+    match spoil:
+        case "cut early" | "cut in its name" | "cut":
+            written[at] = written[at][: {"cut early": 12, "cut in its name": 40, "cut": 90}[spoil]]
+        case "cut and glued":  # the next line of another process came behind half of one
+            written[at : at + 1] = [written[at][:90] + written[0].replace(b'"run": "', b'"run": "other')]
+        case "bytes":
+            written[at] = written[at].replace(b'"kind"', b'"ki\xff\xfed"')
+        case "nonsense inside":
+            written[at] = (
+                written[at].replace(b'"step": {', b'"step": 5, "x": {').replace(b'"routed": {', b'"routed": {"')
+            )
+        case "deep":
+            written[at] += b"[" * 100_000
+    path.write_bytes(b"\n".join(written))
+    problems: list[str] = []
+    runs = load(path, problems)
+    left = [run for run in runs if not run.head.run.startswith("other")]
+    assert [run.completion for run in left] == [whole[0].completion, whole[2].completion]
+    assert len(runs) - len(left) == (spoil == "cut and glued")
+    (problem,) = problems
+    assert f"line {at + 1}" in problem
+    assert whole[1].head.run in problem or spoil == "cut early"
+
+
+def test_a_request_that_is_refused_leaves_no_line(tmp_path: Path) -> None:
+    """Law: what fails before its first event is not in the trace, and spoils nothing."""
+    traced(tmp_path / "t", window=4000).generate("?")
+    with pytest.raises(ContextOverflowError):
+        traced(tmp_path / "t", window=4000).generate("x" * 9000)
+    assert len(load(tmp_path / "t")) == 1
+
+
+def test_a_full_disk_costs_the_trace_of_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: where only a part of a line fits, the reply is whole, and later requests are traced as ever."""
+    path, write = tmp_path / "t", os.write
+    router = traced(path)
+    expected = router.generate("one")
+    for room in (0, 1, 40):
+        lines: list[bytes] = []
+
+        def short(file: int, written: bytes, room: int = room, lines: list[bytes] = lines) -> int:
+            lines.append(written)
+            if len(lines) < 3:
+                return write(file, written)
+            if not room:
+                raise OSError(28, "No space left on device")
+            return write(file, written[:room])
+
+        monkeypatch.setattr(os, "write", short)
+        done = router.generate("two")
+        assert (done.reasoning, done.answer) == (expected.reasoning, expected.answer)
+        assert len(lines) == 3, "what has failed once is left alone for this request"
+        monkeypatch.setattr(os, "write", write)
+        router.generate("three")
+    assert [run.head.question for run in load(path) if run.finished] == ["one", "three", "three", "three"]

@@ -35,7 +35,10 @@ def command(
 ) -> None:
     """Show what a pair did: who wrote each step and why, what it took, and what another threshold would have done."""
     wanted = _numbers(thresholds)
-    runs = _chosen(load(file), run, file)
+    problems: list[str] = []
+    runs = _chosen(load(file, problems), run, file)
+    for problem in problems:
+        say(f"note: {problem}")
     replays = _replays(runs, wanted)
     if html is not None:
         _write(html, runs, replays)

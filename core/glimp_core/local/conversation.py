@@ -1,5 +1,6 @@
 """One request inside one engine: its ids in this model's vocabulary, and the session that serves it."""
 
+from collections import deque
 from dataclasses import replace
 
 from glimp_core.chat.prompt.renderer import Renderer, TokenizedRequest
@@ -17,7 +18,7 @@ class Conversation(TokenizedRequest):
     def __init__(self, context: Context, renderer: Renderer):
         super().__init__(context, renderer)
         self._read = False
-        self._session: KVSession | None = None
+        self._leased: deque[tuple[SessionPool, KVSession]] = deque(maxlen=1)
         self._lookup = PromptLookup()
         self._reading: Task | None = None
         self.meter = Meter()
@@ -51,12 +52,21 @@ class Conversation(TokenizedRequest):
         return meter
 
     def session(self, pool: SessionPool) -> KVSession:
-        """Return the session of this request, leased from the pool until the context closes."""
-        if self._session is None:
-            prompt = self.prompt.token_ids
-            session = self._session = pool.take(self._token_ids, len(prompt), self._opening)
-            self._context.on_close(lambda: pool.give_back(session))
-        return self._session
+        """Return the session of this request, leased from the pool until the context closes or `give_back`."""
+        for _, session in tuple(self._leased):
+            return session
+        session = pool.take(self._token_ids, len(self.prompt.token_ids), self._opening)
+        self._leased.append((pool, session))
+        self._context.on_close(self.give_back)
+        return session
+
+    def give_back(self) -> None:
+        """Give the session back to its pool, if one is leased; the next task takes one again."""
+        try:
+            pool, session = self._leased.pop()
+        except IndexError:  # none, or another thread was quicker
+            return
+        pool.give_back(session)
 
     def lookup(self, token_ids: list[int]) -> PromptLookup:
         """Return the lookup of this request's text, brought up to these ids of its prompt and chain."""

@@ -1,6 +1,5 @@
 """LocalEngine: a transformers model in this process, as a Glimpser."""
 
-import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
@@ -20,7 +19,8 @@ from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.engine import Engine
 from glimp_core.errors import ContextOverflowError
-from glimp_core.local.admission import Admission
+from glimp_core.forking import Lock
+from glimp_core.local.admission import Admission, Visit
 from glimp_core.local.conversation import Conversation
 from glimp_core.local.forward import ModelForward
 from glimp_core.local.glimpsing import glimpse_of
@@ -51,7 +51,7 @@ class LocalEngine:
 
     def __init__(self, source: ModelSource):
         self.source = source
-        self._loading = threading.Lock()
+        self._loading = Lock()
         self._use: CacheUse | None = None
 
     @classmethod
@@ -112,9 +112,9 @@ class LocalEngine:
         if isinstance(beside, LocalEngine) and beside.device == self.device:
             return
         conversation = self.conversation(context)
-        if not conversation.reads and self._admission.enters_at_once(context):
-            token_ids = conversation.token_ids()
-            task = Task(lambda _: self._read(conversation, token_ids), context.cancelled.is_set)
+        token_ids = conversation.token_ids()
+        task = Task(lambda _: self._read(conversation, token_ids), context.cancelled.is_set)
+        if not conversation.reads and self._admission.enters_at_once(context, task):
             conversation.read_ahead(self._scheduler.submit(task))
 
     def run(self, context: Context, work: Callable[[Task], Generator[Forward, None, None]]) -> Iterator[Any]:
@@ -122,9 +122,10 @@ class LocalEngine:
         self.load()
         for remark in (*self.cache_use.remarks, *ModelForward.of(self._model).remarks):
             context.note(remark)
-        self._admission.enter(context)
         self.conversation(context).finish_reading()
-        return self._scheduler.submit(Task(work, context.cancelled.is_set)).results()
+        task = Task(work, context.cancelled.is_set)
+        self._admission.enter(context, task)
+        return self._scheduler.submit(task).results()
 
     def chain(self, context: Context) -> tuple[KVSession, list[int]]:
         """Return the session that serves a request, and the ids of its prompt and chain so far."""
@@ -201,9 +202,10 @@ class LocalEngine:
     def conversation(self, context: Context) -> Conversation:
         """Return what this engine knows of a request."""
         if self not in context.engine_state:
-            context.engine_state[self] = Conversation(context, self._renderer)
-        conversation: Conversation = context.engine_state[self]
-        return conversation
+            context.engine_state[self] = conversation = Conversation(context, self._renderer)
+            Visit.of(context).leases.append(conversation.give_back)
+        known: Conversation = context.engine_state[self]
+        return known
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -234,12 +236,16 @@ class LocalEngine:
             return KVSession(self._model, self._use)
 
         if most := self.source.options.get("max_cached_tokens"):
-            return SessionPool(make, most)
-        return SessionPool(make, int(CACHE_SHARE * device_memory(self.device)), attrgetter("bytes"))
+            pool = SessionPool(make, most, wake=self._scheduler.wake)
+        else:
+            most = int(CACHE_SHARE * device_memory(self.device))
+            pool = SessionPool(make, most, attrgetter("bytes"), wake=self._scheduler.wake)
+        self._scheduler.pools.add(pool)
+        return pool
 
     @cached_property
     def _admission(self) -> Admission:
-        return Admission(self.source.options.get("max_batch", MAX_BATCH), lambda: self._scheduler.idle)
+        return Admission(self.source.options.get("max_batch", MAX_BATCH))
 
     @cached_property
     def _scheduler(self) -> Scheduler:

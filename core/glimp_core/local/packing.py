@@ -20,6 +20,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from glimp_core.forking import renewed_in_children
 from glimp_core.local.batch_graph import BatchGraph
 from glimp_core.local.cache import Snapshot
 from glimp_core.local.forward import ModelForward, distance, tolerance
@@ -87,6 +88,12 @@ class Packing:
         self._forward = ModelForward.of(model)
         self._joined = self._proved = False
         self._pause = 0
+        self._usual = model.config.get_text_config(decoder=True)._attn_implementation
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Give the model its own attention back: the parent process may have been in the middle of a packed forward."""
+        self.model.config.get_text_config(decoder=True)._attn_implementation = self._usual
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "Packing":

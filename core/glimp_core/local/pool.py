@@ -1,9 +1,10 @@
 """Sessions of finished and running requests: whoever comes next starts from the one that knows most of its prompt."""
 
-import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
+from glimp_core.forking import Lock, renewed_in_children
 from glimp_core.local.batch_graph import forget_batch
 from glimp_core.local.session import TAIL, KVSession
 
@@ -14,28 +15,31 @@ WORTH_COPYING = 16
 class SessionPool:
     """Keeps finished sessions, the longest unused ones dropped first, as long as their `size` is at most `most`.
 
-    A session's size is its capacity in tokens, unless another is given.
+    A session's size is its capacity in tokens, unless another is given. What is given back is put away by the device's
+    scheduler between two turns, whom `wake` calls: in the middle of a turn a forward of it may still be ahead.
     """
 
     def __init__(
-        self, make: Callable[[], KVSession], most: int, size: Callable[[KVSession], int] = attrgetter("capacity")
+        self,
+        make: Callable[[], KVSession],
+        most: int,
+        size: Callable[[KVSession], int] = attrgetter("capacity"),
+        wake: Callable[[], None] = lambda: None,
     ):
         self._make = make
         self._most = most
         self._size = size
         self._free: list[KVSession] = []
-        self._leased: list[KVSession] = []
-        self._lock = threading.Lock()
+        self._wake = wake
+        self._lent: list[KVSession] = []
+        self._returned: deque[KVSession] = deque()
+        self._lock = Lock()
+        renewed_in_children(self)
 
     @property
     def free(self) -> tuple[KVSession, ...]:
         """The sessions that wait, the longest unused one first."""
         return tuple(self._free)
-
-    @property
-    def leased(self) -> tuple[KVSession, ...]:
-        """The sessions in use."""
-        return tuple(self._leased)
 
     def take(
         self, token_ids: Sequence[int], prompt: int | None = None, opening: Callable[[], int] = lambda: 0
@@ -48,7 +52,7 @@ class SessionPool:
         is copied.
         """
         with self._lock:
-            held = [*self._free, *self._leased]
+            held = [*self._free, *self._lent]
             known = {session: session.reusable(token_ids) for session in held}
             best = max(held, key=known.__getitem__, default=None)
             branch = max((shared for _, shared in known.values()), default=0)
@@ -61,21 +65,50 @@ class SessionPool:
             if best.keeps_states:
                 end = len(token_ids) if prompt is None else prompt
                 best.plan(token_ids[:end], [length for length in (branch, opening()) if length < end - TAIL])
-            self._leased.append(best)
+            self._lent.append(best)
             return best
 
+    @property
+    def leased(self) -> tuple[KVSession, ...]:
+        """The sessions in use."""
+        returned = [*self._returned]
+        return tuple(session for session in self._lent if not any(session is one for one in returned))
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether every session is put away."""
+        return not self._lent
+
     def give_back(self, session: KVSession) -> None:
-        """Take a session that is no longer in use."""
+        """Take a session that is no longer in use; called by finalisers, too, so that no lock may be waited for."""
+        self._returned.append(session)
+        self._wake()
+
+    def settle(self) -> None:
+        """Put away what was given back; called by the scheduler of the model's device, between two turns."""
+        if not self._returned:
+            return
         with self._lock:
-            session.rest()
-            self._leased = [leased for leased in self._leased if leased is not session]
-            self._free.append(session)
-            if not self._leased:
-                forget_batch(session.model)
+            for session in self._taken_back():
+                session.rest()
+                self._free.append(session)
             while sum(map(self._size, self._free)) > self._most:
                 self._free.pop(0)
 
     def clear(self) -> None:
-        """Drop all sessions that wait."""
+        """Drop all sessions that no request holds."""
         with self._lock:
             self._free.clear()
+            self._taken_back()
+
+    def renew(self) -> None:
+        """Forget what runs in the parent process."""
+        self._lent.clear()
+        self._returned.clear()
+
+    def _taken_back(self) -> list[KVSession]:
+        taken = [self._returned.popleft() for _ in range(len(self._returned))]
+        self._lent = [lent for lent in self._lent if not any(lent is one for one in taken)]
+        if taken and not self._lent:
+            forget_batch(taken[0].model)
+        return taken

@@ -1,6 +1,5 @@
 """One engine per model in a process: whoever names the same model the same way shares its weights."""
 
-import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,11 +7,12 @@ from weakref import WeakValueDictionary
 
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError
+from glimp_core.forking import Lock
 from glimp_core.local.engine import LocalEngine
 from glimp_core.source import ModelSource, option_keys
 
 _engines: "WeakValueDictionary[tuple[Any, ...], LocalEngine]" = WeakValueDictionary()
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def engine_from(what: Any, **options: Any) -> Any:

@@ -1,20 +1,28 @@
 """The thread that owns a device. Every torch call of the engines on it happens here, whoever asks for it."""
 
 import atexit
+import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
 from queue import Empty, SimpleQueue
-from typing import Any
+from time import monotonic
+from typing import Any, cast
+from weakref import WeakSet
 
 import torch
 
-from glimp_core.errors import Cancelled
+from glimp_core.errors import Cancelled, EngineError
+from glimp_core.forking import Lock, renewed_in_children
 from glimp_core.local.packing import run_together
+from glimp_core.local.pool import SessionPool
 from glimp_core.local.session import Forward
 
 IDLE_SECONDS = 5.0
-"""A thread without work ends after this time; the next job starts another."""
+"""A thread without work ends after this time; the next task starts another."""
 
+SHORT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory")
+
+log = logging.getLogger("glimp.local")
 _END = object()
 
 
@@ -25,8 +33,14 @@ class Task:
         self._items: SimpleQueue[Any] = SimpleQueue()
         self._cancelled = cancelled
         self._closed = False
-        self.ended = False
+        self.ended_at: float | None = None
+        """When the last of it was done, as `time.monotonic` tells it."""
         self.work = work(self)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.ended_at is not None
 
     def put(self, item: Any) -> None:
         """Hand a result to the caller."""
@@ -35,8 +49,13 @@ class Task:
     def end(self, error: BaseException | None = None) -> None:
         """Tell the caller that nothing more will come, or why."""
         self.work.close()
-        self.ended = True
+        self.ended_at = monotonic()
         self._items.put(_END if error is None else error)
+
+    def end_in_child(self) -> None:
+        """Tell the caller, if it lives on in a forked child, that the work has stayed in the parent process."""
+        self.ended_at = monotonic()
+        self._items.put(EngineError("the process was forked while this request ran: make it again in the child"))
 
     def close(self) -> None:
         """Stop before the next forward."""
@@ -59,15 +78,20 @@ class Task:
 
 
 class Scheduler:
-    """Runs the jobs of one device, a forward of each in turn, in a thread that lives while there is work."""
+    """Runs the tasks of one device, a forward of each in turn, in a thread that lives while there is work.
+
+    `pools` are those of the models on this device: their sessions are put away between two turns.
+    """
 
     def __init__(self, name: str):
+        self.pools: WeakSet[SessionPool] = WeakSet()
         self._name = name
+        self._lock = Lock()
         self._waiting: SimpleQueue[Task | None] = SimpleQueue()
-        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._stopping = self._lost = False
         self._active: list[Task] = []
+        renewed_in_children(self)
 
     @classmethod
     def of(cls, device: torch.device) -> "Scheduler":
@@ -76,99 +100,165 @@ class Scheduler:
             return _schedulers.setdefault(str(device), cls(str(device)))
 
     @property
-    def idle(self) -> bool:
-        """Whether there is no work."""
-        return not self._active and self._waiting.empty()
-
-    @property
     def running(self) -> bool:
         """Whether the thread is there: it leaves after a while without work."""
         return self._thread is not None
 
     def submit(self, task: Task) -> Task:
-        """Queue a job; its forwards start as soon as the thread gets to it."""
+        """Queue a task; its forwards start as soon as the thread gets to it.
+
+        Raises `EngineError` if the process is ending, or was forked from one that used a GPU.
+        """
         with self._lock:
+            self._check()
             self._waiting.put(task)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name=f"glimp {self._name}", daemon=True)
-                self._thread.start()
+                self._start(self._thread)
         return task
+
+    def wake(self) -> None:
+        """Have the thread, if there is one, look at the pools; a finaliser may call it."""
+        self._waiting.put(None)
 
     def stop(self) -> None:
         """Cancel everything and wait for the thread; for the end of the process."""
-        self._stopping = True
-        self._waiting.put(None)
+        with self._lock:
+            self._stopping = True
+        self.wake()
         if self._thread is not None:
             self._thread.join(timeout=10)
+
+    def renew(self) -> None:
+        """Begin anew in a forked child, which has neither the thread nor the requests of its parent."""
+        unfinished = [*self._active, *(self._arrivals(0.0) or [])]
+        # the new queue before all: the parent's thread may have been waiting at the old one
+        self._waiting, self._thread, self._active = SimpleQueue(), None, []
+        self._lost = not self._name.startswith("cpu")
+        for task in unfinished:
+            task.end_in_child()
+
+    def _check(self) -> None:
+        if self._stopping:
+            raise EngineError("the process is ending: no request can begin any more")
+        if self._lost:
+            raise EngineError(
+                f"this process was forked from one that used {self._name}, which works only there: "
+                "load the models after the fork, or start the process with 'spawn'"
+            )
+
+    def _start(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except RuntimeError as error:  # so do interpreters that are ending, before or after exit handlers
+            self._thread = None
+            self._arrivals(0.0)
+            raise EngineError(f"no request can begin: {error}") from error
 
     @torch.inference_mode()
     def _serve(self) -> None:
         while not self._stopping:
-            self._active += self._arrivals(wait=not self._active)
-            if not self._active and self._retired():
+            self._settle()
+            arrived = self._arrivals(0.0 if self._active else IDLE_SECONDS)
+            self._active += arrived or []
+            if arrived is None and not self._active and self._retired():
                 return
             self._active = self._turn(self._active)
-        for task in self._active:
+        for task in [*self._active, *(self._arrivals(0.0) or [])]:
             task.end(Cancelled("the process is ending"))
 
+    def _settle(self) -> None:
+        for pool in list(self.pools):
+            pool.settle()
+
     def _turn(self, active: list[Task]) -> list[Task]:
-        """Run the next forward of every job, those of one model together; returns the jobs that go on."""
+        """Run the next forward of every task, those of one model together; returns the tasks that go on."""
         needed = [(task, forward) for task in active if (forward := _next(task)) is not None]
         by_model: dict[int, list[tuple[Task, Forward]]] = {}
         for task, forward in needed:
             by_model.setdefault(id(forward.session.model), []).append((task, forward))
-        return [task for group in by_model.values() for task in _run(group)]
+        return [task for group in by_model.values() for task in self._run(group)]
 
-    def _arrivals(self, wait: bool) -> list[Task]:
-        """Take what waits; with nothing else to do, wait for it."""
-        tasks: list[Task | None] = []
+    def _run(self, group: list[tuple[Task, Forward]]) -> list[Task]:
+        """Run the forwards of one model; returns the tasks whose forward went well."""
         try:
-            if wait:
-                tasks.append(self._waiting.get(timeout=IDLE_SECONDS))
+            run_together([forward for _, forward in group])
+            return [task for task, _ in group]
+        except BaseException as error:
+            if len(group) > 1:  # one of them fails: find out which
+                return [task for alone in group for task in self._run([alone])]
+            (task, forward), failure = group[0], cast("BaseException | None", error)
+        if failure is not None and out_of_memory(failure):
+            failure = self._once_more(forward, failure)
+        if failure is not None:
+            task.end(failure)
+        return [] if failure is not None else [task]
+
+    def _once_more(self, forward: Forward, error: BaseException) -> BaseException | None:
+        """Empty the caches and run a forward, for which memory was short, in halves; returns what went wrong then."""
+        log.warning("memory is short on %s: the caches of finished requests are dropped (%s)", self._name, error)
+        del error
+        for pool in list(self.pools):
+            pool.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            forward.run_in_halves()
+        except BaseException as again:
+            if not out_of_memory(again):
+                return again
+            failure = EngineError(
+                f"memory is short on {self._name}, for {len(forward.token_ids)} more tokens after "
+                f"{len(forward.session.token_ids)}, also with empty caches: lower max_batch or the prompt's length"
+            )
+            failure.__cause__ = again
+            return failure
+        return None
+
+    def _arrivals(self, seconds: float) -> list[Task] | None:
+        """Take what waits; if nothing does, wait for it so long. None if nothing came, not even a call to wake up."""
+        arrived: list[Task | None] = []
+        try:
+            arrived.append(self._waiting.get(timeout=seconds) if seconds else self._waiting.get_nowait())
             while True:
-                tasks.append(self._waiting.get_nowait())
+                arrived.append(self._waiting.get_nowait())
         except Empty:
             pass
-        return [task for task in tasks if task]
+        return [task for task in arrived if task] if arrived else None
 
     def _retired(self) -> bool:
         with self._lock:
-            if not self._waiting.empty():
+            if not self._waiting.empty() or not all(pool.at_rest for pool in list(self.pools)):
                 return False
             self._thread = None
             return True
 
 
 def _next(task: Task) -> Forward | None:
-    """Return the forward that a job needs next; None when it is over."""
+    """Return the forward that a task needs next; None when it is over."""
     try:
         task.check()
         return next(task.work)
     except StopIteration:
         task.end()
-    except BaseException as error:  # the caller gets it, and the thread goes on with the other jobs
+    except BaseException as error:  # the caller gets it, and the thread goes on with the other tasks
         task.end(error)
     return None
 
 
-def _run(group: list[tuple[Task, Forward]]) -> list[Task]:
-    """Run the forwards of one model; returns the jobs whose forward went well."""
-    try:
-        run_together([forward for _, forward in group])
-        return [task for task, _ in group]
-    except BaseException as error:
-        if len(group) == 1:
-            group[0][0].end(error)
-            return []
-    return [task for alone in group for task in _run([alone])]  # one of them fails: find out which
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is short, which each backend of torch does in words of its own."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SHORT_OF_MEMORY)
 
 
 _schedulers: dict[str, Scheduler] = {}
-_lock = threading.Lock()
+_lock = Lock()
 
 
 @atexit.register
-def _stop_owners() -> None:
+def _stop_schedulers() -> None:
     """End the threads before the interpreter goes: a daemon inside torch would bring it down."""
     for scheduler in _schedulers.values():
         scheduler.stop()

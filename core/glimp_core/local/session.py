@@ -72,6 +72,18 @@ class Forward:
         self.session.feed(self.token_ids, self.keep)
         self.seconds, self.done = perf_counter() - started, True
 
+    def run_in_halves(self) -> None:
+        """Do it after it broke off, half of the tokens at a time if the cache takes them so."""
+        started, session = perf_counter(), self.session
+        if session.token_ids != session.held_before:  # a state that cannot be cut went back, and is read anew
+            for again in session.sync(session.held_before):
+                again.run()
+        half = min(len(self.token_ids) // 2, len(self.token_ids) - self.keep) if session.takes_parts else 0
+        if half > 0:
+            session.feed(self.token_ids[:half])
+        session.feed(self.token_ids[max(half, 0) :], self.keep)
+        self.seconds, self.done = perf_counter() - started, True
+
 
 class KVSession:
     """Holds the keys and values of `token_ids`, and float32 `logits` [keep, vocabulary] of the last forward."""
@@ -80,6 +92,8 @@ class KVSession:
         self.model = model
         self.cache = self._empty(model)
         self.token_ids: list[int] = []
+        self.held_before: list[int] = []
+        """What it held before the forward that broke off last."""
         self.logits: torch.Tensor | None = None
         self._use = use or CacheUse(rollback_kind(model))
         self._snapshots: list[Snapshot] = []
@@ -146,6 +160,11 @@ class KVSession:
             self._checkpoint = Snapshot(self.cache, held)
 
     @property
+    def takes_parts(self) -> bool:
+        """Whether a prompt may be read in parts."""
+        return self._use.several
+
+    @property
     def rollback(self) -> RollbackKind:
         """How the cache is made shorter."""
         return self._use.rollback
@@ -177,6 +196,7 @@ class KVSession:
         try:
             logits = self._forward(fed, positions, self.cache, keep)
         except BaseException:
+            self.held_before = list(self.token_ids)
             self.repair()
             raise
         self.took(token_ids, logits[0].float())

@@ -1,13 +1,13 @@
 """TargetRate: a share of the steps in place of a threshold."""
 
 import math
-import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from glimp_core.errors import ConfigError, unknown_name
+from glimp_core.forking import Lock
 from glimp_core.policy.baselines import require_share
 from glimp_core.policy.interface import require_definition
 from glimp_core.types import Decision, Entropy, Glimpse, History
@@ -37,7 +37,7 @@ class Memory:
 
     def __init__(self, window: int, seen: Seen | None = None):
         seen = seen or Seen((), 0, 0)
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self._entropies = deque(seen.entropies, window)
         self._steps, self._interventions = seen.steps, seen.interventions
 

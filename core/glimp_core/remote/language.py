@@ -1,6 +1,5 @@
 """What is known of a served model on this side of the wire: its tokenizer, and how it draws tokens."""
 
-import threading
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -9,6 +8,7 @@ from typing import Any
 from glimp_core.chat.grammar.compiler import GrammarCompiler
 from glimp_core.chat.prompt.renderer import Renderer
 from glimp_core.chat.tokens.vocabulary import Vocabulary
+from glimp_core.forking import Lock
 from glimp_core.remote.spelling import Spelling
 from glimp_core.remote.wire import Reader
 from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, sampling_defaults, stop_ids
@@ -21,7 +21,7 @@ class Language:
     def __init__(self, tokenizer: Any, name: str):
         self._given = tokenizer
         self._name = name
-        self._loading = threading.Lock()
+        self._loading = Lock()
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -1,5 +1,6 @@
 """From events to lines."""
 
+import errno
 import json
 import os
 from collections.abc import Generator, Iterator
@@ -36,21 +37,23 @@ class TraceFile:
             raise ConfigError(f"the trace cannot be written to {str(self.path)!r}: {error.strerror}") from error
 
     def __call__(self, asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        """Pass the events on, writing them down first."""
-        finished = False
+        """Pass the events on, writing them down first. A request that fails before its first event leaves no line."""
+        begun = finished = False
         try:
             for event in events:
+                begun, whole = False, begun  # a line that cannot be written is the last one of its request
                 for line in lines(asked, event):
                     self._append(redacted(line) if self.redact else line)
-                finished = isinstance(event, Finish)
+                begun, finished = whole or isinstance(event, Start), isinstance(event, Finish)
                 yield event
         except GeneratorExit:
-            if not finished:
+            if begun and not finished:
                 self._append(Broken(run=asked.id, error="closed"))
             raise
         except BaseException as error:
-            broken = Broken(run=asked.id, error=type(error).__name__, message=str(error))
-            self._append(redacted(broken) if self.redact else broken)
+            if begun:
+                broken = Broken(run=asked.id, error=type(error).__name__, message=str(error))
+                self._append(redacted(broken) if self.redact else broken)
             raise
         finally:
             if close := getattr(events, "close", None):
@@ -58,13 +61,24 @@ class TraceFile:
 
     def _append(self, line: Line) -> None:
         told = line.model_dump(mode="json", exclude_defaults=True)
-        written = json.dumps({"glimp": SCHEMA, "run": line.run, "kind": line.kind, **told}, ensure_ascii=False) + "\n"
-        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        text = json.dumps({"glimp": SCHEMA, "run": line.run, "kind": line.kind, **told}, ensure_ascii=False) + "\n"
+        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             # one write: the lines of other threads and processes come before it or after it
-            os.write(file, written.encode(errors="replace"))
+            written = (b"" if _ends_whole(file) else b"\n") + text.encode(errors="replace")
+            if (count := os.write(file, written)) < len(written):
+                raise OSError(errno.ENOSPC, f"{count} of {len(written)} bytes were written")
         finally:
             os.close(file)
+
+
+def _ends_whole(file: int) -> bool:
+    """Whether a file is empty, ends with a whole line, or cannot be read back, as a pipe."""
+    try:
+        size = os.fstat(file).st_size
+        return not size or os.pread(file, 1, size - 1) == b"\n"
+    except (OSError, AttributeError):  # Windows has no pread: a reader finds the lines apart all the same
+        return True
 
 
 def lines(asked: Asked, event: Event) -> Iterator[Line]:
