@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from glimp_core.errors import Cancelled
+from glimp_core.errors import Cancelled, EngineError
+from glimp_core.forking import Lock
 
 T = TypeVar("T")
 
@@ -36,6 +37,8 @@ class AsyncBridge(Generic[T], Iterator[T]):
     def __next__(self) -> T:
         if self._ended:
             raise StopIteration
+        if self._loop.process != os.getpid():
+            raise EngineError("the process was forked while this request ran: make it again in the child")
         item = self._items.get()
         if item is _END or isinstance(item, BaseException):
             self._ended = True
@@ -130,7 +133,7 @@ class Loop:
 
 
 _loop: Loop | None = None
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def the_loop() -> Loop:

@@ -1,7 +1,6 @@
 """RemoteEngine: a model at a server that speaks OpenAI's /v1/completions."""
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -12,6 +11,7 @@ from glimp_core.chat.output.processor import LONGEST_CHARACTER, OutputProcessor
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError, ContextOverflowError, EngineError, RemoteEngineError
+from glimp_core.forking import Lock
 from glimp_core.remote.bridge import AsyncBridge
 from glimp_core.remote.capabilities import ServerCapabilities
 from glimp_core.remote.client import Client
@@ -66,7 +66,7 @@ class RemoteEngine:
         self._window = window
         self._extra = dict(extra_body or {})
         self._structured = StructuredOutput(self._server, self._language, self._extra)
-        self._examining = threading.Lock()
+        self._examining = Lock()
         self._findings: ServerCapabilities | None = None
 
     def __repr__(self) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from glimp_core.chat.grammar.lark import Grammar, write_lark
 from glimp_core.chat.grammar.shortest_completion import Hints, Path, shortest_completion
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import UnsupportedSchemaError
+from glimp_core.forking import Lock
 
 BYTES = 256
 """Ids below are bytes, in the byte-wise view; then the end of a reply, then the markers."""
@@ -36,7 +36,7 @@ class GrammarCompiler:
         self._byte_ids = {token_id: BYTES + 1 + n for n, token_id in enumerate(self._markers)}
         self._token_ids = {byte_id: token_id for token_id, byte_id in self._byte_ids.items()}
         self._compiled: dict[Grammar, Compiled] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, added: dict[str, int], stop_ids: Iterable[int]) -> "GrammarCompiler":

@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context, Span, ThinkingClosed
 from glimp_core.errors import ConfigError, ModelLoadError
+from glimp_core.forking import Lock
 from glimp_core.types import ThinkingStyle
 
 
@@ -48,7 +48,7 @@ class Renderer:
         self._name = name
         self._stop_ids = frozenset(stop_ids)
         self._known_to_leak: bool | None = None
-        self._lock = threading.Lock()  # rendering sets flags on the tokenizer, which all threads share
+        self._lock = Lock()  # rendering sets flags on the tokenizer, which all threads share
 
     @cached_property
     def format(self) -> ReplyFormat:

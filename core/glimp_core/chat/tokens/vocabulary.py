@@ -3,13 +3,13 @@
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
 from glimp_core.errors import ModelLoadError
+from glimp_core.forking import Lock
 
 THOUGHT_TAG = re.compile(r"</?(\w+:)?think(ing)?(:\w+)?>|\[/?THINK\]|◁/?think▷")
 """Added tokens that are structure, also where the tokenizer calls them text."""
@@ -162,4 +162,4 @@ def _byte_level_alphabet() -> dict[int, str]:
 
 _LATIN = _byte_level_alphabet()
 _known: WeakValueDictionary[bytes, Vocabulary] = WeakValueDictionary()
-_lock = threading.Lock()
+_lock = Lock()
