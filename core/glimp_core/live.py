@@ -6,7 +6,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from glimp_core.errors import ConfigError
+from glimp_core.forking import Lock
 
+_lock = Lock()
 _living: "WeakValueDictionary[str, Any]" = WeakValueDictionary()
 
 
@@ -20,8 +22,9 @@ class Reference:
     @classmethod
     def to(cls, living: Any) -> "Reference":
         """Return the reference to an object, which it does not keep alive."""
-        key = next((key for key, value in _living.items() if value is living), None) or uuid.uuid4().hex
-        _living[key] = living
+        with _lock:  # others that come into being meanwhile would change the table that is looked through
+            key = next((key for key, value in list(_living.items()) if value is living), None) or uuid.uuid4().hex
+            _living[key] = living
         return cls(key, type(living).__name__)
 
     def resolve(self) -> Any:

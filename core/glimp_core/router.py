@@ -1,8 +1,9 @@
 """GlimpRouter: a pair of models that answers as one."""
 
+import reprlib
 import threading
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -120,6 +121,11 @@ class GlimpRouter:
         of their tokens, where its engine can. The request is checked at once, the models start with the first event
         asked for. Raises `ConfigError`, `ContextOverflowError`, `ModelLoadError`, `EngineError`, `Cancelled`.
         """
+        _check_kind("tools", tools, Sequence, "a list of tools")
+        _check_kind("response_format", response_format, Mapping, "a dict such as {'type': 'json_object'}")
+        _check_kind("policy", policy, Policy, "a policy such as EntropyThreshold(1.0)")
+        if cancelled is not None and not hasattr(cancelled, "is_set"):
+            raise ConfigError(f"cancelled={cancelled!r} cannot work: pass a threading.Event()")
         request = self._request(
             messages,
             sampling,
@@ -180,6 +186,8 @@ class GlimpRouter:
     ) -> Request:
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
+        _check_kind("messages", messages, Iterable, "a text or a list of messages")
+        _check_kind("sampling", sampling, SamplingParams, "SamplingParams(...)")
         options = {} if chat_template_kwargs is None else chat_template_kwargs
         check_template_options(options)
         return Request(
@@ -246,6 +254,13 @@ class GlimpRouter:
                 "run `glimp calibrate` on this pair"
             )
         return policy
+
+
+def _check_kind(name: str, value: object, kind: type, wanted: str) -> None:
+    """Raise `ConfigError` for an argument of another kind, which would fail somewhere in the middle."""
+    missing = value is None and name == "messages"
+    if missing or isinstance(value, bytes) or not isinstance(value, (kind, type(None))):
+        raise ConfigError(f"{name}={reprlib.repr(value)} cannot work: pass {wanted}")
 
 
 @contextmanager

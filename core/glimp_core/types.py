@@ -41,6 +41,21 @@ Entropy = Literal["full", "top20"]
 """Which quantity an entropy is: of the whole vocabulary, or of the 20 likeliest tokens renormalised."""
 
 
+TEMPERATURES = "0 (greedy) or a number of 1e-10 or more, and no infinite one"
+LONGEST_STOP = 1_000_000
+"""How many characters stop strings may have together: each takes some memory."""
+
+
+def _stop_strings(stop: object) -> tuple[str, ...]:
+    """Return stop strings as a tuple, empty ones left out. Raises `ConfigError` for anything else."""
+    listed = (stop,) if isinstance(stop, str) else () if stop is None else stop
+    if not isinstance(listed, list | tuple | set | frozenset) or not all(isinstance(text, str) for text in listed):
+        raise ConfigError(f"stop={stop!r} cannot work: it must be a string or a list of strings")
+    if (size := sum(map(len, listed))) > LONGEST_STOP:
+        raise ConfigError(f"stop has {size} characters: give at most {LONGEST_STOP} together")
+    return tuple(text for text in listed if text)
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How to draw tokens; `None` leaves a field to the router, then to the model's generation_config.
@@ -57,10 +72,9 @@ class SamplingParams:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        object.__setattr__(self, "stop", tuple(text for text in stop if text))
-        self._require("temperature", Real, lambda value: value >= 0, "a number of 0 or more")
-        self._require("top_p", Real, lambda value: 0 < value <= 1, "a number over 0 and at most 1")
+        object.__setattr__(self, "stop", _stop_strings(self.stop))
+        self._require("temperature", Real, lambda value: value == 0 or 1e-10 <= value <= 1e10, TEMPERATURES)
+        self._require("top_p", Real, lambda value: 1e-10 <= value <= 1, "a number over 0 (from 1e-10 on) and at most 1")
         self._require("top_k", Integral, lambda value: value >= 0, "a whole number, 0 (off) or more")
         self._require("max_tokens", Integral, lambda value: value > 0, "a whole number, 1 or more")
         self._require("seed", Integral, lambda value: True, "a whole number")
@@ -72,7 +86,8 @@ class SamplingParams:
 
     def _require(self, name: str, kind: type, fine: Callable[[Any], bool], rule: str) -> None:
         value = getattr(self, name)
-        if value is not None and not (isinstance(value, kind) and fine(value)):
+        wrong = isinstance(value, bool) or not (isinstance(value, kind) and fine(value))
+        if value is not None and wrong:
             raise ConfigError(f"{name}={value!r} cannot work: it must be {rule}")
 
 

@@ -82,3 +82,19 @@ def test_empty_stop_strings_are_ignored() -> None:
     """An empty stop string stops nothing; a lone string is a list of one."""
     assert SamplingParams(stop=("",)).stop == ()
     assert SamplingParams(stop="END").stop == ("END",)  # type: ignore[arg-type]
+
+
+def test_long_stop_strings_cost_what_short_ones_do() -> None:
+    """Law: the steps of the automaton for a text are bounded by twice its length, however long the stop strings."""
+
+    class Counting(StopMatcher):
+        looks = 0
+
+        def _step(self, node: int, character: str) -> int:
+            self.looks += 1
+            return super()._step(node, character)
+
+    matcher = Counting(["a" + "b" * 5000, *(f"stop number {n}" for n in range(500))])
+    matcher.looks, text = 0, "ab" * 200 + "stop number is"
+    shown = "".join(map(matcher.push, text)) + matcher.flush()
+    assert (shown, matcher.looks) == (text, len(text))

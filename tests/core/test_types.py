@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glimp_core import ConfigError, Decision, ModelUsage, SamplingParams
+from pairs import scripted_router
 
 COUNTS = st.builds(ModelUsage, *[st.integers(0, 1000)] * 7, *[st.floats(0, 1e6)] * 2)
 
@@ -45,7 +46,7 @@ def test_impossible_sampling_is_refused_with_its_name_and_value(values: dict[str
 
 OPTIONAL = st.builds(
     SamplingParams,
-    temperature=st.none() | st.floats(0, 2),
+    temperature=st.none() | st.just(0.0) | st.floats(0.01, 2),
     top_p=st.none() | st.floats(0.01, 1),
     top_k=st.none() | st.integers(0, 50),
     max_tokens=st.none() | st.integers(1, 99),
@@ -78,3 +79,33 @@ def test_values_cannot_be_changed() -> None:
 def test_a_decision_names_its_writer() -> None:
     """Intervening is writing by the large model, delegating by the small one."""
     assert (Decision(True).writer, Decision(False).writer) == ("large", "small")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("temperature", value) for value in (1e-300, 10**400, math.inf, math.nan, True, "0.5")],
+        *[("top_p", value) for value in (1e-300, 0, 1.5, True)],
+        *[(name, True) for name in ("top_k", "max_tokens", "seed")],
+        *[("stop", value) for value in (5, (1,), b"x", (b"x",), True, {"a": 1}, ["x" * 2_000_000])],
+    ],
+)
+def test_sampling_that_cannot_work_is_refused(name: str, value: Any) -> None:
+    """Whatever would fail inside a model is a ConfigError that names the option."""
+    with pytest.raises(ConfigError, match=name):
+        SamplingParams(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("messages", value) for value in (None, 5, b"hi")],
+        *[("tools", 5), ("response_format", 5), ("response_format", "json"), ("policy", "x"), ("sampling", {})],
+        ("cancelled", True),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_at_once(name: str, value: Any) -> None:
+    """An argument of another kind is a ConfigError that names it and says what to pass."""
+    asked: Any = {"messages": "?", name: value}
+    with pytest.raises(ConfigError, match=f"{name}=.* cannot work: pass"):
+        scripted_router().stream(**asked)
