@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from time import perf_counter
 from typing import Any, TypedDict, TypeVar, Unpack, cast
 
@@ -121,11 +121,7 @@ class GlimpRouter:
         of their tokens, where its engine can. The request is checked at once, the models start with the first event
         asked for. Raises `ConfigError`, `ContextOverflowError`, `ModelLoadError`, `EngineError`, `Cancelled`.
         """
-        _check_kind("tools", tools, Sequence, "a list of tools")
-        _check_kind("response_format", response_format, Mapping, "a dict such as {'type': 'json_object'}")
-        _check_kind("policy", policy, Policy, "a policy such as EntropyThreshold(1.0)")
-        if cancelled is not None and not hasattr(cancelled, "is_set"):
-            raise ConfigError(f"cancelled={cancelled!r} cannot work: pass a threading.Event()")
+        _check_kinds(tools, response_format, policy, cancelled)
         request = self._request(
             messages,
             sampling,
@@ -141,9 +137,7 @@ class GlimpRouter:
         config = replace(self.config, reasoning=reasoning or self.config.reasoning, reasoning_effort=effort)
         events: Generator[Event, None, None] = self.run(request, partial(route, policy=chosen), config, cancelled)
         asked = Asked(uuid.uuid4().hex, self.small.name, self.large.name, chosen, config, request)
-        for tap in self.taps:
-            events = tapped(tap, asked, events)
-        return events
+        return reduce(lambda passed, tap: tapped(tap, asked, passed), self.taps, events)
 
     def count_tokens(
         self,
@@ -254,6 +248,14 @@ class GlimpRouter:
                 "run `glimp calibrate` on this pair"
             )
         return policy
+
+
+def _check_kinds(tools: Any, response_format: Any, policy: Any, cancelled: Any) -> None:
+    _check_kind("tools", tools, Sequence, "a list of tools")
+    _check_kind("response_format", response_format, Mapping, "a dict such as {'type': 'json_object'}")
+    _check_kind("policy", policy, Policy, "a policy such as EntropyThreshold(1.0)")
+    if cancelled is not None and not hasattr(cancelled, "is_set"):
+        raise ConfigError(f"cancelled={cancelled!r} cannot work: pass a threading.Event()")
 
 
 def _check_kind(name: str, value: object, kind: type, wanted: str) -> None:

@@ -171,3 +171,34 @@ def test_ctrl_c_stops_a_reply_and_keeps_the_chat(keys: str, code: int) -> None:
         time.sleep(0.3)  # between its prompt and its wait for a key, readline is deaf to signals
         window.type(keys)
         assert window.leave() == code
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_stream_is_survived(closed: int) -> None:
+    """Without stdin, stdout or stderr the command does what it does with them."""
+    done = subprocess.run(
+        scripted("run", "2+2?"), capture_output=True, text=True, env=QUIET, timeout=60,
+        preexec_fn=lambda: os.close(closed),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ("It is 4." in done.stdout) == (closed != 1)
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_while_modules_are_imported_ends_at_once() -> None:
+    """An interrupt in the middle of an import ends with 130, and nobody takes it for a missing module."""
+    program = (
+        "import signal, sys, types, importlib.abc, importlib.util\n"
+        "from glimp_core.cli.process import catch_interrupts\n"
+        "class Slow(importlib.abc.MetaPathFinder, importlib.abc.Loader):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        return importlib.util.spec_from_loader(name, self) if name == 'slow_module' else None\n"
+        "    def create_module(self, spec): return None\n"
+        "    def exec_module(self, module): signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "catch_interrupts()\n"
+        "try: import slow_module\n"
+        "except BaseException as error: print('seen', type(error))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glimp_core.cli import bench, calibrate, chat, demo, exits, run, trace
+from glimp_core.cli import bench, calibrate, chat, demo, exits, process, run, trace
 
 app = typer.Typer(
     name="glimp",
@@ -47,4 +47,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot spell a character shows another
-    sys.exit(exits.code_of(lambda: app(arguments, prog_name="glimp", standalone_mode=False)))
+    process.leave(exits.code_of(lambda: app(arguments, prog_name="glimp", standalone_mode=False)))

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from glimp_core.errors import Cancelled, ConfigError, ContextOverflowError, ModelLoadError, UnsupportedSchemaError
@@ -33,7 +34,8 @@ def message(error: Exception) -> str:
 
 def say(line: str) -> None:
     """Print one line on stderr."""
-    print(f"glimp: {line}", file=sys.stderr, flush=True)  # noqa: T201
+    with suppress(OSError, ValueError):  # nobody reads stderr, or it is closed
+        print(f"glimp: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _failure(error: Exception) -> int:

@@ -1,0 +1,65 @@
+"""The command as a process: what Ctrl-C does at any moment, and streams that are closed."""
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+INTERRUPTED = 130
+SHOW_CURSOR = "\x1b[?25h\x1b[0m"
+
+
+def open_streams() -> None:
+    """Put the null device in place of each standard stream that is closed, lest a file or a socket takes its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False, errors="replace"))  # noqa: SIM115
+
+
+def catch_interrupts() -> None:
+    """Make Ctrl-C end the process at once while modules are imported, and raise `KeyboardInterrupt` otherwise.
+
+    A half imported module is no place for an exception: native ones abort, and others take it for a missing package.
+    One that is raised where Python can only report it, as in a destructor, is raised again.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
+        sys.unraisablehook = _raise_again
+
+
+def leave(code: int) -> None:
+    """Exit with a code; from here on Ctrl-C ends the process at once."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is _interrupt:
+        signal.signal(signal.SIGINT, _end)
+    sys.exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib."):
+            _end(number, frame)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    for descriptor in (1, 2):
+        try:
+            if os.isatty(descriptor):
+                os.write(descriptor, SHOW_CURSOR.encode())
+        except OSError:
+            pass
+    os._exit(INTERRUPTED)
+
+
+def _raise_again(lost: Any) -> None:
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    else:
+        sys.__unraisablehook__(lost)
