@@ -15,7 +15,7 @@ to one model because it does not think, or answers with thinking switched off.""
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A request begins: the mode that was settled, the size of the prompt, and remarks the user should see."""
+    """A request begins: the mode that was settled, the size of the prompt, and notes the user should see."""
 
     mode: Mode
     prompt_tokens: int
@@ -48,7 +48,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A request is done. `thinking_end` says what ended the routed steps; `notes` are remarks on the way."""
+    """A request is done. `thinking_end` says what ended the routed steps; `notes` are notes on the way."""
 
     finish_reason: FinishReason
     thinking_end: ThinkingEnd | None

@@ -13,7 +13,7 @@ MINIMUM_ROOM = 16
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The mode, how many tokens the routed steps and the answer may take, and remarks for the user."""
+    """The mode, how many tokens the routed steps and the answer may take, and notes for the user."""
 
     mode: Mode
     reasoning_tokens: int

@@ -262,7 +262,7 @@ def test_a_broken_call_never_runs(arguments: dict[str, Any], cut: int, pretty: b
 
 
 def test_notes_of_the_router_are_reported() -> None:
-    """A remark of the router is in the summary: a pair that cannot think says so."""
+    """A note of the router is in the summary: a pair that cannot think says so."""
     llm = ChatGlimp(router=good_router(thinking="none"))
     assert "does not think" in llm.invoke("Hello").response_metadata["glimp"]["notes"][0]
 

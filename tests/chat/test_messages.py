@@ -200,19 +200,19 @@ UNREADABLE = (
 
 
 def test_a_format_that_does_not_read_back_is_not_used_and_that_is_said() -> None:
-    """Law: if what a template writes for a call is no format, tools and calls go in words, and a remark says so."""
+    """Law: if what a template writes for a call is no format, tools and calls go in words, and a note says so."""
     tokens = tiny.tokenizer(UNREADABLE)
     made = Renderer(tokens, Vocabulary(tokens), "tiny")
     assert not made.format.native
     context = Context(Request(tuple(LOOP), (TOOL,)), "inline")
     request = TokenizedRequest(context, made)
-    assert any("Hermes" in remark for remark in context.remarks)
+    assert any("Hermes" in note for note in context.notes)
     prompt = str(tokens.decode(request.prompt.token_ids))
     assert "<tools>" in prompt
     assert '<tool_call>\n{"name": "get_weather"' in prompt
     quiet = Context(Request(tuple(LOOP[:1])), "inline")
     TokenizedRequest(quiet, made)
-    assert quiet.remarks == []
+    assert quiet.notes == []
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "thinking", "reasoning"])

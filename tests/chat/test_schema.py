@@ -32,7 +32,7 @@ def test_a_misspelt_keyword_is_answered_with_the_right_one() -> None:
 
 
 def test_remarks_are_dropped() -> None:
-    """Law: keywords that only remark on a schema, and formats that nobody can check, change nothing."""
+    """Law: keywords that only note on a schema, and formats that nobody can check, change nothing."""
     schema = {"type": "string", "title": "T", "description": "d", "examples": ["x"], "x-order": 3, "format": "phone"}
     assert normalize_schema(schema) == {"type": "string", "maxLength": MAX_STRING}
 

@@ -88,7 +88,7 @@ def test_auto_mode(small: str, large: str, mode: str) -> None:
 
 
 def test_a_pair_without_tags_is_noted_unless_its_answer_is_routed_anyway() -> None:
-    """The one remark names who writes the reply."""
+    """The one note names who writes the reply."""
     none = prompt(thinking="none")
     assert "large model writes" in settle(none, none, RouterConfig()).notes[0]
     assert "small model writes" in settle(none, none, RouterConfig(answer_by="small")).notes[0]

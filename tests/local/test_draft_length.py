@@ -21,7 +21,7 @@ def rounds(
     context = Context(Request(({"role": "user", "content": "?"},)))
     for _ in range(count):
         limit = pace.limit(context)
-        pace.note(limit, limit, written(limit), cost(limit))
+        pace.record(limit, limit, written(limit), cost(limit))
         chosen.append(limit)
     return chosen
 
@@ -44,13 +44,13 @@ def test_no_drafts_where_none_pays() -> None:
 
 
 def test_every_request_is_told_why_there_are_no_drafts() -> None:
-    """What one request has found out holds for the next: the same pace, and its remark."""
+    """What one request has found out holds for the next: the same pace, and its note."""
     models = Model(), Model(), Model()
     pace = DraftLengthController.of(*models[:2])
     rounds(pace, lambda n: 1.0 + n, 60, lambda n: 1)
     later = Context(Request(({"role": "user", "content": "?"},)))
     assert DraftLengthController.of(*models[:2]).limit(later) == 0
-    assert [remark.partition(":")[0] for remark in later.remarks] == ["not drafted for a while"]
+    assert [note.partition(":")[0] for note in later.notes] == ["not drafted for a while"]
     assert DraftLengthController.of(models[0], models[2]) is not pace
 
 
@@ -65,7 +65,7 @@ def test_rounds_without_drafts_count_as_such() -> None:
     """A round in which the small model dared nothing says what plain writing takes."""
     pace = DraftLengthController()
     for _ in range(3):
-        pace.note(8, 0, 1, 1.0)
+        pace.record(8, 0, 1, 1.0)
     assert pace.limit(Context(Request(({"role": "user", "content": "?"},)))) == LENGTHS[0]
 
 

@@ -59,7 +59,7 @@ def test_bad_proposals_rest_and_good_ones_come_back() -> None:
     lookup = PromptLookup()
     lookup.follow([1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5])
     assert lookup.propose(2).token_ids == [6, 7]
-    lookup.note(2, 0)
+    lookup.record(2, 0)
     proposals = [lookup.propose(2).token_ids for _ in range(4)]
     assert proposals == [[], [], [6, 7], [6, 7]]
 

@@ -60,7 +60,7 @@ def test_a_sound_model_is_proved_with_few_forwards(family: str) -> None:
     assert 0 < len(sizes) <= 8
     assert max(sizes) < 100
     assert engines[0].cache_use == engines[1].cache_use
-    assert engines[0].cache_use.remarks == ()
+    assert engines[0].cache_use.notes == ()
     assert engines[0].cache_use.several
 
 
@@ -253,4 +253,4 @@ def test_low_precision_is_not_taken_for_a_fault(family: str) -> None:
     """Rounding in bfloat16 switches nothing off."""
     engine = LocalEngine(ModelSource.of((tiny.model(family, seed=4).to(torch.bfloat16), tiny.tokenizer())))
     engine.load()
-    assert engine.cache_use.remarks == ()
+    assert engine.cache_use.notes == ()

@@ -183,7 +183,7 @@ def test_a_lost_end_mark_costs_nothing() -> None:
 
 
 def test_the_summary_says_how_a_server_did(servers: tuple[Served, Served], router: GlimpRouter) -> None:
-    """Requests that had to be sent again are a remark in the summary, one for each server."""
+    """Requests that had to be sent again are a note in the summary, one for each server."""
     servers[0].troubles = [Trouble("status", status=503), Trouble("reset", 2000)]
     done, _ = run(router)
     (note,) = done.summary().notes

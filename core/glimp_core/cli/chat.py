@@ -50,7 +50,7 @@ def _turn(router: GlimpRouter, history: list[Message], question: str, view: View
             raise
         say(f"error: {message(error)} (/new starts over)")
         return []
-    view.remark(done)
+    view.note(done)
     if settings.json:
         typer.echo(json.dumps(done.document()))
     return [asked, _answered(done)]

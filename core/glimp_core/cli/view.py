@@ -69,7 +69,7 @@ class View:
         self.write("\n")
         self.console.print(totals(done))
 
-    def remark(self, done: Completion) -> None:
+    def note(self, done: Completion) -> None:
         """Show one line under a reply."""
         self.write(line(done) + "\n\n", DIM)
 

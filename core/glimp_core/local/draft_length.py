@@ -62,11 +62,11 @@ class DraftLengthController:
             self._forget(*(length for length in LENGTHS if length != quickest))
         return quickest
 
-    def note(self, limit: int, drafted: int, written: int, seconds: float) -> None:
+    def record(self, limit: int, drafted: int, written: int, seconds: float) -> None:
         """Take the measure of one round, in which the small model was to draft `limit` tokens at most."""
         (self._drafted[limit] if drafted and limit in self._drafted else self._plain).add(seconds, written)
 
-    def note_lookup(self, written: int, seconds: float) -> None:
+    def record_lookup(self, written: int, seconds: float) -> None:
         """Take the measure of one round with a looked-up draft."""
         self._looked_up.add(seconds, written)
 

@@ -81,7 +81,7 @@ class PromptLookup:
         proposed = ids[found : found + min(room, LONGEST_LOOKUP)] if found else []
         return Draft(proposed, [None] * len(proposed), "lookup")
 
-    def note(self, proposed: int, accepted: int) -> None:
+    def record(self, proposed: int, accepted: int) -> None:
         """Take how many tokens of the last proposal stood: after bad ones there are none for a few rounds.
 
         That is counted, not timed, so that it is the same for the same seed.

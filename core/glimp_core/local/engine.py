@@ -120,8 +120,8 @@ class LocalEngine:
     def run(self, context: Context, work: Callable[[Task], Generator[Forward, None, None]]) -> Iterator[Any]:
         """Have the scheduler of this model's device do some work; yields what it puts."""
         self.load()
-        for remark in (*self.cache_use.remarks, *ModelForward.of(self._model).remarks):
-            context.note(remark)
+        for note in (*self.cache_use.notes, *ModelForward.of(self._model).notes):
+            context.note(note)
         self.conversation(context).finish_reading()
         task = Task(work, context.cancelled.is_set)
         self._admission.enter(context, task)
@@ -164,7 +164,7 @@ class LocalEngine:
         if requirements.tools or requirements.structured:
             constraint = constraint_for(self._space, self._renderer.format, requirements, lenient)
         parser = ReplyParser(self._renderer.format, requirements, lenient)
-        return OutputProcessor(self.table, self.stop_ids, params, room, parser, constraint, remark=context.note)
+        return OutputProcessor(self.table, self.stop_ids, params, room, parser, constraint, note=context.note)
 
     def shortest_answer(self, requirements: OutputRequirements) -> int:
         """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""

@@ -59,7 +59,7 @@ class ModelForward:
             )
         self.takes_positions = "position_ids" in arguments
         self.takes_logits_to_keep = "logits_to_keep" in arguments
-        self.remarks: list[str] = []
+        self.notes: list[str] = []
         """What this model was found not to do while it ran; for the summary of each request."""
 
     @classmethod
@@ -69,11 +69,11 @@ class ModelForward:
             _known[model] = cls(model)
         return _known[model]
 
-    def remark(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Log something, and have it noted in the summary of each request from now on."""
         log.warning(text)
-        if text not in self.remarks:
-            self.remarks.append(text)
+        if text not in self.notes:
+            self.notes.append(text)
 
     @property
     def packable(self) -> bool:

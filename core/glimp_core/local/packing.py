@@ -170,7 +170,7 @@ class Packing:
         self._pause = pause
         said = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else reason
         name = type(self.model).__name__
-        self._forward.remark(f"requests of {name} are decoded one by one for a while: packed into one forward, {said}")
+        self._forward.note(f"requests of {name} are decoded one by one for a while: packed into one forward, {said}")
 
 
 def _kept(session: KVSession) -> Snapshot | None:

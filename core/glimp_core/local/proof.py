@@ -57,8 +57,8 @@ def prove(model: Any, token_ids: Sequence[int]) -> Generator[Forward, None, Cach
     if model not in _proved:
         token_ids = _stretched(token_ids, _length(model))
         use = yield from _Proof(model, token_ids).run()
-        for remark in use.remarks:
-            log.warning(remark)
+        for note in use.notes:
+            log.warning(note)
         _proved[model] = use
     return _proved[model]
 
@@ -89,7 +89,7 @@ class _Proof:
             raise self._refusal()
         if (yield from self._rolls_back(parts, self._start, ENDING)):
             return CacheUse(parts.rollback)
-        return CacheUse("refill", remarks=(self._remark("cannot be taken back to an earlier state: it is read anew"),))
+        return CacheUse("refill", notes=(self._note("cannot be taken back to an earlier state: it is read anew"),))
 
     def _token_by_token(self, other: KVSession) -> Generator[Forward, None, CacheUse]:
         """Ask a model that reads several tokens on a state wrongly whether it reads single ones rightly."""
@@ -101,8 +101,8 @@ class _Proof:
             if not (yield from self._says_the_same(session, 1)):
                 raise self._refusal()
         back = yield from self._rolls_back(session, start, 1)
-        remark = self._remark("is right for one token at a time only: what follows a prompt is read token by token")
-        return CacheUse("snapshot" if back and session.rollback == "snapshot" else "refill", False, (remark,))
+        note = self._note("is right for one token at a time only: what follows a prompt is read token by token")
+        return CacheUse("snapshot" if back and session.rollback == "snapshot" else "refill", False, (note,))
 
     def _interrupt(self, other: KVSession) -> Generator[Forward, None, None]:
         """Feed another session: a state that is kept in the model, and not in its caches, is then spoilt."""
@@ -151,7 +151,7 @@ class _Proof:
                 f"Its forward takes {ModelForward.of(self._model).cache_argument!r}, and seems not to use it"
             )
 
-    def _remark(self, what: str) -> str:
+    def _note(self, what: str) -> str:
         return f"the cache of {self._name} {what}"
 
 

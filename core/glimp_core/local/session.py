@@ -46,12 +46,12 @@ STATE_ONLY = 65_536
 class CacheUse:
     """How sessions use a model's cache: how it goes back, whether it takes several tokens onto a state at once.
 
-    `remarks` say what is not used and why; they belong into the summary of each request.
+    `notes` say what is not used and why; they belong into the summary of each request.
     """
 
     rollback: RollbackKind
     several: bool = True
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

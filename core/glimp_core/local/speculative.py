@@ -125,7 +125,7 @@ class SpeculativeCall:
             self._lookup.follow(kept)
             if self._drafter:
                 self._drafter.follow(kept)
-            self._note(limit, draft, kept, self._seconds - before)
+            self._record(limit, draft, kept, self._seconds - before)
 
     def _drafting(self, engine: LocalEngine) -> Drafter:
         session, token_ids = engine.chain(self._context)
@@ -171,9 +171,9 @@ class SpeculativeCall:
                 break
         return kept
 
-    def _note(self, limit: int, draft: Draft, kept: list[int], seconds: float) -> None:
+    def _record(self, limit: int, draft: Draft, kept: list[int], seconds: float) -> None:
         if draft.source == "lookup":
-            self._lookup.note(len(draft.token_ids), len(kept) - 1)
-            self._lengths.note_lookup(len(kept), seconds)
+            self._lookup.record(len(draft.token_ids), len(kept) - 1)
+            self._lengths.record_lookup(len(kept), seconds)
         else:
-            self._lengths.note(limit, len(draft.token_ids), len(kept), seconds)
+            self._lengths.record(limit, len(draft.token_ids), len(kept), seconds)

@@ -131,12 +131,12 @@ class RemoteEngine:
 
     def _page(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
         """Return what takes the tokens of one call."""
-        table, stop_ids, remark = self._language.table, self._language.stop_ids, context.note
+        table, stop_ids, note = self._language.table, self._language.stop_ids, context.note
         if params.phase == "thinking":
             return OutputProcessor(table, stop_ids, params, room, thinking=self._language.renderer.thinking)
         requirements = self._conversation(context).requirements
         parser, check = self._structured.parser(context, requirements), self._structured.check(requirements)
-        return OutputProcessor(table, stop_ids, params, room, parser, check, remark=remark)
+        return OutputProcessor(table, stop_ids, params, room, parser, check, note=note)
 
     def prewarm(self, context: Context, beside: Engine | None = None) -> None:
         """Have the server read the chain so far, by a request for one token; not by default, as it may be billed."""

@@ -80,7 +80,7 @@ class ServerRequest(TokenizedRequest):
         self._name = name
         self._sent = 0
         self._faults: list[str] = []
-        self._remark = ""
+        self._note = ""
 
     @property
     def closed(self) -> bool:
@@ -139,8 +139,8 @@ class ServerRequest(TokenizedRequest):
         """Put into the summary how the server did."""
         if not self._faults:
             return
-        if self._remark in self._context.notes:
-            self._context.notes.remove(self._remark)
+        if self._note in self._context.notes:
+            self._context.notes.remove(self._note)
         times = {1: "once", 2: "twice"}.get(len(self._faults), f"{len(self._faults)} times")
-        self._remark = f"{self._name!r} faltered {times} and was asked again, at first after: {self._faults[0]}"
-        self._context.note(self._remark)
+        self._note = f"{self._name!r} faltered {times} and was asked again, at first after: {self._faults[0]}"
+        self._context.note(self._note)

@@ -70,11 +70,11 @@ def _with_calls(
               if _proved(replace(format, calls=calls), template))  # fmt: skip
     if (chosen := _native(list(proved), rendered_call(template, known))) is not None:
         return replace(format, calls=chosen)
-    remark = (
+    note = (
         "what this model's template writes for a tool call is no format that Glimp knows or can derive, so that the "
         "tools are explained in words and calls are read in Hermes' markup"
     )
-    return replace(format, native=False, remarks=(remark,))
+    return replace(format, native=False, notes=(note,))
 
 
 def _unproved(
@@ -82,9 +82,9 @@ def _unproved(
 ) -> ReplyFormat:
     """Choose the format of a family whose markers are tokens; the Hermes words of the history are read as well."""
     named = (calls for family in families for calls in family.calls if _is_token(calls, vocabulary))
-    remark = "this model's template does not render earlier tool calls and their results: words stand for them"
-    remarks = (remark,) if "tool_calls" in template.source else ()
-    return replace(format, calls=next(named, format.calls), native=False, remarks=remarks)
+    note = "this model's template does not render earlier tool calls and their results: words stand for them"
+    notes = (note,) if "tool_calls" in template.source else ()
+    return replace(format, calls=next(named, format.calls), native=False, notes=notes)
 
 
 def _native(proved: Sequence[ToolCallFormat], call: str) -> ToolCallFormat | None:

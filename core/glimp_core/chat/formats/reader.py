@@ -35,7 +35,7 @@ class ReplyFormat:
 
     `header` is what its template puts in front of a reply, `content_start` and `content_ends` what the model puts
     around words to the user, `lead` what it writes between a thought and anything else. `native` is false where the
-    calls are not the template's own way; `remarks` say to the user what is unusual. `controls` are the
+    calls are not the template's own way; `notes` say to the user what is unusual. `controls` are the
     texts of control tokens, which are markup wherever they stand.
     """
 
@@ -46,7 +46,7 @@ class ReplyFormat:
     content_ends: tuple[str, ...] = ()
     lead: str = ""
     native: bool = True
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     controls: frozenset[str] = frozenset()
 
     @property

@@ -18,8 +18,8 @@ LONGEST_CHARACTER = 3
 UNMARKED = "the model wrote a tool call without its markers, and it was read all the same (lenient_tool_calls)"
 
 
-def no_remark(text: str) -> None:
-    """Take a remark for nobody."""
+def no_note(text: str) -> None:
+    """Take a note for nobody."""
 
 
 class OutputProcessor:
@@ -28,7 +28,7 @@ class OutputProcessor:
     A step that reaches its limit inside a character goes on to the end of the character, so that the
     other model can follow; an answer does not show the broken one, and does not end before it has said something.
     With a `constraint` tokens are held to a form. With a `parser` calls and thoughts are read out of the text, in
-    which control tokens are written out. `thinking` says what closes a chain of thought. `remark` is told what the
+    which control tokens are written out. `thinking` says what closes a chain of thought. `note` is told what the
     user should know.
     """
 
@@ -41,7 +41,7 @@ class OutputProcessor:
         parser: ReplyParser | None = None,
         constraint: TokenConstraint | None = None,
         thinking: ThinkingMarkup | None = None,
-        remark: Callable[[str], None] = no_remark,
+        note: Callable[[str], None] = no_note,
     ):
         self.end: StepEnd | None = None
         self.readable = len(vocabulary.token_bytes)
@@ -56,7 +56,7 @@ class OutputProcessor:
         self._room = room
         self._parser = parser
         self._constraint = constraint
-        self._remark = remark
+        self._note = note
         self._owes_word = False
         self._silent = params.phase != "thinking" and (params.index == 0 or not params.stepwise)
         self._controls: set[str] = set()
@@ -176,9 +176,9 @@ class OutputProcessor:
             return
         yield from map(self._chunk, self._parser.finish())
         if self._parser.unmarked:
-            self._remark(UNMARKED)
+            self._note(UNMARKED)
         if unknown := sorted(control for control in self._controls if control in self._visible):
-            self._remark(
+            self._note(
                 f"the model wrote control tokens that no known markup has, and they stand in the answer: {unknown}"
             )
 

@@ -216,8 +216,8 @@ class TokenizedRequest:
 
     def __init__(self, context: Context, renderer: Renderer):
         self.requirements = OutputRequirements.of_context(context)
-        for remark in renderer.format.remarks if self.requirements.tools else ():
-            context.note(remark)
+        for note in renderer.format.notes if self.requirements.tools else ():
+            context.note(note)
         self.prompt: RenderedPrompt = renderer.prompt(context)
         self._context = context
         self._renderer = renderer
