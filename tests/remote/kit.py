@@ -1,12 +1,15 @@
 """What the tests of the remote engine share: one tokenizer, one script, and engines on scripted servers."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import tiny
 from glimp_core import Completion, Delta, GlimpRouter, RandomRate, RouterConfig
 from glimp_core.chat.tokens.vocabulary import Vocabulary
+from glimp_core.context import Context
 from glimp_core.remote import RemoteEngine, RemoteGlimpser
+from glimp_core.types import GenerationParams, Request, SamplingParams
 from remote.scripts import Script, Served
 
 TOKENS = tiny.tokenizer()
@@ -53,3 +56,12 @@ def run(router: GlimpRouter, **options: Any) -> tuple[Completion, list[int]]:
     """A reply, and its ids in the order they came."""
     events = list(router.stream("What is two and two?", **options))
     return Completion.fold(events), [i for event in events if isinstance(event, Delta) for i in event.token_ids]
+
+
+def step(remote: RemoteEngine) -> str:
+    """The first step, written by one engine."""
+    params = GenerationParams("thinking", 100, sampling=SamplingParams(temperature=0))
+    with Context(Request(({"role": "user", "content": "?"},))) as context:
+        chunks = remote.generate(context, params)
+        with closing(chunks):  # type: ignore[type-var]
+            return "".join(chunk.text for chunk in chunks)

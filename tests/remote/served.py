@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from remote.replies import Replies
@@ -22,7 +22,10 @@ MAX_SECONDS = 1200
 
 
 class ScriptedServer(Replies):
-    """Serves one script in a thread, as `kind`: "vllm", "old vllm", "sglang", "llamacpp" or "text" (no ids at all)."""
+    """Serves one script in a thread, as `kind`: "vllm", "old vllm", "sglang", "llamacpp" or "text" (no ids at all).
+
+    `about_ids` is the status with which "text" refuses ids, `listing` what it lists instead of its one model.
+    """
 
     def __init__(
         self,
@@ -41,9 +44,15 @@ class ScriptedServer(Replies):
         cached: int | None = None,
         structure: Callable[[dict[str, Any]], str | None] = lambda body: None,
         says: str = "too much",
+        about_ids: int = 400,
+        listing: Sequence[dict[str, Any]] | None = None,
+        slots: int = 4,
+        only_chat: bool = False,
     ):
         super().__init__(script, kind, merge, shows, tempered, cuts, cached, structure)
         self.model, self.window, self.says = model, window, says
+        self.about_ids, self.listing, self.only_chat = about_ids, listing, only_chat
+        self.slots = slots
         self.max_logprobs, self.aborts, self.pace, self.buffered = max_logprobs, aborts, pace, buffered
 
     def __enter__(self) -> Served:
@@ -69,27 +78,44 @@ class ScriptedServer(Replies):
 
     async def _main(self) -> None:
         self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        self.served = Served(f"http://127.0.0.1:{port}/v1")
+        self._idle = set[asyncio.StreamWriter]()
+        await self._open(0)
+        self.served = Served(f"http://127.0.0.1:{self._port}/v1")
         self._ready.set()
         await self._stop.wait()
-        server.close()
+        self._server.close()
+
+    async def _open(self, port: int) -> None:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port)
+        self._port: int = self._server.sockets[0].getsockname()[1]
+
+    async def _leave(self, seconds: float) -> None:
+        """Take no new connections, close those that are idle, leave streams open, and come back after a while."""
+        self._server.close()
+        for writer in self._idle:
+            writer.close()
+        if seconds:
+            await asyncio.sleep(seconds)
+            await self._open(self._port)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.served.connections += 1
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        with contextlib.suppress(ConnectionError, EOFError, UnicodeDecodeError, asyncio.CancelledError):
             while await self._answer(reader, writer):
                 pass
         writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self._idle.add(writer)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        finally:
+            self._idle.discard(writer)
         request, *lines = head.split("\r\n")
         headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in lines if line)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         path = request.split()[1]
-        if path == "/v1/completions":
+        if path == "/v1/completions" and not self.only_chat:
             return await self._completions(json.loads(body), headers, reader, writer)
         self.served.probes += 1
         self._document(writer, *self._about(path))
@@ -98,12 +124,15 @@ class ScriptedServer(Replies):
     def _about(self, path: str) -> tuple[int, str, str]:
         if path == "/v1/models":
             owner = {"vllm": "vllm", "old vllm": "vllm", "sglang": "sglang", "llamacpp": "llamacpp", "text": "somebody"}
+            if self.listing is not None:
+                return 200, "application/json", json.dumps({"object": "list", "data": self.listing})
             entry: dict[str, Any] = {"id": self.model, "object": "model", "owned_by": owner[self.kind]}
             if self.window and self.kind != "llamacpp":
                 entry["max_model_len"] = self.window
             return 200, "application/json", json.dumps({"object": "list", "data": [entry]})
         if path == "/props" and self.kind == "llamacpp":
-            return 200, "application/json", json.dumps({"default_generation_settings": {"n_ctx": self.window}})
+            about = {"default_generation_settings": {"n_ctx": self.window}, "total_slots": self.slots}
+            return 200, "application/json", json.dumps(about)
         if path == "/metrics" and "vllm" in self.kind:
             return 200, "text/plain", f'# HELP\nvllm:num_requests_running{{engine="0"}} {float(self.served.running)}\n'
         return 404, "application/json", '{"detail": "Not Found"}'
@@ -124,7 +153,8 @@ class ScriptedServer(Replies):
             ids = self._read_text(ids) if self.kind == "text" else []
         elif self.kind == "text":
             self.served.probes += 1
-            self._document(writer, 400, "application/json", '{"error": {"message": "prompt must be a string"}}')
+            says = '{"error": {"message": "prompt must be a string"}}'
+            self._document(writer, self.about_ids, "application/json", says)
             return True
         probe, trouble = self.script.open_id not in ids, None
         self.served.probes += probe
@@ -147,7 +177,7 @@ class ScriptedServer(Replies):
             says = json.dumps({"error": {"message": "more logprobs than max allowed", "code": 400}})
             self._document(writer, 400, "application/json", says)
             return True
-        await asyncio.sleep(trouble.seconds if trouble else 0)
+        await asyncio.sleep(trouble.seconds if trouble and trouble.kind == "delay" else 0)
         done = await self._stream(self._lines(body, ids), trouble, reader, writer)
         self.served.seconds += 0 if probe else time.perf_counter() - started
         return done
@@ -175,6 +205,9 @@ class ScriptedServer(Replies):
                     self.served.closed_by_client += 1
                     return False
                 cut = trouble is not None and kind in BREAKS and sent + len(part) > trouble.at
+                if cut and kind == "pause":
+                    await asyncio.sleep(trouble.seconds)  # type: ignore[union-attr]
+                    trouble, cut = None, False
                 if cut:
                     part = part[: trouble.at - sent]  # type: ignore[union-attr]
                 sent += len(part)
@@ -183,7 +216,7 @@ class ScriptedServer(Replies):
                     with contextlib.suppress(ConnectionError):
                         await writer.drain()
                 if cut:
-                    return await self._break(kind, gone, writer)
+                    return await self._break(kind, gone, writer, trouble.seconds)  # type: ignore[union-attr]
             if kind == "no_done" and trouble and trouble.at:
                 return await self._break("stall", gone, writer)
             writer.write(b"0\r\n\r\n")
@@ -194,13 +227,18 @@ class ScriptedServer(Replies):
             with contextlib.suppress(asyncio.CancelledError):
                 await gone
 
-    async def _break(self, kind: str, gone: "asyncio.Future[bytes]", writer: asyncio.StreamWriter) -> bool:
+    async def _break(
+        self, kind: str, gone: "asyncio.Future[bytes]", writer: asyncio.StreamWriter, seconds: float = 0.0
+    ) -> bool:
         if kind == "short":
             writer.write(b"0\r\n\r\n")
             return True
         if kind == "stall":
             await asyncio.wait([gone], timeout=20)
             self.served.closed_by_client += 1
+        elif kind == "leave":
+            await self._leave(seconds)
+            await asyncio.wait([gone], timeout=20)
         elif kind == "reset":
             await asyncio.sleep(0.002)  # the bytes before it are on their way
             _reset(writer)
@@ -232,7 +270,7 @@ class ScriptedServer(Replies):
             yield held
 
 
-BREAKS = ("reset", "eof", "short", "stall")
+BREAKS = ("reset", "eof", "short", "stall", "leave", "pause")
 WRONG_LINES = {
     "garbage": b'data: {"id": "cmpl-1", "choi\n\n',
     "number": b"data: 42\n\n",

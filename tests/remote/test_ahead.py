@@ -1,12 +1,13 @@
 """A large model at a server reads along while the small one writes, where that is wanted."""
 
 from dataclasses import replace
+from itertools import pairwise
 from time import monotonic, sleep
 
 import pytest
 
-from glimp_core import AlwaysSmall, Delta, RandomRate, RouterConfig
-from glimp_core.types import Step
+from glimp_core import AlwaysSmall, Delta, RouterConfig
+from glimp_core.types import Decision, Glimpse, History, Step
 from remote.kit import STEPS, TOP20, pair, run, script
 from remote.scripts import Served, Trouble
 from remote.served import ScriptedServer
@@ -14,20 +15,32 @@ from remote.served import ScriptedServer
 AHEAD = replace(TOP20, prewarm=True)
 
 
+class Pattern:
+    """A large step, then two small ones, and so on."""
+
+    def decide(self, glimpse: Glimpse, history: History) -> Decision:
+        return Decision(sum(step.phase == "thinking" for step in history) % 3 == 0)
+
+
 def ahead(served: Served) -> list[int]:
     """How many ids each request for one token had."""
     return [len(body["prompt"]) for body in served.asked if body["max_tokens"] == 1]
 
 
-def test_the_server_reads_the_chain_before_each_small_step() -> None:
-    """The words are the same, each request ahead has more of the chain, and all are counted."""
+def test_the_server_reads_what_is_new_before_each_small_step() -> None:
+    """The words are the same, each request ahead has more of the chain than the server has read or written."""
+    policy = Pattern()
     with ScriptedServer(script(), pace=0.03) as small, ScriptedServer(script()) as large:
-        plain, ids = run(pair(small, large, RandomRate(0.5)))
+        plain, ids = run(pair(small, large, policy))
         assert ahead(large) == []
-        done, same = run(pair(small, large, RandomRate(0.5), AHEAD))
+        done, same = run(pair(small, large, policy, AHEAD))
     assert same == ids
-    by_small = sum(step.engine == "small" for step in done.steps if step.phase == "thinking")
+    writers = [step.engine for step in done.steps if step.phase == "thinking"]
+    by_small = sum(
+        writer == "small" and before != "large" for before, writer in zip([None, *writers], writers, strict=False)
+    )
     assert 0 < by_small < len(STEPS)
+    assert ("large", "small") in pairwise(writers)
     assert len(ahead(large)) == by_small
     assert ahead(large) == sorted(set(ahead(large)))
     assert done.usage.large.decode_tokens == plain.usage.large.decode_tokens + by_small

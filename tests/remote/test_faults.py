@@ -2,7 +2,6 @@
 
 import email.utils
 import time
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,10 +14,7 @@ from glimp_core import (
     RemoteEngineError,
     RouterConfig,
 )
-from glimp_core.context import Context
-from glimp_core.remote import RemoteEngine
-from glimp_core.types import GenerationParams, Request, SamplingParams
-from remote.kit import ANSWER, STEPS, TABLE, TOP20, engine, pair, run, script
+from remote.kit import ANSWER, STEPS, TABLE, TOP20, engine, pair, run, script, step
 from remote.scripts import Served, Trouble
 from remote.served import ScriptedServer
 
@@ -26,23 +22,14 @@ WHOLE = "".join(STEPS)
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
-def _step(remote: RemoteEngine) -> str:
-    """The first step, written by one engine."""
-    params = GenerationParams("thinking", 100, sampling=SamplingParams(temperature=0))
-    with Context(Request(({"role": "user", "content": "?"},))) as context:
-        chunks = remote.generate(context, params)
-        with closing(chunks):  # type: ignore[type-var]
-            return "".join(chunk.text for chunk in chunks)
-
-
 def _every_byte(stride: int, said: str = "é😀.\n\n", server: str = "vllm") -> None:
     with ScriptedServer(script((said,)), server) as served:
         remote = engine(served)
-        assert _step(remote) == said
+        assert step(remote) == said
         for kind in ("reset", "eof", "short"):
             for at in range(0, 2600, stride):
                 served.troubles = [Trouble(kind, at)]
-                assert _step(remote) == said, (kind, at)
+                assert step(remote) == said, (kind, at)
 
 
 def test_resets_at_every_byte() -> None:
@@ -69,7 +56,7 @@ def test_tokens_that_arrived_are_not_asked_for_again(servers: tuple[Served, Serv
         remote = engine(served)
         remote.load()
         served.troubles = [Trouble("eof", 900)]
-        assert _step(remote) == STEPS[0]
+        assert step(remote) == STEPS[0]
         first, second = served.asked
         arrived = second["prompt"][len(first["prompt"]) :]
         assert arrived
@@ -85,7 +72,7 @@ def test_a_server_that_stays_broken_is_an_error_that_says_why(trouble: Trouble) 
         remote.load()
         served.troubles = [trouble] * 10
         with pytest.raises(RemoteEngineError, match=r"'scripted' at http://127.0.0.1:\d+/v1 failed 4 times in a row"):
-            _step(remote)
+            step(remote)
         assert len(served.troubles) == 6
 
 
@@ -105,7 +92,7 @@ def test_a_refusal_is_not_asked_again(status: int, says: str) -> None:
         remote.load()
         served.troubles = [Trouble("status", status=status)]
         with pytest.raises(RemoteEngineError, match=says):
-            _step(remote)
+            step(remote)
         assert len(served.asked) == 1
 
 
@@ -116,11 +103,11 @@ def test_a_server_may_ask_for_a_pause() -> None:
         remote.load()
         served.troubles = [Trouble("status", status=429, retry_after="0.3")]
         started = time.monotonic()
-        assert _step(remote) == STEPS[0]
+        assert step(remote) == STEPS[0]
         assert time.monotonic() - started >= 0.3
         served.troubles = [Trouble("status", status=429, retry_after="3600")]
         with pytest.raises(RemoteEngineError, match="pause of 3600 seconds"):
-            _step(remote)
+            step(remote)
 
 
 def test_a_pause_may_be_a_date() -> None:
@@ -131,7 +118,7 @@ def test_a_pause_may_be_a_date() -> None:
         until = email.utils.formatdate(time.time() + 2, usegmt=True)
         served.troubles = [Trouble("status", status=503, retry_after=until)]
         started = time.monotonic()
-        assert _step(remote) == STEPS[0]
+        assert step(remote) == STEPS[0]
         assert time.monotonic() - started >= 0.9  # dates have whole seconds
 
 
@@ -144,7 +131,7 @@ def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
         remote.load()
         served.troubles = [Trouble("status", status=500)] * 3
         started = time.monotonic()
-        assert _step(remote) == STEPS[0]
+        assert step(remote) == STEPS[0]
         assert time.monotonic() - started >= 0.1 + 0.2 + 0.4
 
 
@@ -155,7 +142,7 @@ def test_silence_before_the_first_token_is_a_timeout() -> None:
         remote.load()
         served.troubles = [Trouble("stall", 0)]
         with pytest.raises(EngineTimeoutError, match=r"no answer for 0.3 seconds: allow more with timeout="):
-            _step(remote)
+            step(remote)
         assert len(served.asked) == 1
 
 
@@ -165,7 +152,7 @@ def test_silence_in_the_middle_is_a_broken_stream() -> None:
         remote = engine(served, timeout=0.3)
         remote.load()
         served.troubles = [Trouble("stall", 900)]
-        assert _step(remote) == STEPS[0]
+        assert step(remote) == STEPS[0]
         assert (len(served.asked), served.closed_by_client) == (2, 1)
 
 
@@ -177,7 +164,7 @@ def test_a_lost_end_mark_costs_nothing() -> None:
         for trouble in (Trouble("no_done"), Trouble("no_done", at=1)):
             served.troubles = [trouble]
             started = time.monotonic()
-            assert _step(remote) == STEPS[0]
+            assert step(remote) == STEPS[0]
             assert time.monotonic() - started < 15, "the server keeps such a stream open for 20 seconds"
         assert len(served.asked) == 2
 

@@ -4,12 +4,14 @@ import asyncio
 import atexit
 import os
 import threading
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from glimp_core.errors import Cancelled, EngineError
 from glimp_core.forking import Lock
+from glimp_core.remote.capacity import ServerCapacity
 
 T = TypeVar("T")
 
@@ -91,6 +93,8 @@ class Loop:
         self._loop = asyncio.new_event_loop()
         self._feeds: dict[asyncio.Task[None], AsyncBridge[Any]] = {}
         self._looking = False
+        self.capacities: defaultdict[str, ServerCapacity] = defaultdict(ServerCapacity)
+        """The room of each server, by its address."""
         self._thread = threading.Thread(target=self._loop.run_forever, name="glimp remote", daemon=True)
         self._thread.start()
         atexit.register(self.end)

@@ -1,8 +1,9 @@
-"""The openai client of one server: one connection pool, no retries of its own, nothing from the environment."""
+"""The openai client of one server: one connection pool, no retries of its own, no key from the environment."""
 
 import asyncio
 import email.utils
 import os
+import ssl
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,15 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from glimp_core.errors import ConfigError, GlimpError, RemoteEngineError
+
+GATEWAY = frozenset({502, 503, 504})
+"""What a proxy answers in the place of a server that it does not reach."""
+
+NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"})
+"""How OpenSSL calls an answer that is no TLS."""
 
 RETRIED = frozenset({408, 425, 429})
 """The refusals that may be taken back, beside all from 500 on."""
@@ -20,13 +28,30 @@ LONGEST = 500
 """What a server says is told up to this length: a proxy may answer with a whole page."""
 
 
-class TransientError(Exception):
-    """Something that may go better next time; `wait` is how long the server asks to be left alone, in seconds."""
+ANSWER_WITHIN = 5.0
+"""How long, in seconds, a server has for the answer to a cheap question."""
 
-    def __init__(self, what: str, wait: float | None = None, timed_out: bool = False):
+
+class TransientError(Exception):
+    """Something that may go better next time; `wait` is how long the server asks to be left alone, in seconds.
+
+    `status` is HTTP's, if the server gave one. `frozen` says that a silent server did not answer another question
+    either.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        wait: float | None = None,
+        timed_out: bool = False,
+        status: int | None = None,
+        frozen: bool = False,
+    ):
         super().__init__(what)
         self.wait = wait
         self.timed_out = timed_out
+        self.status = status
+        self.frozen = frozen
 
 
 class RequestRejected(RemoteEngineError):
@@ -47,8 +72,9 @@ class Client:
     def __init__(self, base_url: str, api_key: str | None, timeout: float, connect_timeout: float):
         self.base_url = _checked(base_url)
         self._api_key = _sendable(api_key)
-        self._timeout = timeout
+        self.timeout = timeout
         self._connect_timeout = connect_timeout
+        self._lists = self._completes = False
         if find_spec("openai") is None:
             raise ConfigError('a remote engine needs the openai client: pip install "glimp[remote]"')
 
@@ -60,7 +86,23 @@ class Client:
     async def get(self, path: str, kind: type = object) -> Any:
         """Get a document, as JSON or as text. A path with a host is taken as it is. Raises like `lines`."""
         with self._translated():
-            return await self._openai.get(path, cast_to=kind, options=self._options)
+            document = await self._openai.get(path, cast_to=kind, options=self._options)
+        self._lists |= path == "/models"
+        return document
+
+    async def answers(self) -> bool | None:
+        """Ask for something cheap: True for any answer, False if the connection fails, None for silence."""
+        import openai
+
+        try:
+            await self._openai.get("/models", cast_to=object, options={**self._options, "timeout": ANSWER_WITHIN})
+        except openai.APITimeoutError:
+            return None
+        except openai.APIConnectionError:
+            return False
+        except openai.APIError:
+            return True
+        return True
 
     async def lines(self, body: dict[str, Any]) -> AsyncGenerator[Any, None]:
         """Yield what the lines of a stream say. Raises `TransientError`, or `RemoteEngineError` for a refusal."""
@@ -82,6 +124,7 @@ class Client:
                     f"{self.base_url} answers with {kind or 'an untyped text'!r}, not with a stream of events: "
                     "is base_url right? It mostly ends in /v1"
                 )
+            self._completes = True
             with self._translated():
                 async for line in stream:
                     yield line
@@ -96,7 +139,7 @@ class Client:
             base_url=self.base_url,
             api_key=self._api_key or "none",
             max_retries=0,
-            timeout=openai.Timeout(self._timeout, connect=self._connect_timeout),
+            timeout=openai.Timeout(self.timeout, connect=self._connect_timeout),
         )
 
     @cached_property
@@ -126,26 +169,60 @@ class Client:
         if isinstance(error, openai.APIError) and status and status < 500 and status not in RETRIED:
             return self._refusal(status, str(error))
         if isinstance(error, openai.APIStatusError):
-            return TransientError(
-                self._clean(f"HTTP {status}: {error}")[:LONGEST], _retry_after(error.response.headers)
-            )
+            by_proxy = self._by_proxy() if status in GATEWAY else ""
+            says = self._clean(f"HTTP {status}: {error}")[:LONGEST] + by_proxy
+            return TransientError(says, _retry_after(error.response.headers), status=status)
+        if no_tls := self._without_tls(error):
+            return no_tls
         names = {type(error).__name__, type(error.__cause__).__name__}
         timed_out = any(name.endswith("Timeout") or name == "APITimeoutError" for name in names)
         if timed_out and "ConnectTimeout" not in names and "PoolTimeout" not in names:
-            return TransientError(f"no answer for {self._timeout:g} seconds", timed_out=True)
-        return TransientError(
-            self._clean(f"{error} ({error.__cause__})" if error.__cause__ else f"{error!r}")[:LONGEST]
-        )
+            return TransientError(f"no answer for {self.timeout:g} seconds", timed_out=True)
+        says = self._clean(f"{error} ({error.__cause__})" if error.__cause__ else f"{error!r}")[:LONGEST]
+        return TransientError(says + self._by_proxy(), status=status)
 
     def _refusal(self, status: int, says: str) -> RequestRejected:
         advice = {
             401: "pass the key that it wants as api_key=...",
             403: "pass a key that may do this as api_key=...",
             404: "is base_url right? It mostly ends in /v1. Is model one that it serves?",
+            407: f"the proxy wants a name and a password{self._by_proxy()}",
         }
+        if status in (404, 405) and self._lists and not self._completes:
+            advice[status] = (
+                "/models is there and /completions is not: a server that offers chat completions alone cannot be used, "
+                "as Glimp has a model go on from the middle of a reply. vLLM, SGLang and llama.cpp offer both"
+            )
         hint = f" ({advice[status]})" if status in advice else ""
         return RequestRejected(
             status, self._clean(f"{self.base_url} refuses with HTTP {status}: {says}")[:LONGEST] + hint
+        )
+
+    def _without_tls(self, error: BaseException | None) -> RemoteEngineError | None:
+        """What keeps TLS from being spoken, which asking again does not change."""
+        while error and not isinstance(error, ssl.SSLError):
+            error = error.__cause__ or error.__context__
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return RemoteEngineError(
+                f"the certificate of {self.base_url} is not trusted ({error.verify_message}): name the file of its "
+                "authority in the variable SSL_CERT_FILE"
+            )
+        if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
+            return RemoteEngineError(
+                f"{self.base_url} does not speak TLS: write http:// instead of https://, or give the port that does"
+            )
+        return None
+
+    def _by_proxy(self) -> str:
+        """Which proxy stood between, in words; its password is not shown."""
+        parts, proxies = urlsplit(self.base_url), getproxies()
+        scheme = parts.scheme if parts.scheme in proxies else "all"
+        if scheme not in proxies or proxy_bypass(parts.hostname or ""):
+            return ""
+        proxy = proxies[scheme].rpartition("@")[2].rpartition("//")[2]
+        return (
+            f"; it was asked through the proxy {proxy} of the variable {scheme.upper()}_PROXY: "
+            f"set NO_PROXY={parts.hostname} to ask it directly"
         )
 
     def _clean(self, text: str) -> str:

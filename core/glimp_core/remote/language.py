@@ -8,6 +8,7 @@ from typing import Any
 from glimp_core.chat.grammar.compiler import GrammarCompiler
 from glimp_core.chat.prompt.renderer import Renderer
 from glimp_core.chat.tokens.vocabulary import Vocabulary
+from glimp_core.errors import ModelLoadError
 from glimp_core.forking import Lock
 from glimp_core.remote.spelling import Spelling
 from glimp_core.remote.wire import Reader
@@ -16,10 +17,14 @@ from glimp_core.types import SamplingParams
 
 
 class Language:
-    """A tokenizer, named or loaded, with the generation config beside it, if there is one. Loads at first use."""
+    """A tokenizer, named or loaded, with the generation config beside it, if there is one. Loads at first use.
 
-    def __init__(self, tokenizer: Any, name: str):
+    One that was not `named` by the user goes by the model's name at its server, which may be no name of a tokenizer.
+    """
+
+    def __init__(self, tokenizer: Any, name: str, named: bool = True):
         self._given = tokenizer
+        self._named = named
         self._name = name
         self._loading = Lock()
 
@@ -27,7 +32,15 @@ class Language:
     def tokenizer(self) -> Any:
         """The tokenizer itself."""
         with self._loading:
-            return load_tokenizer(self._source) if self._source else self._given
+            try:
+                return load_tokenizer(self._source) if self._source else self._given
+            except ModelLoadError as error:
+                if self._named:
+                    raise
+                raise ModelLoadError(
+                    f"no tokenizer goes by the name {self._name!r} that the model has at its server: pass the folder "
+                    f"or hub id of the served model as tokenizer=... ({error})"
+                ) from error
 
     @cached_property
     def table(self) -> Vocabulary:

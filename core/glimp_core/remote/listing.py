@@ -4,42 +4,64 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from glimp_core.errors import EngineError, ModelLoadError, unknown_name
+from glimp_core.errors import ConfigError, EngineError, ModelLoadError, unknown_name
 from glimp_core.remote.server import Server
-from glimp_core.remote.wire import LLAMACPP, PROFILES, VLLM, ServerProfile
+from glimp_core.remote.wire import LLAMACPP, PROFILES, SGLANG, VLLM, ServerProfile
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Who serves a model, "" where the server does not say, how to speak to it, and its window in tokens."""
+    """Who serves a model, "" where the server does not say, how to speak to it, and its window in tokens.
+
+    `slots` is how many requests it works on at once, and `slot_context` how many tokens each may have, if it says so.
+    """
 
     owner: str
     profile: ServerProfile
     window: int
+    slots: int | None = None
+    slot_context: int | None = None
 
 
 def read_listing(server: Server, window: int | None) -> Listing:
     """Look a model up. Raises `ConfigError` for one that is not served, `ModelLoadError` where no window is known."""
-    entry = _entry(server)
+    models = _models(server)
+    entry = _entry(server, models)
     owner = str(entry.get("owned_by") or "")
-    found = window or _window(entry) or (_slot(server) if owner == LLAMACPP.name else None)
+    slots, slot_context = _slots(server) if owner == LLAMACPP.name else (None, None)
+    found = window or _window(entry) or _window(models.get(str(entry.get("parent")), {})) or slot_context
     if not found:
         raise ModelLoadError(
             f"{server.client.base_url} does not say how long the context of {server.model!r} may be: pass window=..."
         )
-    return Listing(owner, PROFILES.get(owner, VLLM), found)
+    return Listing(owner, PROFILES.get(owner, VLLM), found, slots, slot_context or found)
 
 
-def _entry(server: Server) -> Mapping[str, Any]:
+def _models(server: Server) -> dict[str, Mapping[str, Any]]:
     listing = server.get("/models")
     entries = listing.get("data") if isinstance(listing, dict) else None
-    models = {str(entry.get("id")): entry for entry in entries or () if isinstance(entry, dict)}
-    if server.model in models or not models:
-        return models.get(server.model, {})
+    return {str(entry.get("id")): entry for entry in entries or () if isinstance(entry, dict)}
+
+
+def _entry(server: Server, models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    asked_as = {_asked_as(name, entry): entry for name, entry in models.items()}
+    if server.model in asked_as or not models:
+        return asked_as.get(server.model, {})
+    if server.model in models:
+        raise ConfigError(
+            f"{server.client.base_url} would answer for {server.model!r} with its base model: "
+            f"ask for {_asked_as(server.model, models[server.model])!r}"
+        )
     only = next(iter(models.values()))
     if only.get("owned_by") == LLAMACPP.name:  # it serves one model, whatever it is called
         return only
-    raise unknown_name(f"model at {server.client.base_url}", server.model, models)
+    raise unknown_name(f"model at {server.client.base_url}", server.model, asked_as)
+
+
+def _asked_as(name: str, entry: Mapping[str, Any]) -> str:
+    """The name that brings what is listed: SGLang lists a LoRA adapter alone, and wants its base's name before it."""
+    adapter = entry.get("owned_by") == SGLANG.name and entry.get("parent")
+    return f"{entry['parent']}:{name}" if adapter else name
 
 
 def _window(entry: Mapping[str, Any]) -> int | None:
@@ -48,11 +70,11 @@ def _window(entry: Mapping[str, Any]) -> int | None:
     return window if isinstance(window, int) else None
 
 
-def _slot(server: Server) -> int | None:
-    """llama.cpp shares its context among its slots, and says how beside the API."""
+def _slots(server: Server) -> tuple[int | None, int | None]:
+    """How many slots llama.cpp has, and the context of each; it says so beside the API."""
     try:
         properties = server.get(f"{server.client.root}/props")
-        window = properties["default_generation_settings"]["n_ctx"]
-    except (EngineError, KeyError, TypeError):
-        return None
-    return window if isinstance(window, int) else None
+        slots, context = properties.get("total_slots"), properties["default_generation_settings"]["n_ctx"]
+    except (EngineError, KeyError, TypeError, AttributeError):
+        return None, None
+    return slots if isinstance(slots, int) else None, context if isinstance(context, int) else None

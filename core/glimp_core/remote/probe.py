@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter, sleep
 
-from glimp_core.errors import EngineError, ModelLoadError
+from glimp_core.errors import EngineError, ModelLoadError, RemoteEngineError
 from glimp_core.remote.capabilities import Scale, ServerCapabilities
-from glimp_core.remote.client import RequestRejected
+from glimp_core.remote.client import RequestRejected, TransientError
 from glimp_core.remote.language import Language
 from glimp_core.remote.server import Server
 from glimp_core.remote.wire import PLAIN, CompletionChunk, CompletionRequest, Top
@@ -36,23 +36,26 @@ GAUGES = ("vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requ
 
 
 class Probe:
-    """Asks one server, and settles how to speak with it: `server.profile` and `server.spell` are set on the way."""
+    """Asks one server, and settles how to speak with it: `server.profile` and `server.spelling` are set on the way."""
 
     def __init__(self, server: Server, language: Language):
         self._server = server
         self._reader = language.reader
         self._vocabulary = language.table
         self._language = language
+        self._against_ids = ""
         self._question = CompletionRequest(tuple(language.table.encode(TEXT)), LENGTH)
 
     def examine(self, glimpses: bool) -> ServerCapabilities:
         """Find out what matters for writing, and for glimpsing. Raises `ModelLoadError` for a role it cannot serve."""
         answer = self._settle()
-        findings = ServerCapabilities(self._server.spell is None, self._keeps_stop(answer), self._in_one_piece(answer))
+        findings = ServerCapabilities(
+            self._server.spelling is None, self._keeps_stop(answer), self._in_one_piece(answer)
+        )
         if not glimpses:
             return findings
         if not findings.ids:
-            raise self._unfit("it gives no token ids: vLLM from 0.10, SGLang and llama.cpp do")
+            raise self._unfit(f"it gives no token ids (vLLM from 0.10, SGLang and llama.cpp do){self._against_ids}")
         scale, by_id = self._scale()
         return replace(findings, scale=scale, by_id=by_id, aborts=self._aborts())
 
@@ -63,12 +66,18 @@ class Probe:
             self._server.profile = profile
             try:
                 answer = self._ask(self._question)
-            except RequestRejected:
+            except RequestRejected as error:
+                self._against_ids = f": {error}"
                 continue
+            except RemoteEngineError as error:
+                if not (isinstance(error.__cause__, TransientError) and error.__cause__.status == 500):
+                    raise
+                self._against_ids = f": {error}"  # some gateways take a list of ids for a fault of their own
+                break
             if answer.by_id and answer.prompt_tokens in (None, len(self._question.token_ids)):
                 self._check_tokenizer(answer)
                 return answer
-        self._server.profile, self._server.spell = PLAIN, self._language.spelling
+        self._server.profile, self._server.spelling = PLAIN, self._language.spelling
         return self._ask(self._question)
 
     def _check_tokenizer(self, answer: "Answer") -> None:
@@ -162,7 +171,7 @@ class Answer:
     def of(cls, stream: Iterator[CompletionChunk]) -> "Answer":
         """Read a stream to its end."""
         started = perf_counter()
-        found = [(piece, perf_counter() - started) for piece in stream]
+        found = [(piece, (piece.at or perf_counter()) - started) for piece in stream]
         return cls(tuple(piece for piece, _ in found), tuple(time for _, time in found))
 
     @property

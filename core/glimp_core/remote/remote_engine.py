@@ -30,14 +30,19 @@ from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
 
 log = logging.getLogger("glimp.remote")
 
+TOKEN_TIMEOUT = 30.0
+"""The longest silence between two tokens, in seconds, unless another one is given."""
+
 
 class RemoteEngine:
     """Writes with a model that somebody serves: vLLM, SGLang, llama.cpp, or what else speaks /v1/completions.
 
     `tokenizer` is the served model's: a folder, a hub id (`model` itself by default) or a loaded one; prompts are
     rendered and tokenised with it here. What the request leaves open of the sampling is taken from the generation
-    config beside it, else left to the server. `timeout` is the longest silence and `connect_timeout` the longest time
-    to connect, in seconds; `retries` is how often in a row a request is sent again; `extra_body` goes into each.
+    config beside it, else left to the server. In seconds: `timeout` is the longest wait for a first token,
+    `token_timeout` for each further one (30 by default, or `timeout` if that is less), `connect_timeout` for a
+    connection. A server that takes no new connections is not waited for. `retries` is how often in a row a request is
+    sent again; `extra_body` goes into each.
     At first use the server is asked a few short questions, and refused where it cannot serve, with the reason.
     """
 
@@ -52,17 +57,19 @@ class RemoteEngine:
         api_key: str | None = None,
         window: int | None = None,
         timeout: float = 120.0,
+        token_timeout: float | None = None,
         connect_timeout: float = 5.0,
         retries: int = 3,
         extra_body: Mapping[str, Any] | None = None,
     ):
-        if timeout <= 0 or connect_timeout <= 0 or retries < 0:
+        silence = min(timeout, TOKEN_TIMEOUT) if token_timeout is None else token_timeout
+        if min(timeout, silence, connect_timeout) <= 0 or retries < 0:
             raise ConfigError(
-                f"timeout={timeout!r}, connect_timeout={connect_timeout!r}, retries={retries!r} cannot work: "
-                "the first two are seconds over 0, the last one is 0 or more"
+                f"{timeout=}, {token_timeout=}, {connect_timeout=}, {retries=} cannot work: "
+                "the timeouts are seconds over 0, the last one is 0 or more"
             )
-        self._server = Server(Client(base_url, api_key, timeout, connect_timeout), model, retries)
-        self._language = Language(tokenizer if tokenizer is not None else model, model)
+        self._server = Server(Client(base_url, api_key, timeout, connect_timeout), model, retries, silence)
+        self._language = Language(tokenizer if tokenizer is not None else model, model, named=tokenizer is not None)
         self._window = window
         self._extra = dict(extra_body or {})
         self._structured = StructuredOutput(self._server, self._language, self._extra)
@@ -93,6 +100,7 @@ class RemoteEngine:
         with self._examining:
             if self._findings is None:
                 self._server.profile = self._listing.profile
+                self._server.slots, self._server.slot_context = self._listing.slots, self._listing.slot_context
                 self._findings = Probe(self._server, self._language).examine(self._glimpses)
                 log.info("%r (%s): %s", self, self._listing.owner or "unnamed server", self._findings)
                 for cost in self._findings.costs:
@@ -119,7 +127,7 @@ class RemoteEngine:
         ask = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
         begun = conversation.take(ask)
         sent, spent = len(ask.token_ids), conversation.take_spent()
-        meter = StreamUsage(sent, conversation.send(sent), before=begun.known if begun else None)
+        meter = StreamUsage(sent, conversation.send(sent), before=begun.known if begun and not begun.counted else None)
         page = self._page(context, params, self.window - sent)
         demanded = params.phase != "thinking" and conversation.requirements.structured
         fill = self._fill if demanded else self._write
@@ -127,6 +135,7 @@ class RemoteEngine:
             for chunk in fill(context, page, ask, begun, meter):
                 yield replace(chunk, usage=spent + meter.usage())
         finally:
+            conversation.hold(sent + meter.usage().decode_tokens)
             conversation.report()
 
     def _page(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
@@ -146,6 +155,8 @@ class RemoteEngine:
         with suppress(EngineError, ContextOverflowError):  # what is wrong is met again when it is this model's turn
             ask = self._ask(context, SamplingParams(temperature=0.0), index=0, max_tokens=1, stepwise=False)
             sent = len(ask.token_ids)
+            if not conversation.has_news(sent):
+                return
             meter = StreamUsage(sent, conversation.send(sent))
             conversation.read_ahead(PrefillRequest(self._feed(context, ask), meter))
 
@@ -211,8 +222,10 @@ class RemoteEngine:
         return BegunStream(ask, self._feed(context, ask), known)
 
     def _feed(self, context: Context, ask: CompletionRequest) -> AsyncBridge[CompletionChunk]:
-        fault = self._conversation(context).fault
-        return self._server.ask(ask, self._language.reader, context.cancelled.is_set, fault)
+        conversation = self._conversation(context)
+        return self._server.ask(
+            ask, self._language.reader, context.cancelled.is_set, conversation.fault, conversation.drift
+        )
 
     def _ask(
         self,
@@ -231,7 +244,7 @@ class RemoteEngine:
                 f"the chain has {len(token_ids)} tokens and {self.name!r} a window of {self.window}: "
                 "lower max_reasoning_tokens or shorten the prompt"
             )
-        for cost in self.findings.costs:
+        for cost in (*self.findings.costs, *self._server.costs):
             context.note(f"the server of {self.name!r} {cost}")
         thinks = conversation.prompt.thinking == "open" and not conversation.closed
         return CompletionRequest(

@@ -11,8 +11,19 @@ from typing import Any, TypeVar
 
 from glimp_core.errors import EngineError, EngineTimeoutError, RemoteEngineError
 from glimp_core.remote.bridge import AsyncBridge, the_loop
+from glimp_core.remote.capacity import AdmittedRequest, ServerCapacity
 from glimp_core.remote.client import Client, TransientError
-from glimp_core.remote.wire import VLLM, CompletionChunk, CompletionRequest, ProtocolError, Reader, ServerProfile
+from glimp_core.remote.liveness import StreamWatch
+from glimp_core.remote.spelling import OtherLead, Spelling, without_lead
+from glimp_core.remote.wire import (
+    LLAMACPP,
+    VLLM,
+    CompletionChunk,
+    CompletionRequest,
+    ProtocolError,
+    Reader,
+    ServerProfile,
+)
 
 T = TypeVar("T")
 
@@ -25,17 +36,45 @@ PATIENCE = 60.0
 GRACE = 0.25
 """How long, in seconds, the usage is waited for after the last token."""
 
+OVERFLOW = "context size has been exceeded"
+"""What llama.cpp says to all of its slots, if they share one context and it is full."""
+
 
 class Server:
-    """A model at a server. `retries` is how often in a row it may fail without a new token."""
+    """A model at a server. `retries` is how often in a row it may fail without a new token.
 
-    def __init__(self, client: Client, model: str, retries: int):
+    `token_timeout` is the longest silence between two tokens, in seconds.
+    """
+
+    def __init__(self, client: Client, model: str, retries: int, token_timeout: float):
         self.client = client
         self.model = model
         self.profile: ServerProfile = VLLM
-        self.spell: Callable[[Sequence[int]], str] | None = None
+        self.spelling: Spelling | None = None
         """Turns ids into the text of a prompt, for a server that takes no ids."""
+        self.slots: int | None = None
+        """How many requests the server works on at once, if it says so."""
+        self.slot_context: int | None = None
+        """How many tokens one of them may have; the slots may share them, which no server says."""
         self._retries = retries
+        self._token_timeout = token_timeout
+
+    @property
+    def capacity(self) -> ServerCapacity:
+        """The room of the server, for whoever in this process asks it."""
+        capacity = the_loop().capacities[self.client.root]
+        capacity.slots = self.slots
+        return capacity
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """What has been seen of its room, and what to set against it."""
+        if (shared := self.capacity.context) is None:
+            return ()
+        return (
+            f"has slots that share one context of {shared} tokens, so that requests wait for each other: start "
+            "llama-server with --parallel N and N times the context (-c), or with more of it",
+        )
 
     def ask(
         self,
@@ -43,56 +82,90 @@ class Server:
         reader: Reader,
         cancelled: Callable[[], bool] = lambda: False,
         on_fault: Callable[[str], None] = lambda fault: None,
+        on_drift: Callable[[], None] = lambda: None,
     ) -> AsyncBridge[CompletionChunk]:
         """Start a request; its pieces come as they are written, the last one with a `finish`.
 
         What fails before the first token is tried again; a stream that breaks is gone on with after the tokens that
-        arrived. `on_fault` hears of either. The feed raises `EngineTimeoutError` and `RemoteEngineError`.
+        arrived. `on_fault` hears of either, `on_drift` of a text that the server may read otherwise than it was
+        written. The feed raises `EngineTimeoutError` and `RemoteEngineError`.
         """
-        return AsyncBridge(self._write(ask, reader, on_fault), cancelled)
+        return AsyncBridge(self._write(ask, reader, on_fault, on_drift), cancelled)
 
     async def _write(
-        self, ask: CompletionRequest, reader: Reader, on_fault: Callable[[str], None]
+        self,
+        ask: CompletionRequest,
+        reader: Reader,
+        on_fault: Callable[[str], None],
+        on_drift: Callable[[], None],
     ) -> AsyncGenerator[CompletionChunk, None]:
         written: list[int] = []
-        failures = 0
+        failures, wait, heals, timeout = 0, 0.0, True, self.client.timeout
         while len(written) < ask.max_tokens:
             before, ended = len(written), False
             again = list(written) if ask.bound else []
-            try:
-                async with aclosing(self._attempt(self._body(ask, written), reader)) as pieces:
-                    async for piece in pieces:
-                        piece = _after(again, piece)
-                        written += piece.token_ids
-                        ended = piece.finish is not None
-                        yield piece
-                if ended:
-                    return
-                raise TransientError("the stream ended before the reply did")
-            except TransientError as fault:
-                on_fault(str(fault))
-                failures = failures + 1 if len(written) == before else 1
-                wait = self._wait(fault, failures, begun=len(written) > before)
+            body, lead = self._body(ask, written, heals, on_drift)
+            async with self.capacity.place(len(ask.token_ids) + ask.max_tokens) as place:
+                try:
+                    async with aclosing(self._attempt(body, lead, reader, timeout)) as pieces:
+                        async for piece in pieces:
+                            piece = _after(again, piece)
+                            written += piece.token_ids
+                            ended = piece.finish is not None
+                            yield piece
+                    if ended:
+                        return
+                    raise TransientError("the stream ended before the reply did")
+                except OtherLead:
+                    heals = False
+                    continue
+                except TransientError as fault:
+                    failures = failures + 1 if len(written) == before else 1
+                    if shared := self._shared(fault, place):
+                        failures, fault = 0, shared
+                    on_fault(str(fault))
+                    wait = self._wait(fault, failures, begun=len(written) > before)
+                    timeout = self._token_timeout if fault.frozen else self.client.timeout
             await asyncio.sleep(wait)
         yield CompletionChunk(finish="length")
 
-    def _body(self, ask: CompletionRequest, written: Sequence[int]) -> dict[str, Any]:
+    def _body(
+        self, ask: CompletionRequest, written: Sequence[int], heals: bool, on_drift: Callable[[], None]
+    ) -> tuple[dict[str, Any], str]:
+        """Return a request, and what of its text the server is to write again."""
         body = ask.body(self.model, self.profile, written)
-        return {**body, "prompt": self.spell(body["prompt"])} if self.spell else body
+        if self.spelling is None:
+            return body, ""
+        spelled = self.spelling.spell(body["prompt"], heals and not ask.bound)
+        if spelled.drifts:
+            on_drift()
+        return {**body, "prompt": spelled.text, "max_tokens": body["max_tokens"] + spelled.left_out}, spelled.lead
 
-    async def _attempt(self, body: dict[str, Any], reader: Reader) -> AsyncGenerator[CompletionChunk, None]:
+    async def _attempt(
+        self, body: dict[str, Any], lead: str, reader: Reader, timeout: float
+    ) -> AsyncGenerator[CompletionChunk, None]:
         """One request. The connection is free for the next one when the stream has been read to its end."""
-        begun = False
-        async with aclosing(self.client.lines(body)) as lines:
+        watch = StreamWatch(self.client.lines(body), self.client.answers, timeout, self._token_timeout)
+        async with (
+            aclosing(watch.lines()) as watched,
+            aclosing(without_lead(lead, watched) if lead else watched) as lines,
+        ):
             async for line in lines:
-                piece = _read(reader, line, top=not begun)
-                begun = begun or bool(piece.token_ids)
+                piece = _read(reader, line, top=not watch.begun)
+                watch.begun = watch.begun or bool(piece.token_ids)
                 if not piece.finish:
                     yield piece
                     continue
                 yield await _with_usage(piece, lines, reader)
                 await _drain(lines)
                 return
+
+    def _shared(self, fault: TransientError, place: AdmittedRequest) -> TransientError | None:
+        """What is meant, if a full context is that of all slots together: from now on requests wait for their share."""
+        if self.profile.name != LLAMACPP.name or OVERFLOW not in str(fault).lower() or not place.unknown_company:
+            return None
+        self.capacity.context = self.slot_context
+        return TransientError(f"its slots share one context of {self.slot_context} tokens, which was full", wait=0.0)
 
     def _wait(self, fault: TransientError, failures: int, begun: bool) -> float:
         """Return how long to wait before the next attempt; raises where there is none."""

@@ -15,12 +15,14 @@ from glimp_core.types import ModelUsage
 class BegunStream(Iterator[CompletionChunk]):
     """A stream that is being read, of which the first piece can be looked at before it is taken.
 
-    `known` is how many tokens of its prompt the server had read in this request before.
+    `known` is how many tokens of its prompt the server had read in this request before. `counted` says that the
+    first piece told what the server's cache held, so that the glimpse has counted it.
     """
 
     def __init__(self, ask: CompletionRequest, stream: AsyncBridge[CompletionChunk], known: int | None = None):
         self.ask = ask
         self.known = known
+        self.counted = False
         self._stream = stream
         self._read: list[CompletionChunk] = []
         self._ended = False
@@ -38,6 +40,7 @@ class BegunStream(Iterator[CompletionChunk]):
         while not (piece.token_ids or piece.finish):
             piece = next(self._stream)
         self._read.append(piece)
+        self.counted = piece.cached_tokens is not None
         return piece
 
     def close(self) -> None:
@@ -78,9 +81,10 @@ class ServerRequest(TokenizedRequest):
         self._ahead: PrefillRequest | None = None
         self._spent = ModelUsage()
         self._name = name
-        self._sent = 0
+        self._sent = self._held = 0
         self._faults: list[str] = []
         self._note = ""
+        self._drifts = False
 
     @property
     def closed(self) -> bool:
@@ -90,7 +94,16 @@ class ServerRequest(TokenizedRequest):
     def send(self, count: int) -> int:
         """Return how many of the first `count` ids the server has read in this request; it is now sent them all."""
         known, self._sent = min(count, self._sent), max(count, self._sent)
+        self.hold(count)
         return known
+
+    def hold(self, count: int) -> None:
+        """Note that the server has read or written the first `count` ids."""
+        self._held = max(self._held, count)
+
+    def has_news(self, count: int) -> bool:
+        """Whether there is more to read among the first `count` ids than a last token, which is always read anew."""
+        return count - self._held > 1
 
     def take(self, ask: CompletionRequest) -> BegunStream | None:
         """Return the stream that already writes what is asked for; another one is closed."""
@@ -135,8 +148,17 @@ class ServerRequest(TokenizedRequest):
         """Note that a request had to be sent again; called in the loop's thread."""
         self._faults.append(what)
 
+    def drift(self) -> None:
+        """Note that the server may have read a text otherwise than it was written; called in the loop's thread."""
+        self._drifts = True
+
     def report(self) -> None:
         """Put into the summary how the server did."""
+        if self._drifts:
+            self._context.note(
+                f"the server of {self._name!r} takes text alone and reads it as other tokens than were written: "
+                "what it writes may differ from what one that takes token ids would (vLLM, SGLang, llama.cpp)"
+            )
         if not self._faults:
             return
         if self._note in self._context.notes:

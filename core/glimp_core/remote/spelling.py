@@ -1,35 +1,68 @@
-"""Prompts as text, for servers that take no token ids; checked, since text can be read as control tokens."""
+"""Prompts as text, for servers that take no token ids; checked, since a text can be read as other tokens."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import ConfigError
 
 
+@dataclass(frozen=True, slots=True)
+class SpelledPrompt:
+    """A prompt as text. `lead` is its end, of `left_out` tokens, that the server is to write again.
+
+    `drifts` says that the server reads other tokens than those that were meant.
+    """
+
+    text: str
+    lead: str = ""
+    left_out: int = 0
+    drifts: bool = False
+
+
 class Spelling:
     """Spells ids as the text that a server's own tokenizer reads back, control tokens by their names.
 
-    A beginning-of-text token is left to the server, which puts one before every text. Raises `ConfigError` where
-    content would be read as a control token.
+    A beginning-of-text token is left to the server, which puts one before every text.
     """
 
     def __init__(self, tokenizer: Any, vocabulary: Vocabulary):
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
 
-    def __call__(self, token_ids: Sequence[int]) -> str:
-        """Return the text of a prompt."""
-        meant = [i for i in token_ids if self._is_control(i)]
-        text = b"".join(self._spell(i) for i in token_ids).decode(errors="replace")
-        read = [i for i in self._tokenizer(text, add_special_tokens=False).input_ids if self._is_control(i)]
-        if read != meant:
+    def spell(self, token_ids: Sequence[int], heals: bool = True) -> SpelledPrompt:
+        """Return the text of a prompt. Raises `ConfigError` where content would be read as a control token.
+
+        The blank end of a step is one token in many tokenizers where the model wrote two. A text that `heals` stops
+        before it, and the server writes the blank end itself, as it does in the middle of a stream.
+        """
+        text = self._text(token_ids)
+        read = self._read(text)
+        if [i for i in read if self._is_control(i)] != [i for i in token_ids if self._is_control(i)]:
             raise ConfigError(
                 "the conversation holds text that this server would read as a control token, and it takes no token "
                 "ids, in which the two differ: use a server that does (vLLM, SGLang, llama.cpp), or remove the text"
             )
+        if read == list(token_ids):
+            return SpelledPrompt(self._sent(text, token_ids))
+        kept = list(token_ids)
+        while kept and (self._vocabulary.token_bytes[kept[-1]] or b"x").isspace():
+            kept.pop()
+        shorter = self._text(kept)
+        if heals and kept and self._read(shorter) == kept:
+            return SpelledPrompt(self._sent(shorter, kept), text[len(shorter) :], len(token_ids) - len(kept))
+        return SpelledPrompt(self._sent(text, token_ids), drifts=True)
+
+    def _read(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _sent(self, text: str, token_ids: Sequence[int]) -> str:
         begin = self._tokenizer("").input_ids[:1]
-        return text.removeprefix(self._spell(begin[0]).decode()) if begin and meant[:1] == begin else text
+        return text.removeprefix(self._spell(begin[0]).decode()) if begin and list(token_ids[:1]) == begin else text
+
+    def _text(self, token_ids: Sequence[int]) -> str:
+        return b"".join(self._spell(i) for i in token_ids).decode(errors="replace")
 
     def _is_control(self, token_id: int) -> bool:
         return self._vocabulary.token_bytes[token_id] is None
@@ -38,3 +71,20 @@ class Spelling:
         piece = self._vocabulary.token_bytes[token_id]
         name: str = self._tokenizer.convert_ids_to_tokens(token_id) if piece is None else ""
         return name.encode() if piece is None else piece
+
+
+class OtherLead(Exception):
+    """A server went on otherwise than with the text that its prompt was sent without."""
+
+
+async def without_lead(lead: str, lines: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """Yield the lines of a stream without the text that they begin with. Raises `OtherLead` if they do not."""
+    async for line in lines:
+        choice = (line.get("choices") or [None])[0] if lead and isinstance(line, dict) else None
+        if isinstance(choice, dict):
+            text = choice.get("text") or ""
+            shared = min(len(lead), len(text))
+            if text[:shared] != lead[:shared] or (shared < len(lead) and choice.get("finish_reason")):
+                raise OtherLead
+            lead, choice["text"] = lead[shared:], text[shared:]
+        yield line

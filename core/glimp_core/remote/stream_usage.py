@@ -9,8 +9,9 @@ from glimp_core.types import ModelUsage
 class StreamUsage:
     """Counts tokens and times. Waiting for a first token is prefill, what follows is decoding; the network is in both.
 
-    Of the `sent` tokens the server has read the `known` ones in this request; what its cache held it may tell, at the
-    end of a stream. Where a glimpse has counted them as read, only `before` were known then, and they are taken back.
+    Of the `sent` tokens the server has read the `known` ones in this request; what its cache held it may tell, with
+    each token or at the end of a stream. Where a glimpse has counted them as read, only `before` were known then, and
+    they are taken back.
     """
 
     def __init__(self, sent: int, known: int, glimpses: int = 0, before: int | None = None):
@@ -18,7 +19,7 @@ class StreamUsage:
         self._sent = sent
         self._known = known
         self._before = known if before is None else before
-        self._cached_tokens = 0
+        self._cached_tokens: int | None = None
         self._tokens = 0
         self._started = self._last = perf_counter()
         self._prefill_seconds = 0.0
@@ -27,6 +28,7 @@ class StreamUsage:
     def see(self, piece: CompletionChunk) -> None:
         """Time the first piece, which is looked at; its tokens count when they are taken."""
         self._prefill_seconds = max(0.0, piece.at - self._started)
+        self._see_cache(piece)
 
     def take(self, piece: CompletionChunk) -> None:
         """Count a piece that arrived."""
@@ -35,16 +37,21 @@ class StreamUsage:
         if self._first is None and piece.token_ids:
             self._first = max(piece.at, self._started)
             self._prefill_seconds = self._first - self._started
-        if piece.cached_tokens is not None:
+        self._see_cache(piece)
+
+    def _see_cache(self, piece: CompletionChunk) -> None:
+        """The first word counts: a stream that is gone on with finds what it wrote itself."""
+        if piece.cached_tokens is not None and self._cached_tokens is None:
             self._cached_tokens = max(0, min(piece.cached_tokens, self._sent) - self._before)
 
     def usage(self) -> ModelUsage:
         """Return the counts so far."""
+        cached_tokens = self._cached_tokens or 0
         return ModelUsage(
             forwards=max(self._tokens, self._glimpses),
             glimpses=self._glimpses,
-            cached_tokens=self._cached_tokens,
-            prefill_tokens=self._sent - self._known - self._cached_tokens,
+            cached_tokens=cached_tokens,
+            prefill_tokens=self._sent - self._known - cached_tokens,
             decode_tokens=self._tokens,
             prefill_seconds=self._prefill_seconds,
             decode_seconds=self._last - self._first if self._first is not None else 0.0,

@@ -49,7 +49,7 @@ VLLM = ServerProfile(
     lark=True,
 )
 SGLANG = ServerProfile("sglang", {"return_token_ids": True}, {"no_stop_trim": True}, True)
-LLAMACPP = ServerProfile("llamacpp", {"logprobs": 1}, schema_field="json_schema")
+LLAMACPP = ServerProfile("llamacpp", {"logprobs": 1, "timings_per_token": True}, schema_field="json_schema")
 PLAIN = ServerProfile("openai")
 PROFILES = {profile.name: profile for profile in (VLLM, SGLANG, LLAMACPP)}
 """By what a server says owns its models. Unknown servers are asked as vLLM, which most gateways stand before."""

@@ -1,0 +1,78 @@
+"""Whether a silent stream still has a server: long before the longest wait, a cheap question decides."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from time import monotonic
+from typing import Any
+
+from glimp_core.remote.client import TransientError
+
+ASK_AFTER = 2.0
+"""Seconds of silence after which a server is asked whether it is there, and after which it is asked again."""
+
+_END = object()
+
+
+class StreamWatch:
+    """The lines of one stream, as long as its server is there to send them.
+
+    `answers` asks the server something cheap: True if it answers, False if it cannot be reached, None if it keeps
+    silent. `timeout` is the longest wait for the first token, `token_timeout` for each further one, in seconds.
+    """
+
+    def __init__(
+        self,
+        lines: AsyncGenerator[Any, None],
+        answers: Callable[[], Awaitable[bool | None]],
+        timeout: float,
+        token_timeout: float,
+    ):
+        self.begun = False
+        """Whether the first token has come; to be set by the reader of the lines."""
+        self._lines = lines
+        self._answers = answers
+        self._timeouts = {False: timeout, True: token_timeout}
+        self._arrived: asyncio.Queue[Any] = asyncio.Queue()
+        self._answered = True
+
+    async def lines(self) -> AsyncGenerator[Any, None]:
+        """Yield the lines as they come. Raises `TransientError` if the server is gone, or silent for too long."""
+        tasks = [asyncio.create_task(self._read())]
+        try:
+            while (line := await self._next(tasks)) is not _END:
+                if isinstance(line, Exception):
+                    raise line
+                yield line
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self) -> None:
+        try:
+            async with aclosing(self._lines) as lines:
+                async for line in lines:
+                    self._arrived.put_nowait(line)
+            self._arrived.put_nowait(_END)
+        except Exception as error:
+            self._arrived.put_nowait(error)
+
+    async def _next(self, tasks: list[asyncio.Task[None]]) -> Any:
+        """Wait for a line, and ask the server each time that the wait has been long."""
+        limit, started = self._timeouts[self.begun], monotonic()
+        self._answered = True
+        while (left := started + limit - monotonic()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, ASK_AFTER)):
+                    return await self._arrived.get()
+            if all(task.done() for task in tasks[1:]):
+                tasks[1:] = [asyncio.create_task(self._ask())]
+        raise TransientError(f"no answer for {limit:g} seconds", timed_out=True, frozen=not self._answered)
+
+    async def _ask(self) -> None:
+        self._answered = False
+        answers = await self._answers()
+        self._answered = answers is True
+        if answers is False:
+            self._arrived.put_nowait(TransientError("its stream fell silent, and it takes no new connections"))
