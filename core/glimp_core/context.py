@@ -54,6 +54,8 @@ class Context:
         self.thinking_wanted = reasoning_effort not in (None, "none")
         """Thinking is to be switched on where a template leaves it off."""
         self.cancelled = cancelled or threading.Event()
+        self.counted = False
+        """The prompt is to be counted and not answered, and may be longer than the window."""
         self.spans: list[Span | ThinkingClosed] = []
         self.engine_state: dict[object, Any] = {}
         self.notes: list[str] = []

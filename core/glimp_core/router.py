@@ -148,6 +148,7 @@ class GlimpRouter:
         """Return the size of a prompt in the large model's tokens, template and tools included."""
         asked = self._request(messages, None, tools=tuple(tools or ()), chat_template_kwargs=chat_template_kwargs)
         with Context(asked, self.config.reasoning) as context:
+            context.counted = True
             return self.large.prepare(context).tokens
 
     def load(self) -> None:

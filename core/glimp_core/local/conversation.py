@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import replace
+from functools import cached_property
 
 from glimp_core.chat.prompt.renderer import Renderer, TokenizedRequest
 from glimp_core.context import Context
@@ -55,7 +56,7 @@ class Conversation(TokenizedRequest):
         """Return the session of this request, leased from the pool until the context closes or `give_back`."""
         for _, session in tuple(self._leased):
             return session
-        session = pool.take(self._token_ids, len(self.prompt.token_ids), self._opening)
+        session = pool.take(self._token_ids, len(self.prompt.token_ids), lambda: self.opening)
         self._leased.append((pool, session))
         self._context.on_close(self.give_back)
         return session
@@ -73,11 +74,14 @@ class Conversation(TokenizedRequest):
         self._lookup.follow(token_ids[len(self._lookup) :])
         return self._lookup
 
-    def _opening(self) -> int:
-        """Return how many ids of the prompt come before what the user says first: the system's words and the tools."""
-        request = self._context.request
+    @cached_property
+    def opening(self) -> int:
+        """How many ids of the prompt come before what the user says first: the system's words and the tools."""
+        mine, request = self._context, self._context.request
         first = next((n for n, message in enumerate(request.messages) if message.get("role") == "user"), 0)
         if not first and not request.tools:
             return 0
         other = replace(request, messages=(*request.messages[:first], {"role": "user", "content": "~"}))
-        return common_prefix(self._renderer.prompt(Context(other, self._context.reasoning)).token_ids, self._token_ids)
+        context = Context(other, mine.reasoning, mine.cancelled, mine.reasoning_effort)
+        context.thinking_wanted = mine.thinking_wanted
+        return common_prefix(self._renderer.prompt(context).token_ids, self.prompt.token_ids)

@@ -13,6 +13,7 @@ from glimp_core.chat.grammar.compiler import GrammarCompiler
 from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.output.constraints import constraint_for, required_grammar
 from glimp_core.chat.output.processor import OutputProcessor
+from glimp_core.chat.prompt.length import check_length
 from glimp_core.chat.prompt.renderer import Renderer
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.tokens.vocabulary import Vocabulary
@@ -93,6 +94,7 @@ class LocalEngine:
 
     def prepare(self, context: Context) -> Prompt:
         """Render the request with the model's template; needs the tokenizer only."""
+        check_length(context, self.encode, self.window)
         conversation = self.conversation(context)
         prompt = conversation.prompt
         shortest = partial(self.shortest_answer, conversation.requirements)
@@ -122,7 +124,10 @@ class LocalEngine:
         self.load()
         for note in (*self.cache_use.notes, *ModelForward.of(self._model).notes):
             context.note(note)
-        self.conversation(context).finish_reading()
+        conversation = self.conversation(context)
+        conversation.finish_reading()
+        if self.cache_use.rollback == "snapshot":
+            conversation.opening  # noqa: B018 - rendered here, and not in the thread that owns the device
         task = Task(work, context.cancelled.is_set)
         self._admission.enter(context, task)
         return self._scheduler.submit(task).results()

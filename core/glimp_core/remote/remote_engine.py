@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from glimp_core.chat.output.processor import LONGEST_CHARACTER, OutputProcessor
+from glimp_core.chat.prompt.length import check_length
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError, ContextOverflowError, EngineError, RemoteEngineError
@@ -113,6 +114,7 @@ class RemoteEngine:
 
     def prepare(self, context: Context) -> Prompt:
         """Render the request with the model's template."""
+        check_length(context, self._language.table.encode, self.window)
         conversation = self._conversation(context)
         prompt = conversation.prompt
         shortest = partial(self._structured.shortest, conversation.requirements)

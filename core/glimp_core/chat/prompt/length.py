@@ -1,0 +1,50 @@
+"""A prompt that cannot fit is refused before all of it is tokenised, and so holds up nobody else."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from glimp_core.context import Context
+from glimp_core.errors import Cancelled, ContextOverflowError
+
+LARGE = 262_144
+"""Text of fewer characters is tokenised at once: it takes a fraction of a second."""
+
+PIECE = 65_536
+"""So many characters are counted between two looks at whether the request was cancelled."""
+
+CUT = 16
+"""A cut through a text makes at most so many tokens more than there are."""
+
+
+def check_length(context: Context, encode: Callable[[str], Sequence[int]], window: int) -> None:
+    """Count the tokens of a very long request piece by piece, until it is clear that it cannot fit the `window`.
+
+    Raises `ContextOverflowError`, and `Cancelled` if the request is cancelled meanwhile. A request that is to be
+    counted as a whole (`context.counted`) is let pass.
+    """
+    texts = [*_texts(context.request.messages), *_texts(context.request.tools)]
+    if context.counted or sum(map(len, texts)) < LARGE:
+        return
+    tokens = 0
+    for text in texts:
+        for start in range(0, len(text), PIECE):
+            if context.cancelled.is_set():
+                raise Cancelled("the request was cancelled")
+            tokens += max(0, len(encode(text[start : start + PIECE])) - CUT)
+            if tokens > window:
+                raise ContextOverflowError(
+                    f"the prompt has {sum(map(len, texts)):,} characters, of which the first {tokens:,} tokens or so "
+                    f"fill the window of {window:,}: shorten it or choose a model with a longer window"
+                )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in messages and tools, however nested."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        for part in value:
+            yield from _texts(part)
