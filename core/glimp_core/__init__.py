@@ -14,6 +14,7 @@ from glimp_core.errors import (
     EngineTimeoutError,
     GlimpError,
     ModelLoadError,
+    OutputValidationError,
     RemoteEngineError,
     UnsupportedSchemaError,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "MaxConsecutive",
     "ModelLoadError",
     "ModelUsage",
+    "OutputValidationError",
     "Policy",
     "Profile",
     "RandomRate",

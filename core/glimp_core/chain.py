@@ -1,5 +1,6 @@
 """The state of one reply while it is written: its steps, its phase and what is left of its budgets."""
 
+from glimp_core.chat.output.check import OutputCheck
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Span, ThinkingClosed
 from glimp_core.plan import Plan
@@ -17,6 +18,7 @@ class Chain:
         self.config = config
         self.sampling = sampling
         self.stop = StopMatcher(sampling.stop)
+        self.check = OutputCheck(context)
         self.steps: list[Step] = []
         self.phase: Phase = plan.first_phase
         self.thinking_end: ThinkingEnd | None = None

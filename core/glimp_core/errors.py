@@ -4,7 +4,8 @@ GlimpError (a ValueError)
 ├── ConfigError              an option, a threshold, a pair or a request that cannot work
 ├── ModelLoadError           a model that cannot be found, read, or used in its role
 ├── ContextOverflowError     a prompt that leaves no room in a model's context window
-├── UnsupportedSchemaError   a JSON schema keyword the grammar cannot enforce
+├── UnsupportedSchemaError   a JSON schema that cannot be used, or not in the way that was asked for
+├── OutputValidationError    an answer that breaks what of its schema a grammar cannot hold
 ├── EngineError              an engine failed while it ran
 │   ├── RemoteEngineError    a server refused, broke off or answered nonsense
 │   └── EngineTimeoutError   an engine did not answer in time
@@ -34,7 +35,18 @@ class ContextOverflowError(GlimpError):
 
 
 class UnsupportedSchemaError(GlimpError):
-    """A JSON schema keyword the grammar cannot enforce."""
+    """A JSON schema that cannot be used, or not in the way that was asked for."""
+
+
+class OutputValidationError(GlimpError):
+    """An answer that breaks what of its schema a grammar cannot hold; `text` is the answer."""
+
+    def __init__(self, message: str, text: str = ""):
+        super().__init__(message)
+        self.text = text
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self), self.text)
 
 
 class EngineError(GlimpError):

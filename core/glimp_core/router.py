@@ -215,11 +215,15 @@ class GlimpRouter:
                     self.large.load()
             started = perf_counter()
             chain = Chain(context, plan, config, request.sampling)
-            yield Start(plan.mode, large.tokens, plan.notes)
+            said = tuple(context.notes)
+            yield Start(plan.mode, large.tokens, (*plan.notes, *said))
             events = loop(chain, self.small, self.large_for(plan, config))
             with closing(cast("Generator[E, None, None]", events)):
                 yield from events
-            yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, tuple(context.notes))
+            if not chain.tool_calls:
+                chain.check.answer("".join(step.text for step in chain.steps if step.phase != "thinking"))
+            later = tuple(note for note in context.notes if note not in said)
+            yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, later)
 
     def _prepared(self, context: Context, config: RouterConfig) -> tuple[Prompt, Prompt]:
         """Render the request for both models, with thinking switched on where one of the two leaves it off."""

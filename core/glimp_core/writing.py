@@ -88,8 +88,9 @@ def _deltas(
             phase = "thinking" if chunk.thought else params.phase
             yield Delta(params.index, phase, writer, text, chunk.token_ids, chunk.measure)
         if chunk.tool_call:
-            chain.tool_calls |= isinstance(chunk.tool_call.call, ToolCall)
-            yield chunk.tool_call
+            call = chain.check.delta(chunk.tool_call)
+            chain.tool_calls |= isinstance(call.call, ToolCall)
+            yield call
     if draft.end is None:
         raise EngineError(f"engine {engine.name!r} broke off without saying why: its last chunk has no end")
 

@@ -9,20 +9,61 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat.schemas import Case, cases
-from glimp_core.chat.grammar.json_schema import MAX_STRING, any_object, normalize_schema
+from glimp_core.chat.grammar.json_schema import any_object, normalize_schema, prepare_schema
 from glimp_core.chat.grammar.validation import is_valid
+from glimp_core.chat.grammar.value_bounds import MAX_STRING
 from glimp_core.errors import UnsupportedSchemaError
 
 
 @pytest.mark.parametrize(
-    "keyword", ["if", "not", "uniqueItems", "contains", "propertyNames", "dependentRequired", "unevaluatedProperties",
-                "additionalItems", "made_up"],
+    ("part", "left"),
+    [
+        ({"uniqueItems": True}, "uniqueItems"), ({"contains": {"const": 1}}, "contains"),
+        ({"not": {"const": 1}}, "not"),
+        ({"if": {"const": 1}, "then": {"minimum": 2}}, "if"), ({"propertyNames": {"minLength": 3}}, "propertyNames"),
+        ({"dependentRequired": {"a": ["b"]}}, "dependentRequired"), ({"pattern": "^(?!a)b"}, "pattern"),
+        ({"dependentSchemas": {"a": {"required": ["b"]}}}, "dependentSchemas"), ({"pattern": r"\bx"}, "pattern"),
+        ({"allOf": [{"minProperties": 1}, {}], "unevaluatedProperties": False}, "unevaluatedProperties"),
+        ({"pattern": r"x\Z"}, "pattern"), ({"multipleOf": 999_983}, "multipleOf"), ({"minItems": 100_000}, "minItems"),
+        ({"minLength": 100_000}, "minLength"), ({"minProperties": 1000}, "minProperties"),
+        ({"format": "regex"}, "format"),
+        ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf"),
+        ({"patternProperties": {"(?=a)": {}}}, "patternProperties"),
+    ],
 )  # fmt: skip
-def test_a_keyword_that_cannot_be_enforced_is_named(keyword: str) -> None:
-    """Law: no keyword is passed over in silence; the error names it and where it stands."""
-    schema = {"type": "object", "properties": {"a": {"type": "array", "items": {keyword: {}}}}}
-    with pytest.raises(UnsupportedSchemaError, match=rf"'{keyword}' at #/properties/a/items"):
-        normalize_schema(schema)
+def test_what_a_grammar_cannot_hold_is_named_and_left_to_be_checked(part: Any, left: str) -> None:
+    """Law: no keyword is passed over in silence; what is not held is told by name and place."""
+    schema = {"type": "object", "properties": {"a": {"type": "array", "items": part}}}
+    (unenforced,) = prepare_schema(schema).unenforced
+    assert str(unenforced).startswith(f"'{left}' at #/properties/a/items")
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        {word: "x"}
+        for word in ("units", "markdownDescription", "order", "id", "x-any", "enumNames", "ui:widget", "optional")
+    ]
+    + [
+        {"enumDescriptions": ["d"]},
+        {"propertyOrdering": ["a"]},
+        {"xml": {}},
+        {"externalDocs": {}},
+        {"errorMessage": {}},
+    ]
+    + [{"propertyNames": {"type": "string"}}, {"uniqueItems": False}, {"if": {"const": 1}}]
+    + [
+        {"discriminator": {"propertyName": "a"}},
+        {"$comment": "c"},
+        {"format": "int64"},
+    ],
+    ids=lambda remark: str(*remark),
+)
+def test_remarks_and_keywords_that_say_nothing_are_passed_over(remark: Any) -> None:
+    """Law: words of other vocabularies, and keywords that every value follows, change nothing."""
+    plain = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    assert prepare_schema({**plain, **remark}) == prepare_schema(plain)
+    assert prepare_schema({"type": "array", "items": {**plain, **remark}}).unenforced == ()
 
 
 def test_a_misspelt_keyword_is_answered_with_the_right_one() -> None:
@@ -51,10 +92,14 @@ A, B = {"a": {"type": "null"}}, {"b": {"type": "null"}}
     ("schema", "closed"),
     [
         ({"properties": A}, True), ({"properties": A, "required": ["a"]}, True), ({"type": "object"}, False),
+        ({"type": "object", "properties": {}}, True), ({"type": "object", "properties": {}, "minProperties": 1}, False),
+        ({"properties": {}, "additionalProperties": {"type": "null"}}, False),
         ({"properties": A, "additionalProperties": True}, False), ({"properties": A, "required": ["b"]}, False),
         ({"properties": A, "minProperties": 2}, False), ({"properties": A, "patternProperties": B}, False),
         ({"properties": A, "anyOf": [{"properties": B}, {"type": "object"}]}, False),
-        ({"allOf": [{"properties": A}, {"properties": B}], "properties": {}}, False),
+        ({"allOf": [{"properties": A}, {"properties": B}], "properties": {}}, True),
+        ({"allOf": [{"properties": A}, {"type": "object"}], "properties": {}}, False),
+        ({"properties": A, "anyOf": [{"required": ["a"]}, {"properties": B}]}, True),
     ],
 )  # fmt: skip
 def test_objects_keep_to_the_properties_they_name(schema: Any, closed: bool) -> None:
@@ -67,7 +112,7 @@ def test_objects_keep_to_the_properties_they_name(schema: Any, closed: bool) -> 
 
 def test_references_move_with_the_schema() -> None:
     """Law: a schema that is put inside another one still refers to its own parts."""
-    schema = {"$defs": {"x": {"type": "null"}}, "properties": {"a": {"$ref": "#/$defs/x"}}}
+    schema = {"definitions": {"x": {"type": "null"}}, "properties": {"a": {"$ref": "#/definitions/x"}}}
     assert normalize_schema(schema, "#/$defs/t0")["properties"]["a"] == {"$ref": "#/$defs/t0/$defs/x"}
 
 

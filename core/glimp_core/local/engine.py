@@ -11,7 +11,7 @@ import torch
 from glimp_core.chat.formats.reader import ReplyParser
 from glimp_core.chat.grammar.compiler import GrammarCompiler
 from glimp_core.chat.grammar.constraint import GrammarConstraint
-from glimp_core.chat.output.constraints import constraint_for, required_grammar
+from glimp_core.chat.output.constraints import compiled_requirements, constraint_for, required_grammar
 from glimp_core.chat.output.processor import OutputProcessor
 from glimp_core.chat.prompt.length import check_length
 from glimp_core.chat.prompt.renderer import Renderer
@@ -97,7 +97,7 @@ class LocalEngine:
         check_length(context, self.encode, self.window)
         conversation = self.conversation(context)
         prompt = conversation.prompt
-        shortest = partial(self.shortest_answer, conversation.requirements)
+        shortest = partial(self.shortest_answer, context)
         return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest, prompt.can_think)
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
@@ -107,6 +107,7 @@ class LocalEngine:
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context, token by token."""
+        self.make_grammars(context, params)
         yield from self.run(context, lambda task: self._generate(task, context, params))
 
     def prewarm(self, context: Context, beside: Engine | None = None) -> None:
@@ -166,13 +167,23 @@ class LocalEngine:
             return OutputProcessor(self.table, self.stop_ids, params, room, thinking=thinking)
         requirements, lenient = self.conversation(context).requirements, context.request.lenient_tool_calls
         constraint = None
-        if requirements.tools or requirements.structured:
+        if requirements.bound:
             constraint = constraint_for(self._space, self._renderer.format, requirements, lenient)
         parser = ReplyParser(self._renderer.format, requirements, lenient)
         return OutputProcessor(self.table, self.stop_ids, params, room, parser, constraint, note=context.note)
 
-    def shortest_answer(self, requirements: OutputRequirements) -> int:
-        """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
+    def make_grammars(self, context: Context, params: GenerationParams | None = None) -> OutputRequirements:
+        """Make the grammars of an answer in the calling thread, before the one that owns the device needs them."""
+        conversation = self.conversation(context)
+        if conversation.requirements.bound and (params is None or params.phase != "thinking"):
+            conversation.requirements = compiled_requirements(
+                self._space, self._renderer.format, conversation.requirements, context
+            )
+        return conversation.requirements
+
+    def shortest_answer(self, context: Context) -> int:
+        """Return how many tokens the shortest answer has that a request takes, 0 where it demands no form."""
+        requirements = self.make_grammars(context)
         if not requirements.structured:
             return 0
         return GrammarConstraint(self._space, required_grammar(self._renderer.format, requirements)).shortest

@@ -62,6 +62,7 @@ class SpeculativeEngine:
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context as the target would."""
         self.load()
+        self.target.make_grammars(context, params)
         if reason := _unfit(self.target):
             context.note(reason)
             yield from self.target.generate(context, params)

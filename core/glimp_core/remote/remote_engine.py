@@ -117,8 +117,13 @@ class RemoteEngine:
         check_length(context, self._language.table.encode, self.window)
         conversation = self._conversation(context)
         prompt = conversation.prompt
-        shortest = partial(self._structured.shortest, conversation.requirements)
+        shortest = partial(self._shortest_answer, context)
         return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest, prompt.can_think)
+
+    def _shortest_answer(self, context: Context) -> int:
+        conversation = self._conversation(context)
+        conversation.requirements = self._structured.held(conversation.requirements, context)
+        return self._structured.shortest(conversation.requirements)
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context. Closing the iterator, or `context.cancelled`, closes the stream at once.
@@ -131,6 +136,8 @@ class RemoteEngine:
         sent, spent = len(ask.token_ids), conversation.take_spent()
         meter = StreamUsage(sent, conversation.send(sent), before=begun.known if begun and not begun.counted else None)
         page = self._page(context, params, self.window - sent)
+        if params.phase != "thinking":
+            conversation.requirements = self._structured.held(conversation.requirements, context)
         demanded = params.phase != "thinking" and conversation.requirements.structured
         fill = self._fill if demanded else self._write
         try:

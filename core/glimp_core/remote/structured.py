@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from glimp_core.chat.formats.reader import ReplyParser
-from glimp_core.chat.output.constraints import TokenConstraint
+from glimp_core.chat.output.constraints import TokenConstraint, compiled_requirements
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.context import Context
 from glimp_core.errors import ConfigError
@@ -27,6 +27,12 @@ class StructuredOutput:
         self._server = server
         self._language = language
         self._extra = extra
+
+    def held(self, requirements: OutputRequirements, context: Context) -> OutputRequirements:
+        """Return requirements, loosened to what a grammar can hold, where one is demanded."""
+        if not requirements.structured:
+            return requirements
+        return compiled_requirements(self._language.space, self._language.renderer.format, requirements, context)
 
     def shortest(self, requirements: OutputRequirements) -> int:
         """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""

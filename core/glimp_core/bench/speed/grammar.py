@@ -5,7 +5,6 @@ from time import perf_counter
 from typing import Any
 
 from glimp_core.bench.speed.measuring import GREEDY, Bench, Row
-from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.context import Context
 from glimp_core.types import GenerationParams, Phase, Request
 
@@ -53,10 +52,13 @@ def new_schema(bench: Bench, name: str) -> Row:
     """Time what is made of a schema before the first token, once the vocabulary has been read."""
 
     def milliseconds(number: int) -> float:
-        requirements = OutputRequirements(schema=schema(f"title_{number}"))
-        started = perf_counter()
-        bench.large.shortest_answer(requirements)
-        return 1000 * (perf_counter() - started)
+        format_ = {"type": "json_schema", "schema": schema(f"title_{number}")}
+        request = Request(({"role": "user", "content": bench.question},), response_format=format_)
+        with Context(request, bench.config.reasoning) as context:
+            bench.large.prepare(context)
+            started = perf_counter()
+            bench.large.shortest_answer(context)
+            return 1000 * (perf_counter() - started)
 
     first, *others = map(milliseconds, range(1 + SCHEMAS))
     return Row(name, median(others), 20, False, f"the first of all {first:.0f}, with the vocabulary")

@@ -137,7 +137,7 @@ def _further(members: Sequence[tuple[Node, bool]], comma: str) -> Iterator[Node]
 
 def arguments_grammar(tool: Tool) -> Json:
     """Return the grammar of a tool's arguments as a JSON object."""
-    return schema_grammar(normalize_schema(tool.parameters))
+    return schema_grammar(normalize_schema(tool.held))
 
 
 def schema_grammar(schema: Mapping[str, Any]) -> Json:

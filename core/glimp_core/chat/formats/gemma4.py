@@ -11,9 +11,10 @@ from glimp_core.chat.formats.characters import END, CharStream, Parser
 from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.thinking import ThinkingMarkup
 from glimp_core.chat.formats.values import recover
-from glimp_core.chat.grammar.json_schema import normalize_schema, resolved
+from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.grammar.lark import Choice, Many, Markup, Node, Optional, RawText
 from glimp_core.chat.grammar.lark import Sequence as Seq
+from glimp_core.chat.grammar.schema_drafts import resolved
 from glimp_core.chat.request.tools import Tool
 
 DEEPEST = 6
@@ -44,7 +45,7 @@ class GemmaCalls:
 
     def grammar(self, tools: Sequence[Tool], many: bool) -> Node:
         """Return the grammar of one call of the tools, or of several."""
-        calls = tuple(Seq((f"call:{tool.name}", self._arguments(normalize_schema(tool.parameters)))) for tool in tools)
+        calls = tuple(Seq((f"call:{tool.name}", self._arguments(normalize_schema(tool.held)))) for tool in tools)
         call = Seq((Markup(self.start), Choice(calls), Markup(self.end), Optional(Markup("<|tool_response>"))))
         return Many(call, "") if many else call
 

@@ -74,7 +74,7 @@ class JsonCalls:
 
     def call_object(self, tools: Sequence[Tool]) -> Json:
         """Return the grammar of one object."""
-        schemas = {f"t{n}": normalize_schema(tool.parameters, f"#/$defs/t{n}") for n, tool in enumerate(tools)}
+        schemas = {f"t{n}": normalize_schema(tool.held, f"#/$defs/t{n}") for n, tool in enumerate(tools)}
         calls = [self._object(tool.name, {"$ref": f"#/$defs/t{n}"}) for n, tool in enumerate(tools)]
         return schema_grammar({"anyOf": calls, "$defs": schemas})
 

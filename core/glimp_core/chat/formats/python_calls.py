@@ -8,9 +8,10 @@ from typing import Any
 from glimp_core.chat.formats.base import NewCall, members_grammar, schema_grammar
 from glimp_core.chat.formats.characters import CharStream, Parser
 from glimp_core.chat.formats.values import python_calls
-from glimp_core.chat.grammar.json_schema import normalize_schema, resolved
+from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.grammar.lark import Choice, Many, Markup, Node, RawText
 from glimp_core.chat.grammar.lark import Sequence as Seq
+from glimp_core.chat.grammar.schema_drafts import resolved
 from glimp_core.chat.request.tools import Tool
 
 _QUOTED = Seq(("'", RawText(r"([^'\\\x00-\x08\x0b-\x1f]|\\[nrt\\\"])*", "'")))
@@ -64,7 +65,7 @@ class PythonCalls:
 
 def _call_grammar(tool: Tool) -> Node:
     """Parameters in the order of the schema, each once."""
-    schema = normalize_schema(tool.parameters)
+    schema = normalize_schema(tool.held)
     required = schema.get("required", ())
     members = [
         (Seq((f"{name}=", _value(part, schema))), name in required) for name, part in schema["properties"].items()

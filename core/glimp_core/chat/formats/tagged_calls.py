@@ -20,10 +20,12 @@ from glimp_core.chat.formats.base import (
 from glimp_core.chat.formats.builder import ToolCallBuilder
 from glimp_core.chat.formats.characters import END, CharStream, Parser
 from glimp_core.chat.formats.values import read_objects, recover
-from glimp_core.chat.grammar.json_schema import MAX_STRING, normalize_schema, resolved
+from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.grammar.lark import Choice, Json, Markup, Node, Optional, RawText
 from glimp_core.chat.grammar.lark import Sequence as Seq
+from glimp_core.chat.grammar.schema_drafts import resolved
 from glimp_core.chat.grammar.validation import read_as
+from glimp_core.chat.grammar.value_bounds import MAX_STRING
 from glimp_core.chat.request.tools import Tool
 from glimp_core.errors import UnsupportedSchemaError
 
@@ -105,7 +107,7 @@ class TaggedCalls:
         return self.frame.around(Choice(tuple(map(self._call_grammar, tools))), many)
 
     def _call_grammar(self, tool: Tool) -> Node:
-        schema = normalize_schema(tool.parameters)
+        schema = normalize_schema(tool.held)
         required = schema.get("required", ())
         parameters: list[Node] = []
         for name, part in schema["properties"].items():

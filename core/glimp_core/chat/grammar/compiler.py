@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,15 +14,21 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from glimp_core.chat.grammar.json_state import JsonState
 from glimp_core.chat.grammar.lark import Grammar, write_lark
-from glimp_core.chat.grammar.shortest_completion import Hints, Path, shortest_completion
+from glimp_core.chat.grammar.shortest_completion import Budget, Hints, Path, never, shortest_completion
 from glimp_core.chat.tokens.vocabulary import Vocabulary
-from glimp_core.errors import UnsupportedSchemaError
+from glimp_core.errors import Cancelled, UnsupportedSchemaError
 from glimp_core.forking import Lock
 
 BYTES = 256
 """Ids below are bytes, in the byte-wise view; then the end of a reply, then the markers."""
 
 CACHED = 256
+
+SECONDS = 2.0
+"""How long the making of one grammar may take. llguidance bounds its own part by the size of the grammar."""
+
+MOST_TEXTS = 50
+"""Of more kinds of string that meet in unions, only so many are tried where a value may follow several."""
 
 
 _compilers: "WeakValueDictionary[tuple[object, ...], GrammarCompiler]" = WeakValueDictionary()
@@ -35,7 +43,7 @@ class GrammarCompiler:
         self._markers = [i for i in added.values() if i < len(vocabulary.token_bytes)]
         self._byte_ids = {token_id: BYTES + 1 + n for n, token_id in enumerate(self._markers)}
         self._token_ids = {byte_id: token_id for token_id, byte_id in self._byte_ids.items()}
-        self._compiled: dict[Grammar, Compiled] = {}
+        self._compiled: dict[Grammar, _Making] = {}
         self._lock = Lock()
 
     @classmethod
@@ -46,17 +54,37 @@ class GrammarCompiler:
             compiler = _compilers[key] = cls(vocabulary, added, stop_ids)
         return compiler
 
-    def compile(self, grammar: Grammar) -> "Compiled":
-        """Return a grammar ready for use; it is kept for the next request.
+    def compile(self, grammar: Grammar, cancelled: Callable[[], bool] = never) -> "Compiled":
+        """Return a grammar ready for use; it is kept for the next request, and so is that there is none.
 
-        Raises `UnsupportedSchemaError` for what llguidance cannot enforce and for a grammar without an end.
+        Whoever wants a grammar that another thread is making waits for it; no one else does. Raises
+        `UnsupportedSchemaError` for what llguidance cannot enforce, for a grammar without an end and for one that
+        takes longer than `SECONDS`, `Cancelled` where `cancelled` says so.
         """
-        with self._lock:
-            if grammar not in self._compiled:
-                while len(self._compiled) >= CACHED:
-                    self._compiled.pop(next(iter(self._compiled)))
-                self._compiled[grammar] = self._compile(grammar)
-            return self._compiled[grammar]
+        while True:
+            with self._lock:
+                known = self._compiled.pop(grammar, None)
+                mine = known is None or known.lost
+                made = _Making() if known is None or known.lost else known
+                self._compiled[grammar] = made  # the last one used is the last one to be dropped
+                while len(self._compiled) > CACHED:
+                    del self._compiled[next(iter(self._compiled))]
+            if mine:
+                return self._make(grammar, made, cancelled)
+            if (compiled := _waited(made, cancelled)) is not None:
+                return compiled
+
+    def _make(self, grammar: Grammar, made: "_Making", cancelled: Callable[[], bool]) -> "Compiled":
+        try:
+            compiled = self._compile(grammar, Budget(SECONDS, cancelled))
+        except BaseException as error:
+            if not isinstance(error, UnsupportedSchemaError):  # whoever waits tries it anew
+                with self._lock:
+                    self._compiled.pop(grammar, None)
+            made.set_exception(error)
+            raise
+        made.set_result(compiled)
+        return compiled
 
     @property
     def size(self) -> int:
@@ -102,27 +130,56 @@ class GrammarCompiler:
         table = [bytes([i]) for i in range(BYTES)] + [b"<%d>" % i for i in range(1 + len(self._markers))]
         return LLTokenizer(TokenizerWrapper(_Table(table, set(range(BYTES, len(table))), None)), eos_token=BYTES)
 
-    def _compile(self, grammar: Grammar) -> "Compiled":
+    def _compile(self, grammar: Grammar, budget: Budget) -> "Compiled":
         by_token = LLMatcher(self.tokens, write_lark(grammar.node, self.vocabulary.lark))
+        budget.spend()
         by_byte = LLMatcher(self.bytes, write_lark(grammar.node, self._in_bytes))
         if error := by_token.get_error() or by_byte.get_error():
             raise UnsupportedSchemaError(f"the schema cannot be enforced: {_plain(error)}")
         ends = tuple(tuple(self.markup_bytes(end)) for end in grammar.ends())
-        hints = Hints(grammar.required(), tuple(self._shortest_texts(grammar)), ends)
-        if (closing := shortest_completion(by_byte, JsonState(), hints)) is None:
+        hints = Hints(grammar.required(), tuple(self._shortest_texts(grammar, budget)), ends)
+        if (closing := shortest_completion(by_byte, JsonState(), hints, budget)) is None:
             raise UnsupportedSchemaError("the schema cannot be enforced: no short value that follows it was found")
         return Compiled(by_token, by_byte, JsonState(), hints, closing)
 
-    def _shortest_texts(self, grammar: Grammar) -> Iterator[Path]:
-        for text in grammar.texts():
+    def _shortest_texts(self, grammar: Grammar, budget: Budget) -> Iterator[Path]:
+        for text in grammar.texts()[:MOST_TEXTS]:
             matcher = LLMatcher(self.bytes, write_lark(text, json.dumps))
-            if path := shortest_completion(matcher, JsonState()):
+            if path := shortest_completion(matcher, JsonState(), budget=budget):
                 yield path[1:]
 
     def _in_bytes(self, text: str) -> str:
         """Write a markup in Lark for the byte-wise view, in which markers have ids of their own."""
         parts = self.vocabulary.split_markup(text)
         return " ".join(f"<[{self._byte_ids[p]}]>" if isinstance(p, int) else json.dumps(p) for p in parts)
+
+
+class _Making(Future["Compiled"]):
+    """A grammar that a thread of this process makes, or has made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._process = os.getpid()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the thread that makes it stayed behind in a fork."""
+        return not self.done() and self._process != os.getpid()
+
+
+def _waited(made: "_Making", cancelled: Callable[[], bool]) -> "Compiled | None":
+    """Wait for what another thread makes; None where that was cancelled."""
+    while True:
+        if cancelled():
+            raise Cancelled("the request was cancelled")
+        try:
+            return made.result(timeout=0.05)
+        except TimeoutError:
+            continue
+        except UnsupportedSchemaError:
+            raise
+        except Exception:
+            return None
 
 
 def _plain(error: str) -> str:

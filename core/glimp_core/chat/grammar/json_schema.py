@@ -1,47 +1,73 @@
-"""JSON schemas made ready for a grammar: checked keyword by keyword, and bounded where they are not."""
+"""JSON schemas made ready for a grammar: what it can hold, bounded where the schema is not, and what is left over."""
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+from glimp_core.chat.grammar.alternatives import discriminated, exclude_each_other
+from glimp_core.chat.grammar.object_parts import has_parts, names_of, stands_for, tells_of_properties
+from glimp_core.chat.grammar.schema_drafts import CHECKED, HELD, VALUES, place, pointed_at, read_schema, resolved
+from glimp_core.chat.grammar.schema_length import shortest_length
+from glimp_core.chat.grammar.value_bounds import MAX_STRING, bound, fill_required, keep_typed, units
 from glimp_core.errors import UnsupportedSchemaError
 
-_ENFORCED = """
-    type enum const anyOf oneOf allOf $ref $defs definitions properties required additionalProperties
-    patternProperties minProperties maxProperties items prefixItems minItems maxItems minLength maxLength pattern
-    format minimum maximum exclusiveMinimum exclusiveMaximum multipleOf"""
-_ANNOTATIONS = """
-    title description default examples example deprecated readOnly writeOnly $comment $id $schema $anchor
-    discriminator contentMediaType contentEncoding nullable strict"""
-
-ENFORCED = frozenset(_ENFORCED.split())
-ANNOTATIONS = frozenset(_ANNOTATIONS.split())
 FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
-"""The formats that are enforced. Any other one is what the JSON schema standard says it is: a remark."""
-
-MAX_STRING = 32_768
-"""Strings that say no length get this one, so that a model that goes in circles comes to an end."""
-MAX_INTEGER = 9 * 10**18
-"""Integers that say no bounds stay within 64 bits: Python refuses to read very long ones."""
+"""The formats that a grammar holds."""
+CHECKED_FORMATS = frozenset({"regex", "idn-email"})
+"""The formats that only a whole value can be checked for. Any other one is what the standard says it is: a remark."""
 
 ANY_DEPTH = 24
 
+MAX_COUNT = 256
+"""A grammar does not hold a larger `minItems` or `minProperties`."""
+MAX_SHORTEST = 4_096
+"""A grammar does not hold a larger `minLength`, nor a schema of which no shorter value is valid."""
+MAX_MULTIPLE = 1_000
+"""A grammar does not hold a `multipleOf` of more than this many units of its last decimal."""
+MAX_PARTS = 2_000
+"""A grammar does not hold a schema of more parts than this."""
 
-def normalize_schema(schema: Mapping[str, Any] | bool, at: str = "#") -> Any:
-    """Return a schema ready for the grammar, its references moved to where it will stand: `at`.
+_SILENT = {"minContains", "maxContains", "then", "else"}
+"""Said by the keyword they belong to."""
 
-    Bounds strings and integers, makes required free strings non-empty, and keeps objects to the properties that
-    they name. Raises `UnsupportedSchemaError` that names the first keyword that cannot be enforced.
+
+class Unenforced(NamedTuple):
+    """A keyword that a grammar does not hold, and where it stands in the schema."""
+
+    keyword: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.keyword!r} at {self.path}"
+
+
+class PreparedSchema(NamedTuple):
+    """What a grammar holds of a schema, as JSON text, and what it does not."""
+
+    text: str
+    unenforced: tuple[Unenforced, ...]
+    parts: int
+
+
+def prepare_schema(schema: Mapping[str, Any] | bool) -> PreparedSchema:
+    """Return what a grammar holds of a schema, and the keywords it leaves to the model.
+
+    Bounds strings and integers, makes required free strings non-empty, and keeps objects to the properties that they
+    name. Raises `UnsupportedSchemaError` for what is no schema, for a misspelt keyword, and where no value is valid
+    that is short enough.
     """
     if not schema and schema is not False:
-        return any_object()
-    ready = _prepared(json.loads(json.dumps(schema)), "#", at)
-    if not _combines(ready):
-        _close(ready)
-    if not _ends(schema, schema, frozenset()):
-        raise UnsupportedSchemaError(f"no finite value follows the schema, for it requires itself: {str(schema)[:200]}")
-    return ready
+        return PreparedSchema(json.dumps(any_object()), (), 1)
+    return _prepare(json.dumps(read_schema(schema), ensure_ascii=False))
+
+
+def normalize_schema(schema: Mapping[str, Any] | bool, at: str = "#") -> Any:
+    """Return what a grammar holds of a schema, its references moved to where it will stand: `at`."""
+    ready = json.loads(prepare_schema(schema).text)
+    return ready if at == "#" else _moved(ready, at)
 
 
 def any_object() -> dict[str, Any]:
@@ -59,135 +85,279 @@ def any_object() -> dict[str, Any]:
     return {"type": "object", "additionalProperties": top, "$defs": depths}
 
 
-def resolved(schema: Any, root: Mapping[str, Any]) -> Any:
-    """Follow the references at the top of a schema within `root`; one that leads nowhere gives {}."""
-    for _ in range(32):
-        if not isinstance(schema, Mapping) or not isinstance(schema.get("$ref"), str):
-            return schema
-        target: Any = root
-        for part in schema["$ref"].removeprefix("#").strip("/").split("/") if schema["$ref"] != "#" else ():
-            part = part.replace("~1", "/").replace("~0", "~")
-            target = target.get(part, {}) if isinstance(target, Mapping) else {}
-        schema = target
-    return {}
+@lru_cache(maxsize=1024)
+def _prepare(text: str) -> PreparedSchema:
+    root = json.loads(text)
+    discriminated(root)
+    preparation = _Preparation(root)
+    ready = preparation.root_schema()
+    shortest = shortest_length(ready)
+    if shortest > MAX_SHORTEST:
+        endless = "no finite value follows the schema, for a part of it allows none or requires itself"
+        long = f"the shortest value that follows the schema has more than {MAX_SHORTEST:,} characters"
+        raise UnsupportedSchemaError(f"{long if shortest < math.inf else endless}: {text[:200]}")
+    unenforced = tuple(dict.fromkeys(preparation.unenforced))
+    return PreparedSchema(json.dumps(ready, ensure_ascii=False), unenforced, preparation.parts)
 
 
-def _prepared(schema: Any, path: str, at: str) -> Any:
-    if isinstance(schema, bool):
+def _moved(schema: Any, at: str) -> Any:
+    if isinstance(schema, list):
+        return [_moved(part, at) for part in schema]
+    if not isinstance(schema, dict):
         return schema
-    if not isinstance(schema, dict):
-        raise UnsupportedSchemaError(f"{path} of the schema must be an object or a bool, got {schema!r}")
-    for keyword in schema:
-        _check(keyword, path)
-    ready = {key: value for key, value in schema.items() if key in ENFORCED}
-    for keyword, name, part in _subschemas(ready):
-        where = f"{path}/{keyword}" if name is None else f"{path}/{keyword}/{name}"
-        _set(ready, keyword, name, _prepared(part, where, at))
-    if isinstance(ready.get("$ref"), str) and ready["$ref"].startswith("#"):
-        ready["$ref"] = at + ready["$ref"][1:]
-    if "format" in ready and ready["format"] not in FORMATS:
-        del ready["format"]
-    if "properties" in ready and not {"type", "anyOf", "oneOf", "allOf", "$ref", "enum", "const"} & set(ready):
-        ready["type"] = "object"  # what is meant, though the standard lets anything else than an object pass as well
-    _bound(ready)
-    _fill_required(ready)
-    return ready
+    return {
+        key: part if key in ("const", "enum") else at + part[1:] if key == "$ref" and isinstance(part, str)
+        else {name: _moved(inner, at) for name, inner in part.items()} if key in ("properties", "$defs")
+        else _moved(part, at)
+        for key, part in schema.items()
+    }  # fmt: skip
 
 
-def _check(keyword: str, path: str) -> None:
-    if keyword in ENFORCED or keyword in ANNOTATIONS or keyword.startswith("x-"):
-        return
-    close = difflib.get_close_matches(keyword, ENFORCED | ANNOTATIONS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "remove it, or check it in your own code"
-    raise UnsupportedSchemaError(f"the schema keyword {keyword!r} at {path} cannot be enforced: {hint}")
+class _Preparation:
+    """Makes one schema ready, part by part. Parts that are referred to come under `$defs`, each once."""
 
+    def __init__(self, root: Any):
+        self.unenforced: list[Unenforced] = []
+        self.parts = 0
+        self._root = root
+        self._names: dict[tuple[str, bool], str] = {}
+        self._defs: dict[str, Any] = {}
 
-def _subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the schemas inside a schema: keyword, key or index there (None for the value itself), schema."""
-    for keyword in ("properties", "patternProperties", "$defs", "definitions"):
-        if isinstance(named := schema.get(keyword), dict):
-            yield from ((keyword, name, part) for name, part in list(named.items()))
-    for keyword in ("anyOf", "oneOf", "allOf", "prefixItems", "items"):
-        if isinstance(listed := schema.get(keyword), list):
-            yield from ((keyword, index, part) for index, part in enumerate(listed))
-    for keyword in ("items", "additionalProperties"):
-        if isinstance(schema.get(keyword), dict):
-            yield keyword, None, schema[keyword]
+    def root_schema(self) -> Any:
+        """Return the whole schema, ready."""
+        schema, seen = self._root, set[str]()
+        while isinstance(schema, dict) and isinstance(alone := stands_for(schema), dict) and str(alone) not in seen:
+            seen.add(str(alone))
+            schema = pointed_at(alone["$ref"], self._root) if "$ref" in alone else alone
+        ready = self._part(schema, "#", closed=True)
+        if not isinstance(ready, dict):
+            return ready
+        if ready.get("type") == "object":
+            ready.setdefault("properties", {})
+        return {**ready, "$defs": self._defs} if self._defs else ready
 
+    def _part(self, schema: Any, path: str, closed: bool) -> Any:
+        """Return one part, ready; `closed` objects have no property without a name."""
+        if isinstance(schema, bool) or schema.get("not") in (True, {}):
+            return schema is True
+        self.parts += 1
+        if self.parts > MAX_PARTS:
+            raise UnsupportedSchemaError(
+                f"the schema has more than {MAX_PARTS:,} parts (at {path[:80]}): make it smaller"
+            )
+        for keyword in schema:
+            _check_word(keyword, path)
+        ready = {key: schema[key] for key in schema if key in VALUES}
+        self._leave_checked(schema, path)
+        parts = has_parts(schema)
+        self._objects(schema, ready, path, closed, parts)
+        self._arrays(schema, ready, path)
+        self._alternatives(schema, ready, path, closed and not parts)
+        if "properties" in schema and not {"type", "anyOf", "oneOf", "allOf", "$ref", "enum", "const"} & set(schema):
+            ready["type"] = "object"  # what is meant, though the standard lets anything else pass as well
+        keep_typed(ready)
+        self._within_bounds(ready, path)
+        bound(ready)
+        fill_required(ready)
+        return ready
 
-def _set(schema: dict[str, Any], keyword: str, name: Any, part: Any) -> None:
-    if name is None:
-        schema[keyword] = part
-    else:
-        schema[keyword][name] = part
+    def _leave(self, keyword: str, path: str) -> None:
+        self.unenforced.append(Unenforced(keyword, path))
 
+    def _leave_checked(self, schema: Mapping[str, Any], path: str) -> None:
+        """Note the keywords that only a whole value can be checked for, save those that say nothing here."""
+        for keyword in schema:
+            value = schema[keyword]
+            if keyword not in CHECKED or keyword in _SILENT or keyword in ("propertyNames", "unevaluatedProperties"):
+                continue
+            if keyword == "if" and not {"then", "else"} & set(schema):
+                continue
+            if value in (False, {}) and keyword in ("uniqueItems", "dependentRequired", "dependentSchemas", "not"):
+                continue
+            if keyword == "unevaluatedItems" and (
+                value in (True, {}) or not {"allOf", "anyOf", "oneOf", "$ref"} & set(schema)
+            ):
+                continue
+            self._leave(keyword, path)
 
-def _bound(schema: dict[str, Any]) -> None:
-    if schema.get("type") == "string" and not {"maxLength", "pattern", "format", "enum", "const"} & set(schema):
-        schema["maxLength"] = max(MAX_STRING, schema.get("minLength", 0))
-    if schema.get("type") == "integer" and not {"enum", "const"} & set(schema):
-        if not {"minimum", "exclusiveMinimum"} & set(schema):
-            schema["minimum"] = min(-MAX_INTEGER, _number(schema, "maximum", "exclusiveMaximum"))
-        if not {"maximum", "exclusiveMaximum"} & set(schema):
-            schema["maximum"] = max(MAX_INTEGER, _number(schema, "minimum", "exclusiveMinimum"))
+    def _objects(self, schema: Mapping[str, Any], ready: dict[str, Any], path: str, closed: bool, parts: bool) -> None:
+        own = {
+            name: self._part(part, place(path, "properties", name), closed=True)
+            for name, part in schema.get("properties", {}).items()
+        }
+        rest: Any = schema.get("additionalProperties")
+        where = "additionalProperties"
+        if rest is None and not parts and "unevaluatedProperties" in schema:
+            rest, where = schema["unevaluatedProperties"], "unevaluatedProperties"
+        elif schema.get("unevaluatedProperties", True) not in (True, {}) and rest is None:
+            self._leave("unevaluatedProperties", path)
+        ready_rest = None if rest is None else self._part(rest, place(path, where), closed=True)
+        patterns = self._patterns(schema, path)
+        if patterns is None:
+            patterns, ready_rest = {}, None
+            closed = False
+        if "propertyNames" in schema:
+            ready_rest = self._names_limited(schema, own, patterns, ready_rest, path)
+        closes = ready_rest is None and closed and (parts or "properties" in schema)
+        if closes and (names := self._names_to_close(schema)) is not None:
+            own |= {name: self._conditional(schema, name, path) for name in names if name not in own}
+            ready_rest = False
+        if "properties" in schema or own:
+            ready["properties"] = own
+        if patterns:
+            ready["patternProperties"] = patterns
+        if ready_rest is not None:
+            ready["additionalProperties"] = ready_rest
 
+    def _patterns(self, schema: Mapping[str, Any], path: str) -> dict[str, Any] | None:
+        """Return the properties that are named by patterns; None where a grammar cannot hold a pattern."""
+        patterns = schema.get("patternProperties", {})
+        if any(refusal({"type": "string", "pattern": pattern}) for pattern in patterns):
+            self._leave("patternProperties", path)
+            return None
+        return {name: self._part(part, place(path, "patternProperties", name), True) for name, part in patterns.items()}
 
-def _number(schema: dict[str, Any], *keywords: str) -> Any:
-    return next((schema[keyword] for keyword in keywords if isinstance(schema.get(keyword), (int, float))), 0)
-
-
-def _fill_required(schema: dict[str, Any]) -> None:
-    """An empty string is what a model writes that does not know better; where a string is required, it is none."""
-    properties, required = schema.get("properties"), schema.get("required")
-    if not isinstance(properties, dict) or not isinstance(required, list):
-        return
-    for name in required:
-        part = properties.get(name)
-        if isinstance(part, dict) and part.get("type") == "string" and part.get("maxLength") == MAX_STRING:
-            part.setdefault("minLength", 1)
-
-
-def _combines(schema: Any) -> bool:
-    """Whether some object's properties are named in several places, which have to know of each other's."""
-    if not isinstance(schema, dict):
-        return False
-    split = "properties" in schema and {"anyOf", "oneOf", "$ref"} & set(schema)
-    return "allOf" in schema or bool(split) or any(_combines(part) for *_, part in _subschemas(schema))
-
-
-def _close(schema: Any) -> None:
-    """Allow no property without a name: a weak model makes some up, which no function takes."""
-    if not isinstance(schema, dict):
-        return
-    named = set(schema.get("properties", ()))
-    enough = named >= {*schema.get("required", ())} and len(named) >= schema.get("minProperties", 0)
-    if named and enough and "patternProperties" not in schema:
-        schema.setdefault("additionalProperties", False)
-    for *_, part in _subschemas(schema):
-        _close(part)
-
-
-def _ends(schema: Any, root: Any, within: frozenset[str]) -> bool:
-    """Whether some finite value follows a schema: false for one that cannot do without another of its kind."""
-    if not isinstance(schema, Mapping) or "const" in schema or "enum" in schema:
-        return True
-    if isinstance(ref := schema.get("$ref"), str) and (
-        ref in within or not _ends(resolved({"$ref": ref}, root), root, within | {ref})
-    ):
-        return False
-    if not all(_ends(part, root, within) for part in schema.get("allOf", ())):
-        return False
-    for keyword in ("anyOf", "oneOf"):
-        if keyword in schema and not any(_ends(part, root, within) for part in schema[keyword]):
+    def _names_limited(
+        self, schema: Mapping[str, Any], own: dict[str, Any], patterns: dict[str, Any], rest: Any, path: str
+    ) -> Any:
+        """Hold what `propertyNames` allows as far as it can be; returns what other properties have to be."""
+        limit = resolved(schema["propertyNames"], self._root)
+        says = {key for key in limit if key in HELD | CHECKED} - {"type"} if isinstance(limit, dict) else set[str]()
+        if limit is not False and not says:
+            return rest
+        values = [limit["const"]] if says == {"const"} else limit["enum"] if says == {"enum"} else None
+        if values is not None and not patterns:
+            for name in [name for name in own if name not in values]:
+                del own[name]
+            if rest is not False:
+                own.update({name: True if rest is None else rest for name in values if name not in own})
             return False
-    return all(_ends(part, root, within) for part in _needed(schema))
+        if (
+            says == {"pattern"}
+            and not own
+            and not patterns
+            and not refusal({"type": "string", "pattern": limit["pattern"]})
+        ):
+            patterns[limit["pattern"]] = True if rest is None else rest
+            return False
+        self._leave("propertyNames", path)
+        return rest
+
+    def _names_to_close(self, schema: Mapping[str, Any]) -> set[str] | None:
+        """Return all names that an object may have; None where others are wanted, or none are told of."""
+        if "patternProperties" in schema or not tells_of_properties(schema, self._root, frozenset()):
+            return None
+        names = names_of(schema, self._root, frozenset())
+        if names is None or not names >= set(schema.get("required", ())) or len(names) < schema.get("minProperties", 0):
+            return None
+        return names
+
+    def _conditional(self, schema: Mapping[str, Any], name: str, path: str) -> Any:
+        """Return what a property has to be that another part of the schema names: anything, if that part holds it."""
+        conditions = [(key, schema[key]) for key in ("then", "else") if key in schema]
+        conditions += [(f"dependentSchemas/{key}", part) for key, part in schema.get("dependentSchemas", {}).items()]
+        found = [
+            self._part(part["properties"][name], f"{path}/{key}/properties/{name}", closed=True)
+            for key, part in conditions
+            if isinstance(part, dict) and name in part.get("properties", {})
+        ]
+        return True if not found else found[0] if len(found) == 1 else {"anyOf": found}
+
+    def _arrays(self, schema: Mapping[str, Any], ready: dict[str, Any], path: str) -> None:
+        if "prefixItems" in schema:
+            items = enumerate(schema["prefixItems"])
+            ready["prefixItems"] = [self._part(part, place(path, "prefixItems", n), True) for n, part in items]
+        for keyword in ("items", "unevaluatedItems"):
+            if keyword in schema and "items" not in ready and not (keyword != "items" and has_parts(schema)):
+                ready["items"] = self._part(schema[keyword], place(path, keyword), closed=True)
+
+    def _alternatives(self, schema: Mapping[str, Any], ready: dict[str, Any], path: str, closed: bool) -> None:
+        """Take over references, and parts of which all, any or one has to be followed."""
+        if "$ref" in schema:
+            ready["$ref"] = self._ref(schema["$ref"], path, closed)
+        unions = [
+            [self._part(part, place(path, keyword, n), closed) for n, part in enumerate(schema[keyword])]
+            for keyword in ("anyOf", "oneOf") if keyword in schema
+        ]  # fmt: skip
+        if "oneOf" in schema and not exclude_each_other(schema["oneOf"], self._root):
+            self._leave("oneOf", path)
+        all_of = [self._part(part, place(path, "allOf", n), closed) for n, part in enumerate(schema.get("allOf", ()))]
+        if unions:
+            ready["anyOf"] = unions[0]
+        all_of += [{"anyOf": union} for union in unions[1:]]
+        if all_of:
+            ready["allOf"] = all_of
+
+    def _ref(self, ref: str, path: str, closed: bool) -> str:
+        """Return a reference to a part under `$defs`, which is made ready when it is first referred to."""
+        target = self._root if ref == "#" else pointed_at(ref, self._root)
+        if not ref.startswith("#") or (target == {} and ref != "#"):
+            raise UnsupportedSchemaError(
+                f"'$ref' at {path} of the schema leads to {ref!r:.100}, which is not there: put it under $defs"
+            )
+        if ref == "#" and closed and not (isinstance(self._root, dict) and stands_for(self._root)):
+            return "#"
+        if (ref, closed) not in self._names:
+            last = ref.rpartition("/")[2] if ref != "#" else "root"
+            taken = set(self._names.values())
+            name = next(name for n in range(len(taken) + 1) if (name := last + f"_{n}" * bool(n)) not in taken)
+            self._names[ref, closed] = name
+            key = name.replace("~1", "/").replace("~0", "~")
+            self._defs[key] = None
+            self._defs[key] = self._part(target, ref, closed)
+        return f"#/$defs/{self._names[ref, closed]}"
+
+    def _within_bounds(self, ready: dict[str, Any], path: str) -> None:
+        """Leave what would take a grammar too long to hold, or what none can be made for."""
+        too_much = {
+            "minItems": ready.get("minItems", 0) > MAX_COUNT,
+            "minProperties": ready.get("minProperties", 0) > MAX_COUNT,
+            "minLength": ready.get("minLength", 0) > MAX_SHORTEST,
+            "multipleOf": units(ready.get("multipleOf", 1)) > MAX_MULTIPLE,
+            "format": ready.get("format") in CHECKED_FORMATS,
+        }
+        for keyword in (keyword for keyword, exceeds in too_much.items() if exceeds):
+            del ready[keyword]
+            self._leave(keyword, path)
+        if ready.get("format", "date") not in FORMATS:
+            del ready["format"]
+        for keyword in (
+            "pattern",
+            "format",
+            "multipleOf",
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+        ):
+            leaf = {key: ready[key] for key in ready if key in VALUES and key not in ("enum", "const", "required")}
+            if not {"pattern", "format", "multipleOf", "minimum", "maximum"} & set(leaf) or not refusal(leaf):
+                return
+            if keyword in ready:
+                del ready[keyword]
+                self._leave(keyword, path)
 
 
-def _needed(schema: Mapping[str, Any]) -> list[Any]:
-    """The schemas of what every value of a schema holds."""
-    properties, items = schema.get("properties"), schema.get("items")
-    if schema.get("type") == "object" and isinstance(properties, Mapping):
-        return [properties[name] for name in schema.get("required", ()) if name in properties]
-    if schema.get("type") == "array" and schema.get("minItems", 0) > 0 and isinstance(items, Mapping):
-        return [items]
-    return []
+@lru_cache(maxsize=4096)
+def _refusal(text: str) -> str:
+    from llguidance import LLMatcher  # loaded by the first schema, not by whoever imports Glimp
+
+    grammar = LLMatcher.grammar_from_json_schema(text)
+    said = LLMatcher.validate_grammar(grammar)
+    return "" if "nsatisfiable" in said else said
+
+
+def refusal(leaf: Mapping[str, Any]) -> str:
+    """Return why no grammar can be made for a part without parts of its own, "" where one can."""
+    return _refusal(json.dumps(leaf))
+
+
+def _check_word(keyword: str, path: str) -> None:
+    """Refuse what is nearly a keyword: passed over as a remark, it would change what the schema means."""
+    if keyword in HELD or keyword in CHECKED or keyword in _REMARKS or keyword[:2].lower() == "x-":
+        return
+    if close := difflib.get_close_matches(keyword, HELD | CHECKED, n=1, cutoff=0.85):
+        raise UnsupportedSchemaError(f"{keyword!r} at {path} of the schema is no keyword: did you mean {close[0]!r}?")
+
+
+_REMARKS = frozenset({"$id", "id", "$schema", "$anchor", "contentSchema", "requires", "definition", "items_"})

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
-from glimp_core.chat.grammar.json_schema import resolved
+from glimp_core.chat.grammar.schema_drafts import resolved
 
 SPACES = r"[ ]{1,2}|[ ]?\r?\n[ \t]{0,40}"
 """The blank space that may stand between two parts of a JSON text: none, a few spaces, or a line's indentation."""

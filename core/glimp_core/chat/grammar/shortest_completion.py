@@ -1,13 +1,15 @@
 """The shortest way to end a reply that a grammar binds, found by looking ahead byte by byte."""
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
+from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
 
 from llguidance import LLMatcher
 
 from glimp_core.chat.grammar.json_state import ESCAPE, STRING, STRUCTURE, JsonState
+from glimp_core.errors import Cancelled, UnsupportedSchemaError
 
 MAX_STATES = 5_000
 """How many states a search may look at before it gives up."""
@@ -46,15 +48,40 @@ _ASCII = (1 << 128) - 1
 _AFTER_VALUE = _SPACE | _CLOSE | _bits(b",<") | 1 << 256
 
 
-def shortest_completion(matcher: LLMatcher, outline: JsonState, hints: Hints = _NO_HINTS) -> Path | None:
+def never() -> bool:
+    """Say that nothing is cancelled."""
+    return False
+
+
+class Budget:
+    """The time that something may take."""
+
+    def __init__(self, seconds: float, cancelled: Callable[[], bool] = never):
+        self._seconds, self._cancelled = seconds, cancelled
+        self._end = monotonic() + seconds
+
+    def spend(self) -> None:
+        """Raise `UnsupportedSchemaError` where the time is over, `Cancelled` where the request is."""
+        if self._cancelled():
+            raise Cancelled("the request was cancelled")
+        if monotonic() > self._end:
+            raise UnsupportedSchemaError(
+                f"the schema takes longer than {self._seconds:g} s to make a grammar of: make it smaller, or loosen "
+                "its patterns and counts"
+            )
+
+
+def shortest_completion(
+    matcher: LLMatcher, outline: JsonState, hints: Hints = _NO_HINTS, budget: Budget | None = None
+) -> Path | None:
     """Return the fewest bytes that end the reply whole; None where there is no end, or none was found.
 
     An object that cannot be closed yet lacks a required name, so that other names are tried only where that leads
     nowhere.
     """
-    if hints.names and (path := _search(matcher, outline, hints)) is not None:
+    if hints.names and (path := _search(matcher, outline, hints, budget)) is not None:
         return path
-    return _search(matcher, outline, hints._replace(names=frozenset()))
+    return _search(matcher, outline, hints._replace(names=frozenset()), budget)
 
 
 def advanced(state: JsonState, path: Iterable[int], hints: Hints = _NO_HINTS) -> JsonState:
@@ -64,7 +91,7 @@ def advanced(state: JsonState, path: Iterable[int], hints: Hints = _NO_HINTS) ->
     return state
 
 
-def _search(matcher: LLMatcher, outline: JsonState, hints: Hints) -> Path | None:
+def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget | None) -> Path | None:
     """Dijkstra's search over the states of a byte-wise matcher.
 
     States are told apart by what they allow next and by their outline; the length of what is being written
@@ -74,6 +101,8 @@ def _search(matcher: LLMatcher, outline: JsonState, hints: Hints) -> Path | None
     heap: list[Any] = [(0, next(order), matcher, outline, None)]
     seen: set[Any] = set()
     while heap and len(seen) < MAX_STATES:
+        if budget:
+            budget.spend()
         cost, _, state, outline, link = heapq.heappop(heap)
         if state.is_accepting():
             return _unlinked(link)

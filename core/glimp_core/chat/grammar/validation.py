@@ -1,24 +1,41 @@
-"""Whether values fit a JSON schema, and text read as the type that a schema names."""
+"""Whether values follow a JSON schema, by the jsonschema library, and text read as the type that a schema names."""
 
 import json
-import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
-from glimp_core.chat.grammar.json_schema import resolved
+import regex  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema.exceptions import ValidationError  # type: ignore[import-untyped]
+from jsonschema.validators import extend  # type: ignore[import-untyped]
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from glimp_core.chat.grammar.schema_drafts import CHECKED, read_schema, resolved
+from glimp_core.errors import UnsupportedSchemaError
+
+PATTERN_SECONDS = 1.0
+"""A pattern that searches longer than this counts as not found: some take for ever."""
 
 _PYTHON = {"True": True, "False": False, "None": None}
-_TYPES: dict[str, Any] = {"string": str, "object": Mapping, "array": list, "boolean": bool, "null": type(None)}
+
+
+def violation(value: Any, schema: Any) -> str | None:
+    """Return what of a schema a value breaks: the keyword, where, and why. None where it follows the schema.
+
+    Nothing is fetched: what a reference to another document says is not checked.
+    """
+    return _violation(value, _validator(json.dumps(_modern(schema), ensure_ascii=False)))
 
 
 def is_valid(value: Any, schema: Any, root: Mapping[str, Any] | None = None) -> bool:
-    """Tell whether a value follows a schema, as far as the keywords known here go; unknown ones allow all."""
-    root = root if root is not None else schema if isinstance(schema, Mapping) else {}
-    schema = resolved(schema, root)
-    if not isinstance(schema, Mapping):
-        return schema is not False
-    return all(_checks(value, schema, root))
+    """Tell whether a value follows a schema, which may refer to parts of a `root`; what is no schema allows all."""
+    if root is None:
+        return violation(value, schema) is None
+    validator = _validator(json.dumps(_modern(root), ensure_ascii=False))
+    return _violation(value, validator.evolve(schema=_modern(schema))) is None
 
 
 def read_as(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
@@ -41,74 +58,70 @@ def _json_or(text: str) -> Any:
         return text
 
 
-def _checks(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[bool]:
-    types = schema.get("type")
-    if types is not None:
-        yield any(_is(value, name) for name in ([types] if isinstance(types, str) else types))
-    if "const" in schema:
-        yield _equal(value, schema["const"])
-    if "enum" in schema:
-        yield any(_equal(value, other) for other in schema["enum"])
-    yield all(is_valid(value, part, root) for part in schema.get("allOf", ()))
-    for keyword in ("anyOf", "oneOf"):
-        yield keyword not in schema or any(is_valid(value, part, root) for part in schema[keyword])
-    if isinstance(value, Mapping):
-        yield from _object(value, schema, root)
-    elif isinstance(value, list):
-        yield from _array(value, schema, root)
-    elif isinstance(value, str):
-        yield from _string(value, schema)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield from _number(value, schema)
+def _modern(schema: Any) -> Any:
+    try:
+        return read_schema(schema)
+    except UnsupportedSchemaError:
+        return True
 
 
-def _is(value: Any, name: str) -> bool:
-    if name in ("integer", "number"):
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        return not isinstance(value, bool) and (whole if name == "integer" else isinstance(value, (int, float)))
-    return name in _TYPES and isinstance(value, _TYPES[name])
+@lru_cache(maxsize=512)
+def _validator(text: str) -> Any:
+    return _Validator(json.loads(text), registry=Registry(), format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
-
-
-def _object(value: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[bool]:
-    yield all(name in value for name in schema.get("required", ()))
-    yield schema.get("minProperties", 0) <= len(value) <= schema.get("maxProperties", math.inf)
-    properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    for name, part in value.items():
-        named = [properties[name]] if name in properties else []
-        named += [found for pattern, found in patterns.items() if _found(pattern, name)]
-        yield all(is_valid(part, found, root) for found in named or [schema.get("additionalProperties", True)])
-
-
-def _array(value: list[Any], schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[bool]:
-    yield schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf)
-    items = schema.get("items", True)
-    first = schema.get("prefixItems", items if isinstance(items, list) else [])
-    yield all(is_valid(part, found, root) for part, found in zip(value, first, strict=False))
-    yield isinstance(items, list) or all(is_valid(part, items, root) for part in value[len(first) :])
-
-
-def _string(value: str, schema: Mapping[str, Any]) -> Iterator[bool]:
-    yield schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", math.inf)
-    yield "pattern" not in schema or _found(schema["pattern"], value)
+def _violation(value: Any, validator: Any) -> str | None:
+    try:
+        error = next(validator.iter_errors(value), None)
+    except RecursionError:
+        return "it is nested too deep"
+    except regex.error:  # of a pattern in another dialect, which the library looks at itself
+        return None
+    if error is None:
+        return None
+    path = [str(part) for part in error.absolute_schema_path]
+    keyword = next((part for part in path if part in CHECKED or part == "oneOf"), str(error.validator))
+    where = "".join(f"[{part!r}]" for part in error.absolute_path) or "the value"
+    said = error.message if len(error.message) <= 200 else error.message[:200] + "..."
+    return f"{keyword!r} is not kept at {where}: {said}"
 
 
 def _found(pattern: str, text: str) -> bool:
     try:
-        return re.search(pattern, text) is not None
-    except re.error:  # a pattern in another dialect than Python's is left to whoever runs the tool
+        return regex.search(pattern, text, timeout=PATTERN_SECONDS) is not None
+    except TimeoutError:
+        return False
+    except regex.error:  # a pattern in another dialect is left to whoever runs the tool
         return True
 
 
-def _number(value: float, schema: Mapping[str, Any]) -> Iterator[bool]:
-    yield value >= schema.get("minimum", -math.inf) and value <= schema.get("maximum", math.inf)
-    yield _beyond(value, schema.get("exclusiveMinimum"), 1) and _beyond(value, schema.get("exclusiveMaximum"), -1)
-    step = schema.get("multipleOf")
-    yield not step or math.isclose(value / step, round(value / step), abs_tol=1e-9)
+def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not _found(pattern, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
-def _beyond(value: float, bound: Any, sign: int) -> bool:
-    return not isinstance(bound, (int, float)) or isinstance(bound, bool) or sign * (value - bound) > 0
+def _pattern_properties(validator: Any, patterns: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    for pattern, part in patterns.items() if isinstance(value, dict) else ():
+        for name in value:
+            if _found(pattern, name):
+                yield from validator.descend(value[name], part, path=name, schema_path=pattern)
+
+
+def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    """Divide as the numbers are written: 0.3 is a multiple of 0.1."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and Decimal(str(value)) % Decimal(str(step)):
+        yield ValidationError(f"{value!r} is not a multiple of {step}")
+
+
+def _ref(validator: Any, ref: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+    check: Callable[..., Any] = Draft202012Validator.VALIDATORS["$ref"]
+    try:
+        yield from check(validator, ref, value, schema) or ()
+    except Unresolvable:
+        return
+
+
+_Validator: Any = extend(
+    Draft202012Validator,
+    {"pattern": _pattern, "patternProperties": _pattern_properties, "multipleOf": _multiple_of, "$ref": _ref},
+)

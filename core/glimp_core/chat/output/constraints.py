@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from glimp_core.chat.formats.json_calls import JsonCalls
@@ -12,8 +13,11 @@ from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.grammar.lark import Choice, Grammar, Json, Markup, Node, Optional, Pattern
 from glimp_core.chat.grammar.lark import Sequence as Seq
-from glimp_core.chat.request.requirements import OutputRequirements
+from glimp_core.chat.request.held import relaxed
+from glimp_core.chat.request.requirements import CHECKED_AFTERWARDS, OutputRequirements
 from glimp_core.chat.request.tools import Tool
+from glimp_core.context import Context
+from glimp_core.errors import UnsupportedSchemaError
 
 LONGEST_HEADER = 400
 """A reply that is a bare call names its tool within this many bytes."""
@@ -48,6 +52,67 @@ def constraint_for(
     return TriggeredConstraint(compiler, format, requirements, lenient) if requirements.tools else None
 
 
+def compiled_requirements(
+    compiler: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements, context: Context
+) -> OutputRequirements:
+    """Make the grammars of a reply, for the constraint to find, and return what they hold.
+
+    To be called in the thread that asks. A tool of which no grammar can be made is offered all the same, and its calls
+    are checked when they are whole. Raises `UnsupportedSchemaError` where nothing can be held that has to be.
+    """
+    lenient = context.request.lenient_tool_calls
+    try:
+        _compile(compiler, format, requirements, lenient, context)
+        return requirements
+    except UnsupportedSchemaError:
+        if not requirements.tools:
+            raise
+    tools = tuple(_holdable(compiler, format, tool, context) for tool in requirements.tools)
+    requirements = replace(requirements, tools=tools)
+    _compile(compiler, format, requirements, lenient, context)
+    return requirements
+
+
+def _compile(
+    compiler: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements, lenient: bool, context: Context
+) -> None:
+    grammars = [required_grammar(format, requirements)] if requirements.structured else []
+    if requirements.tools and not requirements.structured:
+        grammars = [_call_grammar(format, requirements)]
+        grammars += [_bare_grammar(requirements.tools)] if lenient or format.calls.unmarked else []
+    for grammar in grammars:
+        compiler.compile(grammar, context.cancelled.is_set)
+
+
+def _holdable(compiler: GrammarCompiler, format: ReplyFormat, tool: Tool, context: Context) -> Tool:
+    """Return a tool, held to as much of its parameters as a grammar can be made for."""
+    why = ""
+    for held in (tool.held, relaxed(tool.held), relaxed(tool.held, any_value=True), {"type": "object"}):
+        candidate = replace(tool, held=held)
+        try:
+            compiler.compile(Grammar(format.calls.grammar((candidate,), False)), context.cancelled.is_set)
+        except UnsupportedSchemaError as error:
+            why = why or str(error)
+            continue
+        if why:
+            context.checked.add(tool.name)
+            context.note(f"the calls of tool {tool.name!r} {CHECKED_AFTERWARDS}: {why}")
+        return candidate
+    raise UnsupportedSchemaError(f"no call of tool {tool.name!r} can be held to a grammar: {why}")
+
+
+def _call_grammar(format: ReplyFormat, requirements: OutputRequirements) -> Grammar:
+    """Return the grammar of the calls that one start marker opens."""
+    many = format.calls.sections and not requirements.one_call
+    return Grammar(format.calls.grammar(requirements.tools, many))
+
+
+def _bare_grammar(tools: Sequence[Tool]) -> Grammar:
+    """Return the grammar of a call that is an object without markers."""
+    objects = (JsonCalls("unmarked", arguments_key=key).call_object(tools) for key in ("arguments", "parameters"))
+    return Grammar(Choice(tuple(objects)))
+
+
 def required_grammar(format: ReplyFormat, requirements: OutputRequirements) -> Grammar:
     """Return the grammar of a reply that must be calls, JSON, or either of them."""
     forms: list[Node] = []
@@ -75,8 +140,8 @@ class TriggeredConstraint:
         self, compiler: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements, lenient: bool = True
     ):
         self._compiler = compiler
-        self._calls = format.calls
-        self._tools = requirements.tools
+        self._format = format
+        self._requirements = requirements
         self._one_call = requirements.one_call
         self._openings = [compiler.markup_bytes(text) for text in format.calls.openings(requirements.tools)]
         self._header = _bare_header(requirements.tools) if lenient or format.calls.unmarked else None
@@ -108,8 +173,7 @@ class TriggeredConstraint:
         for opening in self._openings:
             at = _found(self._text, opening, len(self._text) - len(piece) - len(opening) + 1)
             if at is not None:
-                many = self._calls.sections and not self._one_call
-                return self._open(Grammar(self._calls.grammar(self._tools, many)), self._text[at:], left)
+                return self._open(_call_grammar(self._format, self._requirements), self._text[at:], left)
         if self._header:
             self._watch_bare(self._header, left)
 
@@ -118,9 +182,7 @@ class TriggeredConstraint:
             self._header = None
         elif match := header.match(bytes(self._text)):
             self._header = None
-            objects = JsonCalls("unmarked", arguments_key=match["key"].decode())
-            grammar = Grammar(objects.call_object(self._tools))
-            self._open(grammar, self._text[match.start("call") :], left)
+            self._open(_bare_grammar(self._requirements.tools), self._text[match.start("call") :], left)
 
     def _open(self, grammar: Grammar, written: list[int], left: int) -> None:
         call = GrammarConstraint(self._compiler, grammar)
@@ -130,7 +192,7 @@ class TriggeredConstraint:
 
 def _bare_header(tools: Sequence[Tool]) -> "re.Pattern[bytes]":
     names = "|".join(re.escape(json.dumps(tool.name, ensure_ascii=False)) for tool in tools)
-    call = rf'(?P<call>\{{\s*"name"\s*:\s*(?:{names})\s*,\s*"(?P<key>arguments|parameters)"\s*:)'
+    call = rf'(?P<call>\{{\s*"name"\s*:\s*(?:{names})\s*,\s*"(?:arguments|parameters)"\s*:)'
     return re.compile(rf"\s*(?:```(?:json)?\s*)?{call}".encode())
 
 

@@ -1,13 +1,19 @@
 """What a request demands of the reply: calls, JSON, or nothing in particular."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from glimp_core.chat.grammar.json_schema import prepare_schema
+from glimp_core.chat.request.held import relaxed
 from glimp_core.chat.request.tools import Tool, read_choice, read_tools
 from glimp_core.context import Context
-from glimp_core.errors import ConfigError
+from glimp_core.errors import ConfigError, UnsupportedSchemaError
 from glimp_core.types import Request
+
+CHECKED_AFTERWARDS = "are left to the model in part, and checked when whole"
+MAX_TOOLS_PARTS = 4_000
+"""A grammar does not hold tools whose schemas have more parts than this together."""
 
 _FORMS = "{'type': 'text'}, {'type': 'json_object'} or {'type': 'json_schema', 'json_schema': {'schema': {...}}}"
 
@@ -18,6 +24,7 @@ class OutputRequirements:
 
     `schema` is None where the text is free, {} where it must be some JSON object. `shown` are the tools that the
     prompt tells of: all of them, also where one is named, so that prompts stay alike; none where none may be called.
+    `unheld` is what of the schema a grammar cannot hold, and the whole answer is checked for.
     """
 
     tools: tuple[Tool, ...] = ()
@@ -25,6 +32,7 @@ class OutputRequirements:
     one_call: bool = False
     schema: Mapping[str, Any] | None = None
     shown: tuple[Tool, ...] = ()
+    unheld: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: Request) -> "OutputRequirements":
@@ -42,16 +50,36 @@ class OutputRequirements:
         must_call = choice.mode == "required"
         parallel = _parallel(request)
         one_call = must_call if parallel is None else not parallel
-        schema = read_format(request.response_format)
-        return cls(tools, must_call, one_call, None if must_call else schema, shown)
+        schema = None if must_call else read_format(request.response_format)
+        unheld = tuple(map(str, prepare_schema(schema).unenforced)) if schema else ()
+        if unheld and _is_strict(request.response_format):
+            raise UnsupportedSchemaError(
+                f"response_format is strict, but a grammar cannot hold all of its schema: {'; '.join(unheld)}. "
+                "Leave strict out, and the answer is checked afterwards"
+            )
+        return cls(_within_bounds(tools), must_call, one_call, schema, shown, unheld)
 
     @classmethod
     def of_context(cls, context: Context) -> "OutputRequirements":
         """Return the requirements of a request, which is read once, however many models ask."""
         if cls not in context.engine_state:
-            context.engine_state[cls] = cls.of(context.request)
+            context.engine_state[cls] = requirements = cls.of(context.request)
+            for remark in requirements.remarks:
+                context.note(remark)
         read: OutputRequirements = context.engine_state[cls]
         return read
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is said at the start of a request: what is checked afterwards."""
+        what = [(f"the calls of tool {tool.name!r}", tool.unheld) for tool in self.tools if tool.unheld]
+        what += [("the answer", self.unheld)] if self.unheld else []
+        return tuple(f"{of} {CHECKED_AFTERWARDS}: {'; '.join(unheld)}" for of, unheld in what)
+
+    @property
+    def bound(self) -> bool:
+        """Whether the reply may hold calls or JSON."""
+        return bool(self.tools) or self.structured
 
     @property
     def structured(self) -> bool:
@@ -67,10 +95,30 @@ def _parallel(request: Request) -> bool | None:
     return request.parallel_tool_calls
 
 
+def _is_strict(response_format: Any) -> bool:
+    wrapped = response_format.get("json_schema", response_format) if isinstance(response_format, Mapping) else None
+    return isinstance(wrapped, Mapping) and wrapped.get("strict") is True
+
+
+def _within_bounds(tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+    """Leave the largest schemas to be checked afterwards, where all together are too large for one grammar."""
+    sizes = {tool.name: prepare_schema(tool.held).parts for tool in tools}
+    loosened: dict[str, Tool] = {}
+    for tool in sorted(tools, key=lambda tool: -sizes[tool.name]):
+        if sum(sizes.values()) <= MAX_TOOLS_PARTS:
+            break
+        too_large = f"its schema has {sizes[tool.name]} parts, and all tools more than {MAX_TOOLS_PARTS:,}"
+        loosened[tool.name] = replace(tool, held=relaxed(tool.held, any_value=True), unheld=(*tool.unheld, too_large))
+        sizes[tool.name] = 1
+    return tuple(loosened.get(tool.name, tool) for tool in tools)
+
+
 def read_format(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Return the schema that a `response_format` demands: None for text, {} for any JSON object."""
     if response_format is None:
         return None
+    if not isinstance(response_format, Mapping):
+        raise ConfigError(f"response_format={response_format!r:.300} cannot be read: pass {_FORMS}")
     kind = response_format.get("type")
     if kind == "text":
         return None
@@ -80,4 +128,4 @@ def read_format(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] 
         return schema or {}
     if kind == "json_schema" and isinstance(schema, Mapping):
         return schema
-    raise ConfigError(f"response_format={response_format!r} cannot be read: pass {_FORMS}")
+    raise ConfigError(f"response_format={response_format!r:.300} cannot be read: pass {_FORMS}")

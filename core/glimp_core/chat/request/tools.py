@@ -1,12 +1,14 @@
 """The tools of a request, checked, and what it says about calling them."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from glimp_core.errors import ConfigError, unknown_name
+from glimp_core.chat.grammar.schema_drafts import copied
+from glimp_core.chat.request.held import held_parameters
+from glimp_core.errors import ConfigError, UnsupportedSchemaError, unknown_name
+from glimp_core.surrogates import mended
 
 CALLABLE = re.compile(r"[\w.:/$-]{1,128}")
 """The names that every markup can carry."""
@@ -21,11 +23,21 @@ _WORDS: dict[str, Literal["auto", "none", "required"]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may call; `parameters` is the JSON schema of its arguments, always of an object."""
+    """A function the model may call; `parameters` is the JSON schema of its arguments, always of an object.
+
+    `held` is what a grammar holds its calls to, and `unheld` says what of the parameters that is not: what a whole
+    call is checked for afterwards.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    held: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    unheld: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.held:
+            object.__setattr__(self, "held", self.parameters)
 
     def document(self) -> dict[str, Any]:
         """Return the tool as OpenAI writes it, which is what chat templates read."""
@@ -47,6 +59,8 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[Tool, ...]:
     Raises `ConfigError` for anything else.
     """
     found: dict[str, Tool] = {}
+    if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Sequence):
+        raise ConfigError(f"tools must be a list of tools, got {tools!r:.200}")
     for tool in tools:
         read = _read(tool)
         found.setdefault(read.name, read)
@@ -69,18 +83,32 @@ def _read(tool: object) -> Tool:
     name = function.get("name") if isinstance(function, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(name, str):
         raise ConfigError(
-            f"a tool must be {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}, got {tool!r}"
+            f"a tool must be {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}, got {tool!r:.300}"
         )
     if not CALLABLE.fullmatch(name):
-        raise ConfigError(f"a tool cannot be called {name!r}: use up to 128 letters, digits and . _ : / $ -")
-    return Tool(name, str(function.get("description") or ""), _parameters(name, function))
+        raise ConfigError(f"a tool cannot be called {name!r:.100}: use up to 128 letters, digits and . _ : / $ -")
+    parameters = _parameters(name, function)
+    held, unheld = held_parameters(parameters)
+    if function.get("strict") is True and unheld:
+        raise UnsupportedSchemaError(
+            f"tool {name!r} is strict, but a grammar cannot hold all of its parameters: {'; '.join(unheld)}. "
+            "Leave strict out, and its calls are checked afterwards"
+        )
+    return Tool(name, mended(str(function.get("description") or "")), parameters, held, unheld)
 
 
 def _parameters(name: str, function: Mapping[str, Any]) -> dict[str, Any]:
-    schema: Any = next((function[key] for key in ("parameters", "input_schema") if function.get(key)), {})
-    if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
-        raise ConfigError(f"the parameters of tool {name!r} must be the JSON schema of an object, got {schema!r}")
-    return {"type": "object", "properties": {}, **json.loads(json.dumps(schema))}
+    schema: Any = next(
+        (function[key] for key in ("parameters", "input_schema", "inputSchema") if function.get(key)), {}
+    )
+    kinds = schema.get("type") or "object" if isinstance(schema, Mapping) else ()
+    if "object" not in ([kinds] if isinstance(kinds, str) else kinds):
+        raise ConfigError(f"the parameters of tool {name!r} must be the JSON schema of an object, got {schema!r:.300}")
+    try:
+        copy = copied(schema)
+    except UnsupportedSchemaError as error:
+        raise UnsupportedSchemaError(f"the parameters of tool {name!r} are no JSON schema: {error}") from error
+    return {**({} if schema else {"properties": {}}), **copy, "type": "object"}
 
 
 def _choice(choice: object, names: set[str]) -> ToolChoice:

@@ -1,0 +1,50 @@
+"""Calls and answers checked, when they are whole, for what no grammar could hold."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from glimp_core.calls import InvalidToolCall, ToolCall, ToolCallDelta
+from glimp_core.chat.request.requirements import OutputRequirements
+from glimp_core.context import Context
+from glimp_core.errors import OutputValidationError
+
+
+class OutputCheck:
+    """Checks what one request's reply holds. The rest is as the grammar wrote it."""
+
+    def __init__(self, context: Context):
+        self._context = context
+        self._requirements = OutputRequirements.of_context(context)
+
+    def delta(self, delta: ToolCallDelta) -> ToolCallDelta:
+        """Return a delta, with a finished call that breaks its tool's schema made an invalid one."""
+        call = delta.call
+        if not isinstance(call, ToolCall):
+            return delta
+        tool = next((tool for tool in self._requirements.tools if tool.name == call.name), None)
+        if tool is None or not (tool.unheld or tool.name in self._context.checked):
+            return delta
+        if (broken := _violation(call.arguments, tool.parameters)) is None:
+            return delta
+        arguments = json.dumps(call.arguments, ensure_ascii=False)
+        return replace(delta, call=InvalidToolCall(call.id, call.name, arguments, broken))
+
+    def answer(self, text: str) -> None:
+        """Raise `OutputValidationError` for an answer that breaks its schema; one that was cut is let pass."""
+        schema = self._requirements.schema
+        if not schema or not self._requirements.unheld:
+            return
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if broken := _violation(value, schema):
+            raise OutputValidationError(f"the answer does not follow its schema: {broken}", text)
+
+
+def _violation(value: Any, schema: Mapping[str, Any]) -> str | None:
+    from glimp_core.chat.grammar.validation import violation  # jsonschema is loaded by the first value to check
+
+    return violation(value, schema)
