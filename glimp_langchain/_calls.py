@@ -39,7 +39,7 @@ FIELDS = (
 
 DEMANDS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 MEANINGLESS = ("stream", "stream_usage", "strict", "max_retries")
-"""What LangChain sends to any model and needs no answer here: `strict` is how the grammar always is."""
+"""What LangChain sends to any model; `strict` goes along with tools and schemas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class Call:
             model = model.with_options({name: given[name] for name in FIELDS if name in given})
             demands = {name: given[name] for name in DEMANDS if given.get(name) is not None}
             if "tools" in demands:
-                demands["tools"] = tool_specs(demands["tools"])
+                demands["tools"] = tool_specs(demands["tools"], given.get("strict"))
             if "response_format" in demands:
-                demands["response_format"] = response_format(demands["response_format"])
+                demands["response_format"] = response_format(demands["response_format"], given.get("strict"))
             return cls(model, core_messages(messages), {**demands, **_routing(model, stop)})
 
     def events(self, cancelled: threading.Event) -> Generator[Event, None, None]:

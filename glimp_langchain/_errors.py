@@ -34,7 +34,11 @@ class ModelNotFoundError(exceptions.ModelNotFoundError, glimp_core.ModelLoadErro
 
 
 class UnsupportedSchemaError(exceptions.ModelInvalidRequestError, glimp_core.UnsupportedSchemaError):
-    """A JSON schema uses a keyword that the grammar cannot enforce."""
+    """A JSON schema cannot be used, or not in the way that was asked for."""
+
+
+class OutputValidationError(exceptions.OutputParserException, glimp_core.OutputValidationError):
+    """An answer breaks what of its schema a grammar cannot hold."""
 
 
 class ModelInvalidRequestError(exceptions.ModelInvalidRequestError, glimp_core.ConfigError):
@@ -48,6 +52,7 @@ BOTH = (
     ModelError,
     ModelNotFoundError,
     UnsupportedSchemaError,
+    OutputValidationError,
     ModelInvalidRequestError,
 )
 """The classes above; of two that fit, the narrower one first."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, FunctionMessage, ToolMessage
 
-from glimp_core import ConfigError
+from glimp_core.chat.prompt.blocks import block_text
 
 ROLES = {"system": "system", "developer": "system", "human": "user", "ai": "assistant", "tool": "tool"}
 CALLS = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call")
@@ -27,7 +27,7 @@ def core_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
 
 
 def _convert(message: BaseMessage) -> Iterator[dict[str, Any]]:
-    content = _Content.of(message.content)
+    content = _Content.of(message.content, _role(message))
     yield from content.results
     if isinstance(message, AIMessage):
         yield _assistant(message, content)
@@ -70,14 +70,15 @@ def _tool_result(call_id: str, text: str, status: str) -> dict[str, Any]:
 class _Content:
     """The parts of one message's content, whoever's blocks they are: LangChain's, OpenAI's or Anthropic's."""
 
+    role: str = "user"
     text: str = ""
     reasoning: str = ""
     calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     results: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     @classmethod
-    def of(cls, blocks: str | Sequence[str | Mapping[str, Any]]) -> "_Content":
-        content = cls()
+    def of(cls, blocks: str | Sequence[str | Mapping[str, Any]], role: str = "user") -> "_Content":
+        content = cls(role)
         for block in [blocks] if isinstance(blocks, str) else blocks:
             content._add({"type": "text", "text": block} if isinstance(block, str) else block)
         return content
@@ -98,4 +99,4 @@ class _Content:
         elif kind == "json":
             self.text += json.dumps(block.get("json"), ensure_ascii=False)
         elif kind not in CALLS:
-            raise ConfigError(f"a message holds a block of type {kind!r}, but the models read text only: leave it out")
+            self.text += block_text(block, self.role)

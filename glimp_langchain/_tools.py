@@ -28,10 +28,12 @@ def tool_specs(
 def response_format(schema: Any, strict: bool | None = None) -> dict[str, Any]:
     """Return a schema of any kind as OpenAI's `response_format`; what is one already stays as it is."""
     if isinstance(schema, Mapping) and "properties" not in schema:
+        said = {} if strict is None else {"strict": strict}
         if schema.get("type") in ("json_schema", "json_object", "text"):
-            return dict(schema)
+            inner = schema.get("json_schema")
+            return {**schema, "json_schema": {**said, **inner}} if isinstance(inner, Mapping) else dict(schema)
         if isinstance(schema.get("schema"), Mapping):
-            return {"type": "json_schema", "json_schema": dict(schema)}
+            return {"type": "json_schema", "json_schema": {**said, **schema}}
     body = _json_schema(schema)
     named: dict[str, Any] = {"name": body.get("title") or "output", "schema": body}
     return {"type": "json_schema", "json_schema": named if strict is None else {**named, "strict": strict}}

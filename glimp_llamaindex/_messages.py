@@ -9,6 +9,7 @@ from llama_index.core.base.llms.types import (
     CitableBlock,
     CitationBlock,
     ContentBlock,
+    DocumentBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
@@ -47,7 +48,8 @@ def _core_message(message: ChatMessage, in_loop: bool) -> dict[str, Any]:
     texts = [text for block in message.blocks if (text := _text_of(block, role)) is not None]
     core: dict[str, Any] = {"role": role, "content": "".join(texts)}
     if role == "assistant":
-        if calls := [_core_call(block) for block in message.blocks if isinstance(block, ToolCallBlock)]:
+        calls = [_core_call(block) for block in message.blocks if isinstance(block, ToolCallBlock)]
+        if calls := calls or _older_calls(message):
             core["tool_calls"] = calls
         thoughts = [block.content or "" for block in message.blocks if isinstance(block, ThinkingBlock)]
         if in_loop and any(thoughts):
@@ -56,6 +58,18 @@ def _core_message(message: ChatMessage, in_loop: bool) -> dict[str, Any]:
         extra = message.additional_kwargs  # agents send the id alone, the core finds the name
         core |= {key: str(extra[key]) for key in ("tool_call_id", "name") if extra.get(key)}
     return core
+
+
+def _older_calls(message: ChatMessage) -> list[dict[str, Any]]:
+    """Return the calls that other integrations, and older chat stores, keep beside the blocks."""
+    calls = message.additional_kwargs.get("tool_calls") or ()
+    read = [call if isinstance(call, dict) else getattr(call, "model_dump", dict)() for call in calls]
+    functions = [(call.get("id") or "", call.get("function", call)) for call in read]
+    return [
+        {"id": call_id, "type": "function", "function": {**function, "name": sanitised(function["name"])}}
+        for call_id, function in functions
+        if isinstance(function, dict) and isinstance(function.get("name"), str)
+    ]
 
 
 def _core_call(block: ToolCallBlock) -> dict[str, Any]:
@@ -70,6 +84,8 @@ def _text_of(block: ContentBlock, role: str) -> str | None:
     if isinstance(block, CitableBlock):
         texts = [_text_of(part, role) or "" for part in block.content]
         return "\n".join([f"{block.title} ({block.source})", *texts])
+    if isinstance(block, DocumentBlock) and str(block.document_mimetype or "").startswith("text/"):
+        return str(block.resolve_document().read(), "utf-8", "replace")
     if isinstance(block, CitationBlock):
         return _text_of(block.cited_content, role)
     if isinstance(block, (ThinkingBlock, ToolCallBlock, CachePoint)):

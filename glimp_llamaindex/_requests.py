@@ -86,7 +86,7 @@ def response_format(output_cls: Any) -> dict[str, Any]:
     """Return a Pydantic class as OpenAI's `response_format`. Raises `ConfigError` for anything else."""
     if not (isinstance(output_cls, type) and issubclass(output_cls, BaseModel)):
         raise ConfigError(f"{output_cls!r} is no Pydantic class: make one of pydantic.BaseModel, with a field for it")
-    schema = {"name": output_cls.__name__, "schema": output_cls.model_json_schema(), "strict": True}
+    schema = {"name": output_cls.__name__, "schema": output_cls.model_json_schema()}
     return {"type": "json_schema", "json_schema": schema}
 
 

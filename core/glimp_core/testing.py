@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from glimp_core.chat.prompt.messages import check_messages
+from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.context import Context, Span
 from glimp_core.entropy import TokenMeasure
 from glimp_core.errors import Cancelled
@@ -66,7 +68,9 @@ class ScriptedEngine:
         """Nothing to load."""
 
     def prepare(self, context: Context) -> Prompt:
-        """Count the characters of the messages and tools."""
+        """Count the characters of the messages and tools; refuses what a model refuses."""
+        OutputRequirements.of_context(context)
+        check_messages(context.request.messages)
         texts = [str(message.get("content") or "") for message in context.request.messages]
         tokens = sum(map(len, texts)) + sum(len(json.dumps(tool)) for tool in context.request.tools)
         closed = context.reasoning == "off" and self._thinking != "none"

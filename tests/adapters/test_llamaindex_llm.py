@@ -248,7 +248,7 @@ class TestAsking:
         llm.structured_predict(Song, PROMPT, topic="Ann")
         assert script.last.response_format == {
             "type": "json_schema",
-            "json_schema": {"name": "Song", "schema": Song.model_json_schema(), "strict": True},
+            "json_schema": {"name": "Song", "schema": Song.model_json_schema()},
         }
 
 

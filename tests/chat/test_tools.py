@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from glimp_core import GlimpRouter, RouterConfig
 from glimp_core.chat.request.requirements import OutputRequirements, read_format
-from glimp_core.chat.request.tools import ToolChoice, read_choice, read_tools
-from glimp_core.errors import ConfigError
+from glimp_core.chat.request.tools import CALLABLE, ToolChoice, read_choice, read_tools
+from glimp_core.errors import ConfigError, UnsupportedSchemaError
 from glimp_core.types import Request
 
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
@@ -30,18 +31,30 @@ def test_a_tool_without_parameters_takes_none() -> None:
     assert tool.parameters == {"type": "object", "properties": {}}
 
 
+@pytest.mark.parametrize("names", [["Example Skill"], ["Page[int]"], ["a b", "a[b", "a_b"], ["x" * 200], ["\ud800f"]])
+def test_names_that_no_markup_carries_are_mapped_and_mapped_back(names: list[str]) -> None:
+    """Law: a model sees a name it can write, each tool another one, and the caller gets the name it gave."""
+    tools = read_tools([{"name": name} for name in names])
+    assert [tool.given for tool in tools] == names
+    assert all(CALLABLE.fullmatch(tool.name) for tool in tools)
+    assert len({tool.name for tool in tools}) == len(names)
+    pair = GlimpRouter.from_pretrained("glimp-tiny-small", "glimp-tiny-large", config=RouterConfig(reasoning="off"))
+    done = pair.generate("x", tools=[{"name": name} for name in names], tool_choice=names[-1])
+    assert [call.name for call in done.tool_calls] == [names[-1]]
+
+
 def test_of_two_tools_with_one_name_the_first_counts() -> None:
     """Law: duplicates are no error, as agents do send them."""
     assert len(read_tools([ADD, ADD, NOTE])) == 2
 
 
 @pytest.mark.parametrize(
-    "bad", [3, {}, {"name": 3}, {"name": "a b"}, {"name": 'a"'}, {"name": "<|im_end|>"},
-            {"name": "f", "parameters": {"type": "string"}}]
+    "bad", [3, {}, {"name": 3}, {"name": ""}, {"name": "f", "parameters": {"type": "string"}},
+            {"name": "f", "parameters": {"enum": {1}}}]
 )  # fmt: skip
 def test_what_is_no_tool_is_refused(bad: Any) -> None:
     """Law: a tool that cannot be called is an error before anything runs, and shows what was passed."""
-    with pytest.raises(ConfigError):
+    with pytest.raises((ConfigError, UnsupportedSchemaError)):
         read_tools([bad])
 
 

@@ -1,8 +1,21 @@
 """The scripted engine keeps to the contract of a real one."""
 
+from typing import Any
+
 import pytest
 
-from glimp_core import Cancelled, Context, Engine, Glimpser, Request, SamplingParams, ToolCall, ToolCallDelta
+from glimp_core import (
+    Cancelled,
+    Context,
+    Engine,
+    GlimpError,
+    GlimpRouter,
+    Glimpser,
+    Request,
+    SamplingParams,
+    ToolCall,
+    ToolCallDelta,
+)
 from glimp_core.testing import ScriptedEngine
 from glimp_core.types import Chunk, GenerationParams
 from pairs import STEPS, scripted_router
@@ -80,3 +93,19 @@ def test_answers_may_depend_on_the_request() -> None:
     """An answer can be a function of what was asked."""
     router = scripted_router(answer=lambda request: f"seed {request.sampling.seed}")
     assert router.generate("?", sampling=SamplingParams(seed=3)).answer == "seed 3"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"tools": [{"name": "f", "parameters": {"type": "string"}}]}, {"tools": [{"name": "f"}], "tool_choice": "g"},
+        {"response_format": {"type": "json_schema", "schema": {"type": "objekt"}}}, {"response_format": {"type": "x"}},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}]},
+        {"messages": [{"role": "user", "content": b"hi"}]}, {"messages": [{"role": "user", "content": [["a"]]}]},
+    ],
+)  # fmt: skip
+def test_it_refuses_what_a_model_refuses(asked: Any) -> None:
+    """Law: a request that no model takes is refused by the scripted engine, too."""
+    router = GlimpRouter(ScriptedEngine(), ScriptedEngine())
+    with pytest.raises(GlimpError):
+        router.generate(**{"messages": "x", **asked})

@@ -7,8 +7,8 @@ PUBLIC = """
 AlwaysLarge AlwaysSmall Asked Cancelled Completion ConfigError Context ContextOverflowError Decision Delta Engine
 EngineError EngineTimeoutError EntropyThreshold Event Finish GlimpError GlimpRouter Glimpse Glimpser InvalidToolCall
 Margin MaxConsecutive ModelLoadError ModelUsage OutputValidationError Policy Profile RandomRate RemoteEngineError
-Request Routed RouterConfig SamplingParams SkipLayoutTokens Start Step Summary Tap TargetRate TokenBudget ToolCall ToolCallDelta
-UnsupportedSchemaError Usage load_profile
+Request Routed RouterConfig SamplingParams SkipLayoutTokens Start Step Summary Tap TargetRate TokenBudget
+ToolCall ToolCallDelta UnsupportedSchemaError Usage load_profile
 """.split()  # noqa: SIM905
 
 

@@ -16,6 +16,7 @@ from glimp_core.cli.settings import Settings
 from glimp_core.cli.view import View
 from glimp_core.errors import ConfigError
 from glimp_core.router import StreamOptions
+from glimp_core.surrogates import mended
 
 TINY = (
     "this is the bundled pair, which only knows the puzzles of `glimp demo`: name your models with --small and --large"
@@ -31,7 +32,7 @@ def command(
     tool_choice: Annotated[str | None, typer.Option(help="auto, required, none, or the name of one tool.")] = None,
 ) -> None:
     """Have the pair answer one question."""
-    text = sys.stdin.read() if question == "-" else question
+    text = mended(sys.stdin.read() if question == "-" else question)
     if not text.strip():
         raise ConfigError("the question is empty: write it after `glimp run`, or pipe it in and pass -")
     demands = _demands(schema, tools, tool_choice)

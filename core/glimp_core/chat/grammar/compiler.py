@@ -1,8 +1,8 @@
 """A vocabulary as llguidance sees it, twice: in the model's tokens, and byte by byte to look ahead in."""
 
 import json
-import re
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass

@@ -19,12 +19,16 @@ class OutputCheck:
         self._requirements = OutputRequirements.of_context(context)
 
     def delta(self, delta: ToolCallDelta) -> ToolCallDelta:
-        """Return a delta, with a finished call that breaks its tool's schema made an invalid one."""
+        """Return a delta, its tool called as it was given, and a call that breaks its schema an invalid one."""
+        names = {tool.name: tool.given for tool in self._requirements.tools}
+        delta = replace(delta, name=names.get(delta.name, delta.name))
+        if delta.call and delta.call.name in names:
+            delta = replace(delta, call=replace(delta.call, name=names[delta.call.name]))
         call = delta.call
         if not isinstance(call, ToolCall):
             return delta
-        tool = next((tool for tool in self._requirements.tools if tool.name == call.name), None)
-        if tool is None or not (tool.unheld or tool.name in self._context.checked):
+        tool = next((tool for tool in self._requirements.tools if tool.given == call.name), None)
+        if tool is None or not (tool.unheld or tool.given in self._context.checked):
             return delta
         if (broken := _violation(call.arguments, tool.parameters)) is None:
             return delta

@@ -9,6 +9,8 @@ from typing import Any
 
 from glimp_core.chat.formats.template import Template
 from glimp_core.chat.formats.thinking import KNOWN_PAIRS
+from glimp_core.chat.prompt.blocks import block_text
+from glimp_core.chat.request.tools import callable_name
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.types import Message
 
@@ -21,9 +23,7 @@ ROLES = {
     "function": "tool",
 }
 
-_TEXT_PARTS = ("text", "input_text", "output_text")
 _THOUGHT_PARTS = ("thinking", "reasoning", "redacted_thinking")
-_IGNORED_PARTS = ("cache_point", "cachePoint", "tool_use", "tool_call", "tool_calls")
 
 
 def normalised(
@@ -46,6 +46,12 @@ def normalised(
         _shape_calls(message, template)
         _shape_thoughts(message, template)
     return ready
+
+
+def check_messages(messages: Iterable[Message]) -> None:
+    """Raise `ConfigError` for a role or a content that no model takes."""
+    for message in messages:
+        _plain(message)
 
 
 def _plain(message: Message) -> dict[str, Any]:
@@ -74,20 +80,23 @@ def _text(content: Any, role: str) -> tuple[str, str]:
         return content or "", ""
     if isinstance(content, Mapping) and "type" in content:
         content = [content]
+    if isinstance(content, (bytes, bytearray)):
+        raise ConfigError(f"the content of a message must be a text, got {content!r:.200}: decode it first")
     if role == "tool" and not (isinstance(content, list) and all(map(_is_part, content))):
         return json.dumps(content, ensure_ascii=False, default=str), ""
-    if not isinstance(content, Sequence):
-        raise ConfigError(f"the content of a message must be a text or a list of parts, got {content!r}")
+    if isinstance(content, (bytes, bytearray)) or not isinstance(content, Sequence):
+        raise ConfigError(f"the content of a message must be a text or a list of parts, got {content!r:.200}")
     texts: list[str] = []
     thoughts: list[str] = []
     for part in content:
-        kind = part.get("type", "text") if isinstance(part, Mapping) else "text"
-        if kind in _TEXT_PARTS:
-            texts.append(str(part.get("text") or "") if isinstance(part, Mapping) else str(part))
-        elif kind in _THOUGHT_PARTS:
+        if isinstance(part, str):
+            texts.append(part)
+        elif not isinstance(part, Mapping):
+            raise ConfigError(f"a part of a message must be a text or an object with a 'type', got {part!r:.200}")
+        elif part.get("type") in _THOUGHT_PARTS:
             thoughts.append(str(part.get("thinking") or part.get("reasoning") or ""))
-        elif kind not in _IGNORED_PARTS:
-            raise ConfigError(f"these models read text only: a {role} message has a part of type {kind!r}, take it out")
+        else:
+            texts.append(block_text(part, role))
     return "".join(texts), "".join(thoughts)
 
 
@@ -117,7 +126,11 @@ def _call(call: Any, number: int) -> dict[str, Any]:
     if isinstance(arguments, str):
         arguments = _parsed(arguments)
     call_id = str(call.get("id") or f"call_{number}")
-    return {"id": call_id, "type": "function", "function": {"name": function["name"], "arguments": arguments}}
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {"name": callable_name(function["name"]), "arguments": arguments},
+    }
 
 
 def _parsed(arguments: str) -> Any:

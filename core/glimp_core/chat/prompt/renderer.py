@@ -21,6 +21,7 @@ from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context, Span, ThinkingClosed
 from glimp_core.errors import ConfigError, ModelLoadError
 from glimp_core.forking import Lock
+from glimp_core.surrogates import mended_values
 from glimp_core.types import ThinkingStyle
 
 
@@ -159,13 +160,13 @@ class Renderer:
         """Have the template rendered and encoded; whatever it raises passes."""
         messages = [in_parts(message) for message in messages] if self._template.takes_parts else messages
         ids: Any = self._tokenizer.apply_chat_template(
-            self._inert(messages),
-            tools=self._inert(tools) or ([] if self._template.needs_tools else None),
+            self._inert(mended_values(messages)),
+            tools=self._inert(mended_values(tools)) or ([] if self._template.needs_tools else None),
             add_generation_prompt=True,
             tokenize=True,
             return_dict=False,
             sanitize_control_tokens=True,
-            **self._inert(options),
+            **self._inert(mended_values(options)),
         )
         return list(ids)
 

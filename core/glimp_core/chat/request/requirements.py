@@ -11,7 +11,7 @@ from glimp_core.context import Context
 from glimp_core.errors import ConfigError, UnsupportedSchemaError
 from glimp_core.types import Request
 
-CHECKED_AFTERWARDS = "are left to the model in part, and checked when whole"
+CHECKED_AFTERWARDS = "left to the model in part, and checked when whole"
 MAX_TOOLS_PARTS = 4_000
 """A grammar does not hold tools whose schemas have more parts than this together."""
 
@@ -46,7 +46,7 @@ class OutputRequirements:
         if choice.mode == "none":
             tools = shown = ()
         elif choice.names:
-            tools = tuple(tool for tool in tools if tool.name in choice.names)
+            tools = tuple(tool for tool in tools if tool.given in choice.names)
         must_call = choice.mode == "required"
         parallel = _parallel(request)
         one_call = must_call if parallel is None else not parallel
@@ -72,9 +72,9 @@ class OutputRequirements:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is said at the start of a request: what is checked afterwards."""
-        what = [(f"the calls of tool {tool.name!r}", tool.unheld) for tool in self.tools if tool.unheld]
+        what = [(f"the calls of tool {tool.given!r}", tool.unheld) for tool in self.tools if tool.unheld]
         what += [("the answer", self.unheld)] if self.unheld else []
-        return tuple(f"{of} {CHECKED_AFTERWARDS}: {'; '.join(unheld)}" for of, unheld in what)
+        return tuple(f"{of}: {CHECKED_AFTERWARDS}: {'; '.join(unheld)}" for of, unheld in what)
 
     @property
     def bound(self) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from glimp_core.chat.grammar.schema_drafts import copied
@@ -25,17 +25,19 @@ _WORDS: dict[str, Literal["auto", "none", "required"]] = {
 class Tool:
     """A function the model may call; `parameters` is the JSON schema of its arguments, always of an object.
 
-    `held` is what a grammar holds its calls to, and `unheld` says what of the parameters that is not: what a whole
-    call is checked for afterwards.
+    `given` is the name its caller knows it by, where a model cannot say that one. `held` is what a grammar holds its
+    calls to, and `unheld` says what of the parameters that is not: what a whole call is checked for afterwards.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    given: str = ""
     held: Mapping[str, Any] = field(default_factory=dict[str, Any])
     unheld: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "given", self.given or self.name)
         if not self.held:
             object.__setattr__(self, "held", self.parameters)
 
@@ -61,10 +63,20 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[Tool, ...]:
     found: dict[str, Tool] = {}
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Sequence):
         raise ConfigError(f"tools must be a list of tools, got {tools!r:.200}")
+    taken: set[str] = set()
     for tool in tools:
         read = _read(tool)
-        found.setdefault(read.name, read)
+        if read.given not in found:
+            tries = (read.name, *(f"{read.name[:120]}_{n}" for n in range(2, len(tools) + 2)))
+            name = next(name for name in tries if name not in taken)
+            taken.add(name)
+            found[read.given] = replace(read, name=name)
     return tuple(found.values())
+
+
+def callable_name(name: str) -> str:
+    """Return a name as every markup can carry it: what it cannot is written as an underscore."""
+    return name if CALLABLE.fullmatch(name) else re.sub(r"[^\w.:/$-]+", "_", mended(name))[:128]
 
 
 def read_choice(choice: object, tools: Sequence[Tool]) -> ToolChoice:
@@ -72,7 +84,7 @@ def read_choice(choice: object, tools: Sequence[Tool]) -> ToolChoice:
 
     Raises `ConfigError` for an unknown name, the nearest one suggested, and for a demand without tools.
     """
-    chosen = _choice(choice, {tool.name for tool in tools})
+    chosen = _choice(choice, {tool.given for tool in tools})
     if chosen.mode == "required" and not tools:
         raise ConfigError(f"tool_choice={choice!r} demands a call but tools is empty: pass the tools to choose from")
     return chosen
@@ -85,8 +97,8 @@ def _read(tool: object) -> Tool:
         raise ConfigError(
             f"a tool must be {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}, got {tool!r:.300}"
         )
-    if not CALLABLE.fullmatch(name):
-        raise ConfigError(f"a tool cannot be called {name!r:.100}: use up to 128 letters, digits and . _ : / $ -")
+    if not name.strip():
+        raise ConfigError(f"a tool cannot be called {name!r:.100}: give it a name of letters and digits")
     parameters = _parameters(name, function)
     held, unheld = held_parameters(parameters)
     if function.get("strict") is True and unheld:
@@ -94,7 +106,7 @@ def _read(tool: object) -> Tool:
             f"tool {name!r} is strict, but a grammar cannot hold all of its parameters: {'; '.join(unheld)}. "
             "Leave strict out, and its calls are checked afterwards"
         )
-    return Tool(name, mended(str(function.get("description") or "")), parameters, held, unheld)
+    return Tool(callable_name(name), mended(str(function.get("description") or "")), parameters, name, held, unheld)
 
 
 def _parameters(name: str, function: Mapping[str, Any]) -> dict[str, Any]:
