@@ -47,7 +47,7 @@ def test_calls_are_printed(glimp: Any, files: Path) -> None:
         (["--schema", "missing.json"], "missing.json': No such file"),
         (["--schema", "broken.json"], "cannot read JSON from"),
         (["--schema", "list.json"], "list.json' holds no JSON schema"),
-        (["--schema", "not.json"], "keyword 'not'"),
+        (["--schema", "not.json"], "no finite value follows"),
         (["--tools", "missing.json"], "missing.json': No such file"),
         (["--tools", "list.json"], "a tool must be"),
         (["--tools", "tools.json", "--tool-choice", "ad"], "did you mean 'add'"),

@@ -66,7 +66,7 @@ def test_a_tap_knows_who_was_asked_what_and_how() -> None:
 def test_the_question_is_found_in_parts() -> None:
     """A content of parts is the text of its parts."""
     listener = Listener()
-    parts = [{"type": "text", "text": "one"}, {"type": "image", "url": "x"}, "two"]
+    parts = [{"type": "text", "text": "one"}, "two"]
     tapped(listener).generate([{"role": "user", "content": parts}, {"role": "assistant", "content": "no"}])
     tapped(listener).generate([{"role": "system", "content": "no"}])
     assert [asked.question for asked in listener.asked] == ["onetwo", ""]
