@@ -122,6 +122,28 @@ def test_a_broken_pack_is_run_one_by_one(family: str, after: int, monkeypatch: p
     assert any("one of these is bad" in note for note in router.generate("And?").finish.notes)
 
 
+@pytest.mark.parametrize("family", ["llama", "lfm2"])
+def test_a_pack_without_memory_costs_no_words(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: if memory is short in packed forwards, what a state has lost is read back before its next forward."""
+    engines = tiny.engine(family, seed=7), tiny.engine(family, seed=8)
+    router = GlimpRouter(*engines, AlwaysLarge(), CONFIG)
+    expected = [router.generate(f"Question {n}?").answer for n in range(4)]
+    feed, tries = packing._feed, []
+
+    def short(*arguments: Any) -> None:
+        tries.append(1)
+        feed(*arguments)
+        if len(tries) in (1, 4, 5):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(packing, "_feed", short)
+    for engine in engines:
+        engine.forget()
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda n: router.generate(f"Question {n}?").answer, range(4))) == expected
+    assert len(tries) > 5
+
+
 @given(st.integers(1, 6), st.integers(0, 12), st.none() | st.integers(1, 8))
 def test_causal_mask(new: int, before: int, window: int | None) -> None:
     """A position sees itself and what came before, no farther than the window."""

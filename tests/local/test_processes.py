@@ -126,7 +126,6 @@ def test_a_forward_without_memory_is_tried_once_more(
         ) -> None:
             fed.append(len(token_ids))
             if len(fed) == at + 1:
-                self.held_before = list(self.token_ids)
                 self.repair()
                 raise error
             feed(self, token_ids, keep)

@@ -124,16 +124,17 @@ class Packing:
     def _attempt(self, forwards: Sequence[Forward]) -> Exception | None:
         """Run the forwards as one; after an error of the model's code the sessions are as they were."""
         started = perf_counter()
-        held = [list(forward.session.token_ids) for forward in forwards]
+        lengths = [len(forward.session.token_ids) for forward in forwards]
         try:
             _feed(forwards, self._joined)
         except BaseException as error:
-            for forward, token_ids in zip(forwards, held, strict=True):
+            for forward, length in zip(forwards, lengths, strict=True):
+                del forward.session.token_ids[length:]
                 forward.session.repair()
-                for again in forward.session.sync(token_ids):  # a state that cannot be cut is read anew
-                    again.run()
             if not isinstance(error, STRUCTURAL) or isinstance(error, torch.OutOfMemoryError):
                 raise
+            for forward in forwards:
+                forward.session.read_back()
             if self._proved:
                 self._rest(error, SHORT_PAUSE)
             return error

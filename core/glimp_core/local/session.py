@@ -69,15 +69,14 @@ class Forward:
     def run(self) -> None:
         """Do it, and note how long it took."""
         started = perf_counter()
+        self.session.read_back()
         self.session.feed(self.token_ids, self.keep)
         self.seconds, self.done = perf_counter() - started, True
 
     def run_in_halves(self) -> None:
         """Do it after it broke off, half of the tokens at a time if the cache takes them so."""
         started, session = perf_counter(), self.session
-        if session.token_ids != session.held_before:  # a state that cannot be cut went back, and is read anew
-            for again in session.sync(session.held_before):
-                again.run()
+        session.read_back()
         half = min(len(self.token_ids) // 2, len(self.token_ids) - self.keep) if session.takes_parts else 0
         if half > 0:
             session.feed(self.token_ids[:half])
@@ -92,8 +91,8 @@ class KVSession:
         self.model = model
         self.cache = self._empty(model)
         self.token_ids: list[int] = []
-        self.held_before: list[int] = []
-        """What it held before the forward that broke off last."""
+        self._held_before: list[int] = []
+        """What it held before a forward broke off, until that is read back."""
         self.logits: torch.Tensor | None = None
         self._use = use or CacheUse(rollback_kind(model))
         self._snapshots: list[Snapshot] = []
@@ -109,6 +108,7 @@ class KVSession:
         Yields the forwards it needs, none where the logits wanted are still there. Whoever drives the
         generator runs them: at once, or together with those of other sessions.
         """
+        self._held_before = []
         shared = common_prefix(self.token_ids, token_ids)
         if shared == len(self.token_ids) == len(token_ids) and self.logits is not None and keep <= len(self.logits):
             self.logits = self.logits[-keep:]
@@ -196,7 +196,6 @@ class KVSession:
         try:
             logits = self._forward(fed, positions, self.cache, keep)
         except BaseException:
-            self.held_before = list(self.token_ids)
             self.repair()
             raise
         self.took(token_ids, logits[0].float())
@@ -239,8 +238,11 @@ class KVSession:
     @property
     def bytes(self) -> int:
         """The memory of the cache and of its kept states."""
-        kept = [*self._snapshots, *([self._checkpoint] if self._checkpoint else [])]
-        return grown_bytes(self.cache) + state_bytes(self.cache) + sum(saved.bytes for saved in kept)
+        return grown_bytes(self.cache) + state_bytes(self.cache) + sum(saved.bytes for saved in self._kept_states)
+
+    @property
+    def _kept_states(self) -> list[Snapshot]:
+        return [*self._snapshots, *([self._checkpoint] if self._checkpoint else [])]
 
     @property
     def recorded(self) -> bool:
@@ -290,24 +292,36 @@ class KVSession:
 
     def _go_back(self) -> None:
         """Restore the newest kept state, or begin anew."""
-        kept = [*self._snapshots, *([self._checkpoint] if self._checkpoint else [])]
-        if not kept:
+        if not self._kept_states:
             self._reset()
             return
-        newest = max(kept, key=lambda saved: saved.length)
+        newest = max(self._kept_states, key=lambda saved: saved.length)
         newest.restore(self.cache)
         del self.token_ids[newest.length :]
 
     def repair(self) -> None:
         """Make the cache whole after a forward that broke off, in which early layers took more than late ones.
 
-        A cache that cannot be cut goes back to a kept state.
+        A cache that cannot be cut goes back to a kept state; `read_back` brings it up to where it was.
         """
         self.logits = None
+        self._held_before = list(self.token_ids)
         if self._cuts_to(len(self.token_ids)):
             self._even_out()
         else:
             self._go_back()
+
+    def read_back(self) -> None:
+        """Read anew, at once, what a forward that broke off has cost a cache that cannot be cut."""
+        owed, self._held_before = self._held_before, []
+        if len(self.token_ids) >= len(owed):
+            return
+        try:
+            for again in self.sync(owed):
+                again.run()
+        except BaseException:
+            self._held_before = owed
+            raise
 
     def _even_out(self) -> None:
         layers: list[Any] = self.cache.layers

@@ -1,13 +1,12 @@
 """`{"name": ..., "parameters": {...}}` alone or behind `<|python_tag|>`: Llama 3. Lists of Python calls too."""
 
-import json
 from collections.abc import Sequence
 
 from glimp_core.chat.formats.base import NewCall
 from glimp_core.chat.formats.characters import CharStream, Parser
 from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.json_calls import JsonCalls
-from glimp_core.chat.formats.values import python_calls, read_objects
+from glimp_core.chat.formats.values import add_python_calls, read_objects
 from glimp_core.chat.request.tools import Tool
 
 
@@ -22,14 +21,7 @@ class LlamaCalls(JsonCalls):
             yield from read_objects(chars, new_call)
             return True
         text, _ = yield from chars.upto("\0")
-        calls = python_calls(text)
-        if calls is None:
-            new_call().reject(text, "it is neither JSON nor a Python call")
-        for name, arguments in calls or ():
-            builder = new_call()
-            builder.set_name(name)
-            builder.add(json.dumps(arguments, ensure_ascii=False))
-            builder.finish()
+        add_python_calls(text, new_call, "it is neither JSON nor a Python call")
         return True
 
 

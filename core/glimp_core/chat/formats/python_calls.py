@@ -7,7 +7,7 @@ from typing import Any
 
 from glimp_core.chat.formats.base import NewCall, members_grammar, schema_grammar
 from glimp_core.chat.formats.characters import CharStream, Parser
-from glimp_core.chat.formats.values import python_calls
+from glimp_core.chat.formats.values import add_python_calls
 from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.grammar.lark import Choice, Many, Markup, Node, RawText
 from glimp_core.chat.grammar.lark import Sequence as Seq
@@ -52,14 +52,7 @@ class PythonCalls:
         close = self.end.strip()
         yield from chars.upto(close or "\0")
         text = chars.read.removesuffix(close) if close else chars.read
-        calls = python_calls(text)
-        if calls is None:
-            new_call().reject(text.strip(), "it is no list of calls")
-        for name, arguments in calls or ():
-            builder = new_call()
-            builder.set_name(name)
-            builder.add(json.dumps(arguments, ensure_ascii=False))
-            builder.finish()
+        add_python_calls(text.strip(), new_call, "it is no list of calls")
         return True
 
 

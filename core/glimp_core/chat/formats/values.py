@@ -243,3 +243,15 @@ def _text(written: str) -> str:
     except ValueError:
         return ""
     return value if isinstance(value, str) else ""
+
+
+def add_python_calls(text: str, new_call: NewCall, otherwise: str) -> None:
+    """Make the calls that a text of Python holds; a text that holds none is one invalid call, for `otherwise`."""
+    calls = python_calls(text)
+    if calls is None:
+        new_call().reject(text, otherwise)
+    for name, arguments in calls or ():
+        builder = new_call()
+        builder.set_name(name)
+        builder.add(json.dumps(arguments, ensure_ascii=False))
+        builder.finish()
