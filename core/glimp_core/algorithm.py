@@ -28,3 +28,10 @@ def route(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Itera
         yield from write(chain, engines, decision.engine, clock, glimpse.entropy)
     while not chain.complete:
         yield from write(chain, engines, chain.answer_by, Clock())
+
+
+def write_alone(chain: Chain, small: Engine, large: Engine, writer: Role) -> Iterator[Event]:
+    """Have one model write all, step by step, under the rules that hold for a pair: where the large one fails, too."""
+    engines: dict[Role, Engine] = {"small": small, "large": large}
+    while not chain.complete:
+        yield from write(chain, engines, writer, Clock())

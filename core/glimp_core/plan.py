@@ -27,24 +27,33 @@ class Plan:
 
 
 def settle(
-    small: Prompt, large: Prompt, config: RouterConfig, max_tokens: int | None = None, bound: bool = False
+    small: Prompt,
+    large: Prompt,
+    config: RouterConfig,
+    max_tokens: int | None = None,
+    bound: bool = False,
+    max_completion_tokens: int | None = None,
 ) -> Plan:
     """Settle how a pair will serve a request, from what each of the two makes of its prompt.
 
-    A `bound` reply may hold calls or JSON and is never routed step by step. Raises `ConfigError` for a pair of
+    A `bound` reply may hold calls or JSON and is never routed step by step. `max_completion_tokens` bounds thinking and
+    answer together; a pair that thinks takes one token of each at least. Raises `ConfigError` for a pair of
     which only one thinks and for a limit too short for what is demanded, `ContextOverflowError` for a prompt that
     leaves no room in a window.
     """
     mode = _mode(small, large, config)
     room = min(_room("small", small), _room("large", large))
+    if max_completion_tokens is not None:
+        room = min(room, max_completion_tokens)
+        max_tokens = min(max_tokens or room, room)
     answer = min(max_tokens or config.max_answer_tokens, room)
     if mode == "inline" and not bound:
         return Plan(mode, answer, answer)
     if mode == "thinking":
-        answer = min(answer, max(room // 2, room - config.max_reasoning_tokens))
+        answer = min(answer, max(1, room // 2, room - config.max_reasoning_tokens))
     _check_length(answer, small, large, config)
     if mode == "thinking":
-        return Plan(mode, min(config.max_reasoning_tokens, room - answer), answer)
+        return Plan(mode, max(1, min(config.max_reasoning_tokens, room - answer)), answer)
     if mode == "inline":
         return Plan("off" if large.thinking == "closed" else "large_only", 0, answer, (_bound_note(config),))
     return Plan(mode, 0, answer, _notes(mode, small, large, config))

@@ -10,21 +10,21 @@ from functools import partial, reduce
 from time import perf_counter
 from typing import Any, TypedDict, TypeVar, Unpack, cast
 
-from glimp_core.algorithm import route
+from glimp_core.algorithm import route, write_alone
 from glimp_core.chain import Chain
 from glimp_core.chat.formats.template import check_template_options
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Reasoning, ReasoningEffort
 from glimp_core.engine import Draftable, Engine, Glimpser
-from glimp_core.errors import ConfigError, EngineError
+from glimp_core.errors import ConfigError, EngineError, unknown_name
 from glimp_core.events import Event, Finish, Start
 from glimp_core.options import LoadOptions
 from glimp_core.plan import Plan, settle, to_be_switched_on
-from glimp_core.policy import EntropyThreshold, Policy
+from glimp_core.policy import AlwaysLarge, AlwaysSmall, EntropyThreshold, Policy
 from glimp_core.profile import model_identity
 from glimp_core.tap import Asked, Tap, tapped
-from glimp_core.types import Message, Prompt, Request, SamplingParams
+from glimp_core.types import Message, Prompt, Request, Role, SamplingParams
 
 E = TypeVar("E")
 
@@ -42,6 +42,7 @@ class StreamOptions(TypedDict, total=False):
     reasoning_effort: ReasoningEffort | None
     chat_template_kwargs: Mapping[str, Any] | None
     logprobs: bool
+    alone: Role | None
     cancelled: threading.Event | None
 
 
@@ -113,13 +114,14 @@ class GlimpRouter:
         reasoning_effort: ReasoningEffort | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         logprobs: bool = False,
+        alone: Role | None = None,
         cancelled: threading.Event | None = None,
     ) -> Generator[Event, None, None]:
         """Answer step by step; closing the generator, or setting `cancelled`, stops the models within a token.
 
-        What is given here wins over what the router was made with. `measured` has deltas say how sure the model was
-        of their tokens, where its engine can. The request is checked at once, the models start with the first event
-        asked for. Raises `ConfigError`, `ContextOverflowError`, `ModelLoadError`, `EngineError`, `Cancelled`.
+        What is given here wins over what the router was made with. `logprobs` has deltas say how sure the model was of
+        their tokens, if its engine can. `alone` has one model write all, without glimpses and drafts. The request is
+        checked at once, the models start with the first event. Raises any `GlimpError` but `OutputValidationError`.
         """
         _check_kinds(tools, response_format, policy, cancelled)
         request = self._request(
@@ -132,10 +134,10 @@ class GlimpRouter:
             chat_template_kwargs=chat_template_kwargs,
             logprobs=logprobs,
         )
-        chosen = self._checked(policy) if policy else self.policy
-        effort = reasoning_effort or self.config.reasoning_effort
-        config = replace(self.config, reasoning=reasoning or self.config.reasoning, reasoning_effort=effort)
-        events: Generator[Event, None, None] = self.run(request, partial(route, policy=chosen), config, cancelled)
+        chosen = _only(alone) if alone else self._checked(policy or self.policy)
+        loop = partial(write_alone, writer=alone) if alone else partial(route, policy=chosen)
+        config = self._config(reasoning, reasoning_effort, alone)
+        events = self.run(request, loop, config, cancelled)
         asked = Asked(uuid.uuid4().hex, self.small.name, self.large.name, chosen, config, request)
         return reduce(lambda passed, tap: tapped(tap, asked, passed), self.taps, events)
 
@@ -208,7 +210,8 @@ class GlimpRouter:
         config = (config or self.config).with_effort()
         with Context(request, config.reasoning, cancelled, config.reasoning_effort) as context:
             small, large = self._prepared(context, config)
-            plan = settle(small, large, config, request.sampling.max_tokens, request.bound)
+            limits = request.sampling.max_tokens, request.bound, request.sampling.max_completion_tokens
+            plan = settle(small, large, config, *limits)
             self.small.load()
             with _may_fail(context, config):
                 if not context.large_lost:
@@ -224,6 +227,15 @@ class GlimpRouter:
                 chain.check.answer("".join(step.text for step in chain.steps if step.phase != "thinking"))
             later = tuple(note for note in context.notes if note not in said)
             yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, later)
+
+    def _config(self, reasoning: Reasoning | None, effort: ReasoningEffort | None, alone: Role | None) -> RouterConfig:
+        """Return the settings of one request."""
+        config = replace(
+            self.config,
+            reasoning=reasoning or self.config.reasoning,
+            reasoning_effort=effort or self.config.reasoning_effort,
+        )
+        return replace(config, speculate=False, prewarm=False) if alone else config
 
     def _prepared(self, context: Context, config: RouterConfig) -> tuple[Prompt, Prompt]:
         """Render the request for both models, with thinking switched on where one of the two leaves it off."""
@@ -253,6 +265,14 @@ class GlimpRouter:
                 "run `glimp calibrate` on this pair"
             )
         return policy
+
+
+def _only(writer: Role) -> Policy:
+    """Return the policy of which a reply by one model alone is the outcome."""
+    policies: dict[str, Policy] = {"small": AlwaysSmall(), "large": AlwaysLarge()}
+    if writer not in policies:
+        raise unknown_name("alone", str(writer), policies)
+    return policies[writer]
 
 
 def _check_kinds(tools: Any, response_format: Any, policy: Any, cancelled: Any) -> None:

@@ -60,8 +60,9 @@ def _stop_strings(stop: object) -> tuple[str, ...]:
 class SamplingParams:
     """How to draw tokens; `None` leaves a field to the router, then to the model's generation_config.
 
-    `max_tokens` bounds the answer, not the thinking. `temperature=0` is greedy. A `seed` makes
-    sampling deterministic, whatever else runs beside it. Raises `ConfigError` on impossible values.
+    `max_tokens` bounds the answer, not the thinking; `max_completion_tokens` bounds both together. `temperature=0` is
+    greedy. A `seed` makes sampling deterministic, whatever else runs beside it. Raises `ConfigError` on impossible
+    values.
     """
 
     temperature: float | None = None
@@ -70,6 +71,7 @@ class SamplingParams:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    max_completion_tokens: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", _stop_strings(self.stop))
@@ -77,6 +79,7 @@ class SamplingParams:
         self._require("top_p", Real, lambda value: 1e-10 <= value <= 1, "a number over 0 (from 1e-10 on) and at most 1")
         self._require("top_k", Integral, lambda value: value >= 0, "a whole number, 0 (off) or more")
         self._require("max_tokens", Integral, lambda value: value > 0, "a whole number, 1 or more")
+        self._require("max_completion_tokens", Integral, lambda value: value > 0, "a whole number, 1 or more")
         self._require("seed", Integral, lambda value: True, "a whole number")
 
     def over(self, below: "SamplingParams") -> "SamplingParams":

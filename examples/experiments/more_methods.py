@@ -27,9 +27,10 @@ from glimp_core import (
     RouterConfig,
     SamplingParams,
 )
+from glimp_core.algorithm import write_alone
 from glimp_core.bench import KINDS
 from glimp_core.bench.engines import TEXT, Wrapped
-from glimp_core.bench.loops import Happening, Trial, alone
+from glimp_core.bench.loops import Happening, Trial
 from glimp_core.bench.methods import Kind, routed
 from glimp_core.chain import Chain
 from glimp_core.context import Context, Span
@@ -193,7 +194,7 @@ def whole_request(chain: Chain, small: Glimpser, large: Engine, policy: Policy) 
         decision = policy.decide(glimpse, ())
         yield Routed(0, glimpse, decision)
         writer = decision.engine
-    yield from alone(chain, small, large, writer)
+    yield from write_alone(chain, small, large, writer)
 
 
 def try_first(chain: Chain, small: Engine, large: Engine, judge: Judge, logprobs: bool) -> Iterator[Happening]:
@@ -208,7 +209,7 @@ def try_first(chain: Chain, small: Engine, large: Engine, judge: Judge, logprobs
             yield from write(chain, {"small": step, "large": large}, "small", clock)
         else:
             yield from write(chain, {"small": small, "large": large}, "large", clock)
-    yield from alone(chain, small, large, chain.answer_by)
+    yield from write_alone(chain, small, large, chain.answer_by)
 
 
 def _judged(chain: Chain, step: Written, judge: Judge) -> Verdict:

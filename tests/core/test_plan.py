@@ -93,3 +93,15 @@ def test_a_pair_without_tags_is_noted_unless_its_answer_is_routed_anyway() -> No
     assert "large model writes" in settle(none, none, RouterConfig()).notes[0]
     assert "small model writes" in settle(none, none, RouterConfig(answer_by="small")).notes[0]
     assert settle(none, none, RouterConfig(answer_by="routed")).notes == ()
+
+
+@given(
+    st.integers(MINIMUM_ROOM, 20_000), st.integers(2, 20_000), st.integers(1, 9000), st.sampled_from(["open", "none"])
+)
+def test_a_limit_on_the_whole_reply_bounds_both_parts(room: int, limit: int, reasoning: int, thinking: str) -> None:
+    """Thinking and answer together stay within the limit, and a reply without thinking may use all of it."""
+    asked = prompt(10, 10 + room, thinking)
+    plan = settle(asked, asked, RouterConfig(max_reasoning_tokens=reasoning), max_completion_tokens=limit)
+    assert plan.reasoning_tokens + plan.answer_tokens <= min(room, limit)
+    if thinking == "none":
+        assert plan.answer_tokens == min(room, limit)

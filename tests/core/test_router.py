@@ -26,6 +26,7 @@ from glimp_core import (
     Step,
 )
 from glimp_core.testing import ScriptedEngine
+from glimp_core.types import Role
 from pairs import ChunkEngine, pieces, scripted_router
 
 
@@ -223,3 +224,15 @@ def test_a_measured_request_says_how_sure_each_token_was() -> None:
     for logprobs in (True, False):
         deltas = [event for event in scripted_router().stream("?", logprobs=logprobs) if isinstance(event, Delta)]
         assert all((delta.measure is not None) == logprobs for delta in deltas if delta.text)
+
+
+@pytest.mark.parametrize("role", ["small", "large"])
+def test_one_model_alone_writes_every_step(role: Role) -> None:
+    """With `alone` nothing is glimpsed, the other model writes nothing, and the words are those of the script."""
+    router = scripted_router()
+    done = router.generate("2+2?", alone=role)
+    assert {step.engine for step in done.steps} == {role}
+    assert done.routed == ()
+    assert (done.reasoning, done.answer) == (router.generate("2+2?").reasoning, "It is 4.")
+    with pytest.raises(ConfigError, match="unknown alone 'lrge': did you mean 'large'"):
+        router.stream("2+2?", alone="lrge")  # type: ignore[arg-type]

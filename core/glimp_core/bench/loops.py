@@ -7,8 +7,7 @@ from typing import TypeAlias
 from glimp_core.chain import Chain
 from glimp_core.engine import Engine, Glimpser
 from glimp_core.events import Event
-from glimp_core.types import ModelUsage, Role
-from glimp_core.writing import Clock, write
+from glimp_core.types import ModelUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +27,3 @@ class Trial:
 
 Happening: TypeAlias = Event | Trial
 Loop: TypeAlias = Callable[[Chain, Glimpser, Engine], Iterator[Happening]]
-
-
-def alone(chain: Chain, small: Engine, large: Engine, writer: Role) -> Iterator[Happening]:
-    """One model writes all, step by step, under the rules that hold for a pair: where the large one fails, too."""
-    engines: dict[Role, Engine] = {"small": small, "large": large}
-    while not chain.complete:
-        yield from write(chain, engines, writer, Clock())

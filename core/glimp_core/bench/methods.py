@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
 
-from glimp_core.algorithm import route
+from glimp_core.algorithm import route, write_alone
 from glimp_core.bench.engines import Rerendered
-from glimp_core.bench.loops import Loop, alone
+from glimp_core.bench.loops import Loop
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.policy import EntropyThreshold, Margin, Policy, RandomRate, SkipLayoutTokens
@@ -38,7 +38,7 @@ def routed(policy: Callable[[float, RouterConfig, int], Policy]) -> Build:
 
 
 def _alone(writer: Role) -> Build:
-    return lambda *_: partial(alone, writer=writer)
+    return lambda *_: partial(write_alone, writer=writer)
 
 
 def _threshold(value: float, config: RouterConfig, seed: int = 0) -> Policy:

@@ -13,7 +13,7 @@ from typing import Any
 from glimp_core.errors import ConfigError
 from glimp_core.events import Event, Finish, Routed, Start
 from glimp_core.tap import Asked
-from glimp_core.trace.schema import SCHEMA, Broken, Called, Finished, Glimpsed, Head, Line, Written
+from glimp_core.trace.schema import Broken, Called, Finished, Glimpsed, Head, Line, Written
 from glimp_core.types import InvalidToolCall, Step, ToolCall, ToolCallDelta
 
 
@@ -60,8 +60,7 @@ class TraceFile:
                 close()
 
     def _append(self, line: Line) -> None:
-        told = line.model_dump(mode="json", exclude_defaults=True)
-        text = json.dumps({"glimp": SCHEMA, "run": line.run, "kind": line.kind, **told}, ensure_ascii=False) + "\n"
+        text = json.dumps(line.document(), ensure_ascii=False) + "\n"
         file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             # one write: the lines of other threads and processes come before it or after it

@@ -6,7 +6,7 @@ version adds are passed over, fields that are left out have their defaults, and 
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -24,6 +24,11 @@ class Line(BaseModel):
     glimp: Literal[1] = SCHEMA
     run: str
     kind: str
+
+    def document(self) -> dict[str, Any]:
+        """Return the line as JSON; what has its default is left out."""
+        told = self.model_dump(mode="json", exclude_defaults=True)
+        return {"glimp": SCHEMA, "run": self.run, "kind": self.kind, **told}
 
 
 class Head(Line):
