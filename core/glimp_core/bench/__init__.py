@@ -12,7 +12,8 @@ use Glimp.
 from glimp_core.bench.answering import answer
 from glimp_core.bench.machine import machine
 from glimp_core.bench.methods import KINDS, Method, parse
-from glimp_core.bench.questions import Question, question_set
+from glimp_core.bench.published import Question
+from glimp_core.bench.questions import question_set
 from glimp_core.bench.records import Ledger, Record
 from glimp_core.bench.report import summarise, table
 from glimp_core.bench.runner import run

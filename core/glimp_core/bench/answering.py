@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from glimp_core.bench.loops import Happening, Trial
 from glimp_core.bench.methods import Method
-from glimp_core.bench.questions import Question
+from glimp_core.bench.published import Question
 from glimp_core.bench.records import Record
 from glimp_core.completion import Completion
 from glimp_core.errors import ContextOverflowError

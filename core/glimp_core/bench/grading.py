@@ -10,6 +10,9 @@ from glimp_core.errors import ConfigError
 PARSING_SECONDS = 5
 """How long an expression may take to be read; some never end."""
 
+LETTER = re.compile(r"(?<![A-Za-z])([A-J])(?![A-Za-z])")
+NAMED = re.compile(r"\b[Aa]nswer(?:\s+is)?\s*:?[\s*(]*([A-J])(?![A-Za-z])")
+
 
 def optional(module: str, package: str) -> ModuleType:
     """Import a module that only experiments need. Raises `ConfigError` that names the package to install."""
@@ -27,7 +30,7 @@ def final_answer(reply: str) -> str:
     """
     if tagged := re.findall(r"<answer>(.*?)</answer>", reply, flags=re.DOTALL):
         return str(tagged[-1]).strip()
-    if (box := _last_box(reply)) is not None:
+    if (box := last_box(reply)) is not None:
         return box.strip()
     lines = reply.strip().splitlines()
     return lines[-1].strip() if lines else ""
@@ -51,7 +54,31 @@ def same_value(expected: str, reply: str) -> bool:
     return False
 
 
-def _last_box(text: str) -> str | None:
+def same_choice(expected: str, reply: str) -> bool:
+    """Tell whether a reply chooses the option with the letter `expected`."""
+    return chosen_letter(reply) == expected
+
+
+def chosen_letter(reply: str) -> str:
+    r"""Return the letter of the option that a reply chooses: in its box, else after "answer", "" where it names none.
+
+    >>> [chosen_letter(reply) for reply in (r"\boxed{\text{(B)}}", "The answer is **C**.", "D", "A box of 3.")]
+    ['B', 'C', 'D', '']
+    """
+    if (box := last_box(reply)) is not None:
+        letters = LETTER.findall(re.sub(r"\\[a-zA-Z]+", " ", box))
+        return letters[0] if letters else ""
+    named = NAMED.findall(reply)
+    alone = re.fullmatch(r"\W*([A-J])\W*", final_answer(reply))
+    return str(named[-1] if named else alone[1] if alone else "")
+
+
+def last_box(text: str) -> str | None:
+    r"""Return what stands in the last box of a text, None where there is none or it is not closed.
+
+    >>> last_box(r"\boxed{1}, so \boxed{\sqrt{2}}")
+    '\\sqrt{2}'
+    """
     opening = "\\boxed{"
     start = text.rfind(opening)
     if start < 0:

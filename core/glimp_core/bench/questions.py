@@ -2,40 +2,35 @@
 
 import json
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from glimp_core.bench.grading import final_answer, optional, same_text, same_value
+from glimp_core.bench.datafile import read_rows
+from glimp_core.bench.grading import final_answer, optional, same_value
+from glimp_core.bench.published import BOXED, PUBLISHED, STEP_BY_STEP, Question, fetched, question_of
 from glimp_core.bundled.problems import HELD_OUT, MAX_LEVEL, grade, make_problem
 from glimp_core.errors import ConfigError
 
-SETS = "tiny[:LEVEL], champ, reasoning-gym:TASK[:KEY=VALUE,...] or the path of a JSON Lines file"
+SETS = (
+    f"{', '.join(PUBLISHED)} (from the Hugging Face hub), tiny[:LEVEL], champ, reasoning-gym:TASK[:KEY=VALUE,...], or "
+    "the path of a file in the format of one of these: .jsonl, .json, .csv or .parquet"
+)
 SEED_STRIDE = 1_000_000
 """Generators number their questions from the seed on, so seeds that follow each other would share questions."""
 
-STEP_BY_STEP = "\n\nReason step by step, with a blank line between the steps."
-BOXED = STEP_BY_STEP + " Put the final answer in \\boxed{}."
 TAGGED = STEP_BY_STEP + " Give the final answer between <answer> and </answer>."
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question as it is put to the models, and what tells whether a reply to it is right."""
-
-    id: str
-    text: str
-    expected: str
-    grade: Callable[[str], bool]
-
-
-def question_set(name: str, n: int, seed: int = 0, instruction: str | None = None) -> list[Question]:
+def question_set(
+    name: str, n: int, seed: int = 0, instruction: str | None = None, run_code: bool = False
+) -> list[Question]:
     """Return the first `n` questions of a set, the same ones for the same seed, all there are where it has fewer.
 
-    `instruction` takes the place of the set's own words after each question. Raises `ConfigError` for an unknown
-    set, a file that cannot be read, or a package that is not installed.
+    `instruction` takes the place of the set's own words after each question. Programs are graded by running them, which
+    `run_code` has to allow. Raises `ConfigError` for an unknown set, a file that cannot be read, a set that cannot be
+    had from the hub, or a package that is not installed.
     """
     if n < 1 or seed < 0:
         raise ConfigError(f"n={n}, seed={seed} cannot work: there must be 1 question or more and a seed of 0 or more")
@@ -46,8 +41,8 @@ def question_set(name: str, n: int, seed: int = 0, instruction: str | None = Non
         return champ(n, seed, BOXED if instruction is None else instruction)
     if kind == "reasoning-gym" and rest:
         return reasoning_gym(rest, n, seed, TAGGED if instruction is None else instruction)
-    if Path(name).expanduser().is_file():
-        return from_file(Path(name).expanduser(), n, BOXED if instruction is None else instruction)
+    if (path := Path(name).expanduser()).is_file() or name in PUBLISHED:
+        return from_file(path if path.is_file() else fetched(name), n, seed, instruction, run_code)
     raise ConfigError(f"no question set {name!r} and no file of that name: choose {SETS}")
 
 
@@ -91,11 +86,19 @@ def champ(n: int, seed: int = 0, instruction: str = BOXED) -> list[Question]:
     ]
 
 
-def from_file(path: Path, n: int, instruction: str = BOXED) -> list[Question]:
-    """Return the questions of a JSON Lines file: objects with `question` and `answer`, and where they apply `id`
-    and `grade`, which is "value" (by math-verify) or "text" (the same words)."""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [_line(path, number, line, instruction) for number, line in enumerate(lines[:n], 1)]
+def from_file(
+    path: Path, n: int, seed: int = 0, instruction: str | None = None, run_code: bool = False
+) -> list[Question]:
+    """Return the first `n` questions of a file that `read_rows` reads, in the forms that `question_of` knows."""
+    rows = islice(read_rows(path), n)
+    questions = [question_of(where, row, instruction, seed, run_code) for where, row in rows]
+    if not questions:
+        raise ConfigError(f"{path} holds no question")
+    ids = [question.id for question in questions]
+    if len(set(ids)) < len(ids):
+        twice = next(one for one in ids if ids.count(one) > 1)
+        raise ConfigError(f"{path}: two questions have the id {twice!r}, so their results could not be told apart")
+    return questions
 
 
 def _level(text: str) -> int | None:
@@ -104,22 +107,6 @@ def _level(text: str) -> int | None:
     if not text.isdecimal() or int(text) > MAX_LEVEL:
         raise ConfigError(f"tiny:{text} cannot work: the levels are 0 to {MAX_LEVEL}, as in tiny:{MAX_LEVEL}")
     return int(text)
-
-
-def _line(path: Path, number: int, line: str, instruction: str) -> Question:
-    try:
-        entry = json.loads(line)
-        text, expected = str(entry["question"]), str(entry["answer"])
-        how = entry.get("grade", "value")
-        check = {"value": same_value, "text": same_text}[how]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"{path}, line {number}: {error!r}; a line is an object with `question`, `answer`, "
-            'and if need be `id` and `grade` ("value" or "text")'
-        ) from error
-    if how == "value":
-        optional("math_verify", "math-verify")
-    return Question(str(entry.get("id", number)), text + instruction, expected, partial(check, expected))
 
 
 def _settings(text: str) -> dict[str, Any]:

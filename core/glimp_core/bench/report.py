@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from glimp_core.bench.methods import Method
-from glimp_core.bench.questions import Question
+from glimp_core.bench.published import Question
 from glimp_core.bench.records import Ledger, Record
 from glimp_core.bootstrap import Bootstrap, Draw, Statistic, mean, ratio
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from glimp_core.bench.answering import answer
 from glimp_core.bench.methods import Method
-from glimp_core.bench.questions import Question
+from glimp_core.bench.published import Question
 from glimp_core.bench.records import Ledger, Record
 from glimp_core.router import GlimpRouter
 from glimp_core.types import Message

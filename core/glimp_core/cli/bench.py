@@ -37,32 +37,42 @@ WIDE = 160
 
 app = typer.Typer(invoke_without_command=True)
 
+Questions = Annotated[str, typer.Option("--set", help=f"The questions: {SETS}.")]
+Methods = Annotated[str, typer.Option("--methods", help=f"What to compare: {METHODS}")]
+Number = Annotated[int, typer.Option("--n", help="How many questions.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Keep every reply in this JSON Lines file, and skip what it has.", dir_okay=False),
+]
+AtOnce = Annotated[
+    int, typer.Option("--at-once", min=1, help="Replies written side by side: sooner done, but their times say little.")
+]
+Instruction = Annotated[
+    str | None, typer.Option("--instruction", help="Put after each question, in place of the set's own words.")
+]
+RunCode = Annotated[
+    bool, typer.Option("--run-code", help="Grade programs by running them: limited, but in no sandbox.")
+]
+
 
 @app.callback()
 @takes_settings
 def command(
     settings: Settings,
     context: typer.Context,
-    questions: Annotated[str, typer.Option("--set", help=f"The questions: {SETS}.")] = "tiny",
-    methods: Annotated[str, typer.Option("--methods", help=f"What to compare: {METHODS}")] = "small,large,glimp,random",
-    n: Annotated[int, typer.Option("--n", help="How many questions.")] = 100,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Keep every reply in this JSON Lines file, and skip what it has.", dir_okay=False),
-    ] = None,
-    at_once: Annotated[
-        int,
-        typer.Option("--at-once", min=1, help="Replies written side by side: sooner done, but their times say little."),
-    ] = 1,
-    instruction: Annotated[
-        str | None, typer.Option("--instruction", help="Put after each question, in place of the set's own words.")
-    ] = None,
+    questions: Questions = "tiny",
+    methods: Methods = "small,large,glimp,random",
+    n: Number = 100,
+    out: Out = None,
+    at_once: AtOnce = 1,
+    instruction: Instruction = None,
+    run_code: RunCode = False,
 ) -> None:
     """Compare methods on a set of questions; --seed picks other questions."""
     if context.invoked_subcommand is not None:
         return
     chosen = parse(methods)
-    asked = question_set(questions, n, settings.seed or 0, instruction)
+    asked = question_set(questions, n, settings.seed or 0, instruction, run_code)
     if len(asked) < n:
         say(f"note: {questions} has {len(asked)} questions, not {n}")
     origin = {"command": shlex.join(["glimp", *sys.argv[1:]]), "commit": commit(), "machine": machine()}
