@@ -1,0 +1,231 @@
+/** The page: asks the server, shows what comes, and replays traces. Nothing is kept but in this tab. */
+
+import { Composer } from "./composer.js";
+import { byId, element } from "./dom.js";
+import { examples } from "./examples.js";
+import { Pace, played } from "./playback.js";
+import { ReplyView } from "./reply-view.js";
+import { ServerError, chat, health, offered } from "./server.js";
+import { requests, save } from "./trace-file.js";
+import { counted, nats, seconds } from "./words.js";
+
+const KINDS = { pair: "Pair", large: "Large alone", small: "Small alone" };
+const composer = new Composer();
+const conversation = byId("conversation");
+let exchanges = []; // {question, view, kept}: those that are kept are sent along as history
+let stop = null; // ends what is running
+let following = true;
+
+const secret = {
+  get: () => sessionStorage.getItem("glimp-key") ?? "",
+  set: (key) => sessionStorage.setItem("glimp-key", key),
+};
+
+const say = (words) => {
+  byId("status").textContent = words;
+};
+
+/** Ask the server which models it has, for as long as it takes to come up. */
+async function connect() {
+  try {
+    composer.offer(await offered(secret.get()));
+    byId("key").hidden = true;
+    welcome();
+    tellHealth();
+  } catch (error) {
+    if (error.status === 401) askForKey();
+    byId("pair").replaceChildren(element("span", { class: "bad" }, error.message));
+    if (error.status === 0) setTimeout(connect, 3000);
+  }
+}
+
+async function tellHealth() {
+  const status = await health();
+  document.body.dataset.health = status ?? "";
+  if (status === "warming") setTimeout(tellHealth, 2000);
+}
+
+function askForKey() {
+  byId("key").hidden = false;
+  byId("secret").focus();
+}
+
+function welcome() {
+  byId("welcome").hidden = exchanges.length > 0;
+  const asked = examples(composer.model).map((text) => {
+    const button = element("button", { type: "button", class: "quiet" }, text);
+    button.addEventListener("click", () => ask(text));
+    return button;
+  });
+  byId("examples").replaceChildren(...asked);
+}
+
+function show(question, heading) {
+  for (const { view } of exchanges) view.thoughts.open = false;
+  const view = new ReplyView(question, heading);
+  view.ondraw = () => {
+    if (following) scrollTo({ top: document.documentElement.scrollHeight });
+  };
+  const exchange = { question, view, kept: false };
+  exchanges.push(exchange);
+  byId("welcome").hidden = true;
+  conversation.append(view.element);
+  following = true;
+  view.ondraw();
+  return exchange;
+}
+
+async function ask(question) {
+  stop?.();
+  const { model, kind, asked } = composer;
+  const threshold = asked === null ? "" : ` · threshold ${nats(asked)}`;
+  const history = exchanges.filter((exchange) => exchange.kept).flatMap(messagesOf);
+  const exchange = show(question, KINDS[kind] + threshold);
+  const body = { model: model?.id, messages: [...history, { role: "user", content: question }] };
+  if (asked !== null) body.threshold = asked;
+  const controller = new AbortController();
+  const problem = await run(exchange, chat(body, secret.get(), controller.signal), () => controller.abort(), "Stop");
+  exchange.kept = Boolean(exchange.view.reply.answer.trim());
+  if (problem?.status === 401) askForKey();
+  if (problem) addAction(exchange, "Try again", () => again(exchange));
+}
+
+const messagesOf = ({ question, view: { reply } }) => [
+  { role: "user", content: question },
+  { role: "assistant", content: reply.answer, ...(reply.thoughts && { reasoning_content: reply.thoughts }) },
+];
+
+function again(exchange) {
+  exchanges = exchanges.filter((other) => other !== exchange);
+  exchange.view.element.remove();
+  ask(exchange.question);
+}
+
+function replay(lines) {
+  stop?.();
+  const pace = new Pace(lines);
+  const { question, small, large } = lines[0];
+  const exchange = show(question ?? "(text not recorded)", `Replay, ${pace.words} · ${small} and ${large}`);
+  run(exchange, played(lines, pace), () => pace.skip(), "Skip");
+}
+
+/** Show messages as they come, live or replayed; returns the problem that ended them early, null where none did. */
+async function run(exchange, messages, end, word) {
+  const { view } = exchange;
+  let problem = null;
+  let stopped = false;
+  const mine = () => {
+    stopped = true;
+    end();
+  };
+  stop = mine;
+  composer.busy = word;
+  say("The reply is being written.");
+  try {
+    for await (const message of messages) view.take(message);
+  } catch (error) {
+    if (error.name !== "AbortError") problem = error;
+    if (view.reply.head) view.take({ line: { glimp: 1, run: view.reply.head.run, kind: "broken", error: "closed" } });
+  }
+  view.end(problem?.message ?? ending(view.reply, stopped));
+  finish(exchange);
+  if (stop === mine) {
+    stop = null;
+    composer.busy = "";
+  }
+  if (problem && !(problem instanceof ServerError)) console.error(problem);
+  return problem;
+}
+
+function ending({ broken, finish }, stopped) {
+  if (finish) return "";
+  if (broken && broken.error !== "closed") return `broken off: ${broken.error}${broken.message ? `: ${broken.message}` : ""}`;
+  return stopped || broken ? "stopped here" : "";
+}
+
+function finish(exchange) {
+  const { reply } = exchange.view;
+  if (reply.lines.length) {
+    addAction(exchange, "Replay", () => replay(reply.lines));
+    addAction(exchange, "Save the trace", () => save(reply.lines));
+  }
+  if (reply.answer && navigator.clipboard) addAction(exchange, "Copy the answer", () => navigator.clipboard.writeText(reply.answer.trim()));
+  if (reply.finish) say(`Done in ${seconds(reply.total)}: ${counted(reply.routed.length, "step")}, ${reply.interventions} by the large model. ${reply.answer}`);
+  else say("");
+  forecast();
+}
+
+function addAction({ view }, words, act) {
+  const button = element("button", { type: "button", class: "quiet" }, words);
+  button.addEventListener("click", act);
+  view.actions.append(button);
+}
+
+/** Draw the threshold of the slider over the last reply. */
+function forecast() {
+  const last = exchanges.at(-1)?.view;
+  for (const { view } of exchanges) if (view !== last) view.forecast(null);
+  byId("forecast").textContent = last?.forecast(composer.asked) ?? "";
+}
+
+async function openTrace(file) {
+  if (!file) return;
+  try {
+    const found = requests(await file.text(), file.name);
+    if (found.length === 1) replay(found[0]);
+    else offerReplays(file.name, found);
+  } catch (error) {
+    show(file.name, "Replay").view.end(error.message);
+  }
+}
+
+function offerReplays(name, found) {
+  const { view } = show(name, `${counted(found.length, "request")} in this trace: which one?`);
+  view.end();
+  const buttons = found.map((lines) => {
+    const button = element("button", { type: "button", class: "quiet" }, lines[0].question ?? "(text not recorded)");
+    button.addEventListener("click", () => replay(lines));
+    return button;
+  });
+  view.actions.append(element("div", { class: "examples" }, ...buttons));
+}
+
+function clear() {
+  stop?.();
+  exchanges = [];
+  conversation.replaceChildren();
+  forecast();
+  welcome();
+  composer.question.focus();
+}
+
+composer.addEventListener("ask", (event) => ask(event.detail));
+composer.addEventListener("stop", () => stop?.());
+composer.addEventListener("change", forecast);
+byId("new").addEventListener("click", clear);
+byId("open").addEventListener("click", () => byId("file").click());
+byId("file").addEventListener("change", (event) => {
+  openTrace(event.target.files[0]);
+  event.target.value = "";
+});
+byId("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  secret.set(byId("secret").value.trim());
+  connect();
+});
+addEventListener("scroll", () => {
+  following = innerHeight + scrollY >= document.documentElement.scrollHeight - 120;
+}, { passive: true });
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  byId("drop").hidden = false;
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) byId("drop").hidden = true;
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  byId("drop").hidden = true;
+  openTrace(event.dataTransfer.files[0]);
+});
+connect();

@@ -1,0 +1,62 @@
+/** What the page's own modules make of what is given on stdin: a JSON document `{task, ...}`; the answer goes to stdout. */
+
+import { readFileSync } from "node:fs";
+import { Pace, played } from "./playback.js";
+import { Reply } from "./reply.js";
+import { events } from "./server.js";
+import { requests } from "./trace-file.js";
+
+const tasks = {
+  /** Figures and texts of runs, folded from their lines, and folded from their replay. */
+  async fold({ traces }) {
+    const told = [];
+    for (const lines of traces) {
+      const direct = new Reply();
+      for (const line of lines) direct.take({ line });
+      const replayed = new Reply();
+      const pace = new Pace(lines);
+      pace.skip();
+      for await (const message of played(lines, pace)) replayed.take(message);
+      told.push([figures(direct), figures(replayed)]);
+    }
+    return told;
+  },
+
+  /** The events in a stream of bytes that comes in parts. */
+  async events({ streams }) {
+    const told = [];
+    for (const parts of streams) {
+      const found = [];
+      for await (const data of events(new Blob([]).stream().constructor.from(parts.map((part) => Uint8Array.from(part))))) found.push(data);
+      told.push(found);
+    }
+    return told;
+  },
+
+  /** The requests in files, or why there are none. */
+  async requests({ files }) {
+    return files.map((text) => {
+      try {
+        return requests(text, "a.jsonl").map((lines) => lines.length);
+      } catch (error) {
+        return error.message;
+      }
+    });
+  },
+};
+
+const figures = (reply) => ({
+  thoughts: reply.thoughts,
+  answer: reply.answer,
+  calls: reply.calls.length,
+  notes: reply.notes,
+  routed: reply.routed.length,
+  interventions: reply.interventions,
+  tokens: reply.tokens,
+  seconds: reply.seconds,
+  total: reply.total,
+  largeAlone: reply.largeAlone,
+});
+
+const given = JSON.parse(readFileSync(0, "utf-8"));
+process.stdout.write(JSON.stringify(await tasks[given.task](given)));
