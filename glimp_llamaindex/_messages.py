@@ -1,6 +1,6 @@
 """LlamaIndex messages as the core takes them: OpenAI-shaped dicts, text only, reasoning only where it still counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -17,7 +17,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from glimp_core import ConfigError
-from glimp_llamaindex._tools import arguments_of, sanitised
+from glimp_llamaindex._tools import arguments_of
 
 ROLES = {
     MessageRole.SYSTEM: "system",
@@ -35,8 +35,8 @@ def core_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     """Return the messages as dicts; the given ones stay as they are.
 
     Reasoning is kept for the replies after the last user message alone (the current tool loop): LlamaIndex's
-    memories do not count it, so older reasoning would fill the window unseen. `additional_kwargs` are never
-    rendered. Raises `ConfigError` for a block that is not text.
+    memories do not count it, so older reasoning would fill the window unseen. Of `additional_kwargs` calls alone are
+    read, where there are none in blocks. Raises `ConfigError` for a block that is not text.
     """
     users = [at for at, message in enumerate(messages) if message.role == MessageRole.USER]
     loop_start = users[-1] if users else -1
@@ -45,52 +45,60 @@ def core_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 
 def _core_message(message: ChatMessage, in_loop: bool) -> dict[str, Any]:
     role = ROLES[MessageRole(message.role)]
-    texts = [text for block in message.blocks if (text := _text_of(block, role)) is not None]
-    core: dict[str, Any] = {"role": role, "content": "".join(texts)}
-    if role == "assistant":
-        calls = [_core_call(block) for block in message.blocks if isinstance(block, ToolCallBlock)]
-        if calls := calls or _older_calls(message):
+    blocks = [block for block in message.blocks if in_loop or not _is_old_thought(block)]
+    core: dict[str, Any] = {"role": role, "content": [_part(block) for block in blocks]}
+    extra = message.additional_kwargs
+    if role == "assistant" and not any(isinstance(block, ToolCallBlock) for block in blocks):
+        if calls := _older_calls(extra):
             core["tool_calls"] = calls
-        thoughts = [block.content or "" for block in message.blocks if isinstance(block, ThinkingBlock)]
-        if in_loop and any(thoughts):
-            core["reasoning_content"] = "".join(thoughts)
-    if role == "tool":
-        extra = message.additional_kwargs  # agents send the id alone, the core finds the name
+        elif isinstance(extra.get("function_call"), Mapping):
+            core["function_call"] = extra["function_call"]
+    if role == "tool":  # agents send the id alone, the core finds the name
         core |= {key: str(extra[key]) for key in ("tool_call_id", "name") if extra.get(key)}
     return core
 
 
-def _older_calls(message: ChatMessage) -> list[dict[str, Any]]:
+def _is_old_thought(block: ContentBlock) -> bool:
+    return isinstance(block, ThinkingBlock) and bool(block.content)
+
+
+def _older_calls(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the calls that other integrations, and older chat stores, keep beside the blocks."""
-    calls = message.additional_kwargs.get("tool_calls") or ()
-    read = [call if isinstance(call, dict) else getattr(call, "model_dump", dict)() for call in calls]
-    functions = [(call.get("id") or "", call.get("function", call)) for call in read]
-    return [
-        {"id": call_id, "type": "function", "function": {**function, "name": sanitised(function["name"])}}
-        for call_id, function in functions
-        if isinstance(function, dict) and isinstance(function.get("name"), str)
-    ]
+    calls = extra.get("tool_calls") or ()
+    read = [call if isinstance(call, Mapping) else getattr(call, "model_dump", dict)() for call in calls]
+    return [dict(call) if "function" in call else _openai_call(call) for call in read if call]
 
 
-def _core_call(block: ToolCallBlock) -> dict[str, Any]:
-    function = {"name": sanitised(block.tool_name), "arguments": arguments_of(block)}
-    return {"id": block.tool_call_id or "", "type": "function", "function": function}
+def _openai_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call of LlamaIndex's own older kinds, `ToolSelection` and `ToolCallBlock`, in OpenAI's shape."""
+    name = call.get("tool_name", call.get("name"))
+    arguments: Any = next((call[key] for key in ("tool_kwargs", "arguments", "input", "args") if key in call), {})
+    call_id = next((call[key] for key in ("tool_id", "tool_call_id", "id", "call_id") if call.get(key)), "")
+    return {"id": call_id, "function": {"name": name, "arguments": arguments}}
 
 
-def _text_of(block: ContentBlock, role: str) -> str | None:
-    """Return a block's text, None for a block that has none to show."""
-    if isinstance(block, TextBlock):
-        return block.text
-    if isinstance(block, CitableBlock):
-        texts = [_text_of(part, role) or "" for part in block.content]
-        return "\n".join([f"{block.title} ({block.source})", *texts])
-    if isinstance(block, DocumentBlock) and str(block.document_mimetype or "").startswith("text/"):
-        return str(block.resolve_document().read(), "utf-8", "replace")
-    if isinstance(block, CitationBlock):
-        return _text_of(block.cited_content, role)
-    if isinstance(block, (ThinkingBlock, ToolCallBlock, CachePoint)):
-        return None
+def _part(block: ContentBlock) -> str | dict[str, Any]:
+    """Return a block as the core reads it."""
+    match block:
+        case TextBlock():
+            return block.text
+        case ThinkingBlock():
+            return {"type": "thinking", "thinking": block.content, "redacted": not block.content}
+        case ToolCallBlock():
+            return {"type": "tool_call", "id": block.tool_call_id, "name": block.tool_name, "args": arguments_of(block)}
+        case CachePoint():
+            return {"type": "cache_point"}
+        case CitableBlock():
+            return _titled(block, [_part(part) for part in block.content])
+        case CitationBlock():
+            return _titled(block, [_part(block.cited_content)])
+        case DocumentBlock() if str(block.document_mimetype or "").startswith("text/"):
+            return str(block.resolve_document().read(), "utf-8", "replace")
     raise ConfigError(
-        f"Glimp's models read text, and a message of role {role!r} has a block of kind {type(block).__name__}: "
+        f"Glimp's models read text, and a message has a block of kind {type(block).__name__}: "
         "turn it into a TextBlock first, or send it to a model that reads such blocks"
     )
+
+
+def _titled(block: CitableBlock | CitationBlock, content: list[Any]) -> dict[str, Any]:
+    return {"type": "search_result", "title": block.title, "source": block.source, "content": content}

@@ -1,7 +1,6 @@
 """The core's events as LlamaIndex responses: cumulative messages, incremental deltas, reasoning kept apart."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from llama_index.core.base.llms.types import (
@@ -25,12 +24,11 @@ ThinkingPosition = Literal["first", "last", "omit"]
 class Shape:
     """What a reply is to look like.
 
-    `tool_names` are true names by shown ones; with `one_call` only the first call is passed on.
+    With `one_call` only the first call is passed on.
     """
 
     model: str
     thinking_position: ThinkingPosition = "first"
-    tool_names: Mapping[str, str] = field(default_factory=dict[str, str])
     one_call: bool = False
 
     def message(self, answer: str, thinking: ThinkingBlock | None, calls: list[ToolCallBlock]) -> ChatMessage:
@@ -48,7 +46,7 @@ class Shape:
 
     def open_call(self, call_id: str, name: str, arguments: dict[str, Any] | str) -> ToolCallBlock:
         """Build the block of a call whose arguments may still be a piece of JSON text."""
-        return ToolCallBlock(tool_call_id=call_id, tool_name=self.tool_names.get(name, name), tool_kwargs=arguments)
+        return ToolCallBlock(tool_call_id=call_id, tool_name=name, tool_kwargs=arguments)
 
 
 def chat_response(completion: Completion, shape: Shape) -> ChatResponse:

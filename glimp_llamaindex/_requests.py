@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 ALIASES = {"max_new_tokens": "max_tokens", "allow_parallel_tool_calls": "parallel_tool_calls"}
 SAMPLING = ("temperature", "top_p", "top_k", "max_tokens", "stop", "seed")
 PASSED_ON = ("tool_choice", "parallel_tool_calls", "response_format", "chat_template_kwargs", "reasoning_effort")
-CALLING = ("tools", "tool_names", "tool_required", "call_required")
+CALLING = ("tools", "tool_required", "call_required")
 ROUTING = ("reasoning", "threshold", "writer", "policy", "timeout")
 NAMES = (*SAMPLING, *PASSED_ON, *CALLING, *ROUTING, *ALIASES)
 
@@ -44,7 +44,6 @@ class Demands:
     policy: Policy | None
     threshold: float | None
     timeout: float | None
-    tool_names: Mapping[str, str]
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
@@ -65,7 +64,6 @@ class Demands:
             policy=known.get("policy") or _policy(known.get("writer")),
             threshold=known.get("threshold"),
             timeout=known.get("timeout"),
-            tool_names=known.get("tool_names", {}),
             options=options,
         )
 

@@ -1,7 +1,6 @@
-"""Tools between LlamaIndex and the core: their specifications, their names, the choice among them, the calls made."""
+"""Tools between LlamaIndex and the core: their specifications, the choice among them, the calls made."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,39 +12,16 @@ from llama_index.core.tools.types import BaseTool
 from glimp_core import ConfigError
 
 
-def sanitised(name: str) -> str:
-    """Return a tool's name as LlamaIndex shows it to models: of letters, digits, `_` and `-` alone."""
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)
-
-
 def tool_specs(tools: Sequence[BaseTool | Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the tools as the core takes them; dicts pass as they are. Raises `ConfigError` for what is neither."""
     return [_spec(tool) for tool in tools]
 
 
-def tool_names(tools: Sequence[BaseTool]) -> dict[str, str]:
-    """Return the true names by the shown ones, where they differ: `Gen[int]` is shown as `Gen_int_`.
-
-    Raises `ConfigError` where two tools would be shown under one name.
-    """
-    shown: dict[str, str] = {}
-    for tool in tools:
-        name = tool.metadata.get_name()
-        if shown.setdefault(sanitised(name), name) != name:
-            raise ConfigError(
-                f"tools {shown[sanitised(name)]!r} and {name!r} would both be shown to the model as "
-                f"{sanitised(name)!r}: rename one of them"
-            )
-    return {short: name for short, name in shown.items() if short != name}
-
-
 def tool_demands(tools: Sequence[BaseTool], choice: Any, required: bool) -> dict[str, Any]:
     """Return the keyword arguments of a chat with these tools; without tools it is a plain chat."""
     demands: dict[str, Any] = {"tools": tool_specs(tools)} if tools else {}
-    if names := tool_names(tools):
-        demands["tool_names"] = names
     if choice or required:  # an explicit choice wins
-        demands["tool_choice"] = sanitised(choice) if isinstance(choice, str) else choice or "required"
+        demands["tool_choice"] = choice or "required"
     return demands
 
 
@@ -97,7 +73,8 @@ def _spec(tool: object) -> dict[str, Any]:
         return dict(tool)
     if not isinstance(tool, BaseTool):
         raise ConfigError(f"{tool!r} is no tool of LlamaIndex: wrap it with FunctionTool.from_defaults(...)")
-    return tool.metadata.to_openai_tool(skip_length_check=True)
+    spec = tool.metadata.to_openai_tool(skip_length_check=True)
+    return {**spec, "function": {**spec["function"], "name": tool.metadata.get_name()}}  # the core maps names itself
 
 
 def _json(block: ToolCallBlock) -> str:

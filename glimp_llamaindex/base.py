@@ -237,7 +237,7 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
         fields = {name: getattr(self, name) for name in ("threshold", "timeout", "chat_template_kwargs")}
         demands = Demands.of({**fields, **{name: value for name, value in kwargs.items() if value is not None}})
         demands = replace(demands, sampling=demands.sampling.over(self.sampling()))
-        shape = Shape(self.pair.name, self.thinking_position, demands.tool_names, demands.one_call)
+        shape = Shape(self.pair.name, self.thinking_position, demands.one_call)
         return Call(lambda: self.router, messages, demands, shape, self.routing_events)
 
     def _made_elsewhere(self) -> tuple[GlimpRouter | None, Policy | None]:

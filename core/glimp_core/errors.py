@@ -15,7 +15,9 @@ A message says what is wrong, shows the value, and says what to do.
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class GlimpError(ValueError):
@@ -65,9 +67,19 @@ class Cancelled(GlimpError):
     """The caller stopped the request."""
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 8
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: cut short, however long or deep it is. Never raises."""
+    return _SHORT.repr(value)[:400]
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigError:
     """Return the error for a name that is not one of `known`, with the nearest one suggested."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names)}"
-    return ConfigError(f"unknown {what} {name!r}: {hint}")
+    return ConfigError(f"unknown {what} {shown(name)}: {hint}")

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, cast
 from glimp_core.algorithm import route, write_alone
 from glimp_core.chain import Chain
 from glimp_core.chat.formats.template import check_template_options
+from glimp_core.chat.prompt.messages import read_request
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Reasoning, ReasoningEffort
@@ -187,13 +188,14 @@ class GlimpRouter:
         _check_kind("sampling", sampling, SamplingParams, "SamplingParams(...)")
         options = {} if chat_template_kwargs is None else chat_template_kwargs
         check_template_options(options)
-        return Request(
+        request = Request(
             tuple(messages),
             sampling=(sampling or SamplingParams()).over(self.sampling),
             chat_template_kwargs=options,
             lenient_tool_calls=self.config.lenient_tool_calls,
             **demands,
         )
+        return read_request(request)
 
     def run(
         self,
@@ -209,6 +211,8 @@ class GlimpRouter:
         """
         config = (config or self.config).with_effort()
         with Context(request, config.reasoning, cancelled, config.reasoning_effort) as context:
+            if request.left_out:
+                context.note(f"parts of messages that no model can read are left out: {', '.join(request.left_out)}")
             small, large = self._prepared(context, config)
             limits = request.sampling.max_tokens, request.bound, request.sampling.max_completion_tokens
             plan = settle(small, large, config, *limits)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from glimp_core.chat.prompt.messages import check_messages
+from glimp_core.chat.prompt.messages import read_messages
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.context import Context, Span
 from glimp_core.entropy import TokenMeasure
@@ -70,7 +70,7 @@ class ScriptedEngine:
     def prepare(self, context: Context) -> Prompt:
         """Count the characters of the messages and tools; refuses what a model refuses."""
         OutputRequirements.of_context(context)
-        check_messages(context.request.messages)
+        read_messages(context.request.messages)
         texts = [str(message.get("content") or "") for message in context.request.messages]
         tokens = sum(map(len, texts)) + sum(len(json.dumps(tool)) for tool in context.request.tools)
         closed = context.reasoning == "off" and self._thinking != "none"

@@ -12,7 +12,7 @@ from glimp_core.calls import InvalidToolCall as InvalidToolCall
 from glimp_core.calls import ToolCall as ToolCall
 from glimp_core.calls import ToolCallDelta as ToolCallDelta
 from glimp_core.entropy import TokenMeasure
-from glimp_core.errors import ConfigError
+from glimp_core.errors import ConfigError, shown
 
 Message: TypeAlias = Mapping[str, Any]
 """One chat message, OpenAI-shaped: `role`, `content`, and where they apply `name`, `tool_calls`,
@@ -99,7 +99,8 @@ class Request:
     """One question to the pair: messages, and what is demanded of the reply.
 
     `parallel_tool_calls` None means one call where a call is demanded, any number else; `lenient_tool_calls` lets a
-    reply count as calls that is nothing but calls, but lacks the marks of the model's own markup.
+    reply count as calls that is nothing but calls, but lacks the marks of the model's own markup. `left_out` names what
+    stood in the messages and no model can read.
     """
 
     messages: tuple[Message, ...]
@@ -111,13 +112,14 @@ class Request:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     logprobs: bool = False
     lenient_tool_calls: bool = True
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.messages:
             raise ConfigError("messages is empty: pass at least one message with a role and a content")
         for message in self.messages:
             if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-                raise ConfigError(f"a message must be a dict with a 'role' and a 'content', got {message!r}")
+                raise ConfigError(f"a message must be a dict with a 'role' and a 'content', got {shown(message)}")
 
     @property
     def bound(self) -> bool:

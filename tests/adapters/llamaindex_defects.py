@@ -244,7 +244,7 @@ class ShownNames(GlimpLLM):
 
     def _prepare_chat_with_tools(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         prepared = super()._prepare_chat_with_tools(*args, **kwargs)
-        prepared.pop("tool_names", None)
+        prepared["tools"] = [tool.metadata.to_openai_tool() for tool in args[0]]
         return prepared
 
 

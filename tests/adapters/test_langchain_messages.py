@@ -18,13 +18,18 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 import tiny
 from adapters.good_model import good_router
 from glimp_core.chat.formats.template import Template
-from glimp_core.chat.prompt.messages import normalised
+from glimp_core.chat.prompt.messages import normalised, read_messages
 from glimp_langchain import ChatGlimp
 from glimp_langchain._errors import ModelInvalidRequestError
 from glimp_langchain._messages import core_messages
 
 CALL = tool_call(name="add", args={"a": 1, "b": "é"}, id="call_1")
 CORE_CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": "é"}}}
+
+
+def plain(messages: list[BaseMessage]) -> list[dict[str, Any]]:
+    """The messages as they stand in a request."""
+    return read_messages(core_messages(messages))[0]
 
 
 @pytest.mark.parametrize(
@@ -35,19 +40,18 @@ CORE_CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "ar
         (AIMessage("Hello"), {"role": "assistant", "content": "Hello"}),
         (AIMessageChunk("Hello"), {"role": "assistant", "content": "Hello"}),
         (ChatMessage("Hi", role="developer"), {"role": "system", "content": "Hi"}),
-        (ChatMessage("Hi", role="critic"), {"role": "critic", "content": "Hi"}),
-        (FunctionMessage("3", name="add"), {"role": "tool", "content": "3", "name": "add"}),
+        (FunctionMessage("3", name="add"), {"role": "tool", "content": "3", "tool_call_id": "", "name": "add"}),
         (
             ToolMessage("3", tool_call_id="x", name="add", artifact=object()),
-            {"role": "tool", "content": "3", "tool_call_id": "x", "status": "success", "name": "add"},
+            {"role": "tool", "content": "3", "tool_call_id": "x", "name": "add"},
         ),
         (
             ToolMessage("too large", tool_call_id="x", status="error"),
-            {"role": "tool", "content": "too large", "tool_call_id": "x", "status": "error"},
+            {"role": "tool", "content": "Error: too large", "tool_call_id": "x"},
         ),
         (
             ToolMessage([{"type": "text", "text": "3"}, {"type": "json", "json": {"a": "é"}}], tool_call_id="x"),
-            {"role": "tool", "content": '3{"a": "é"}', "tool_call_id": "x", "status": "success"},
+            {"role": "tool", "content": '3{"a": "é"}', "tool_call_id": "x"},
         ),
         (
             AIMessage("", additional_kwargs={"reasoning_content": "Hm."}, tool_calls=[CALL]),
@@ -55,7 +59,7 @@ CORE_CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "ar
         ),
         (
             AIMessage([{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "Hi"}, CALL]),
-            {"role": "assistant", "content": "Hi", "reasoning_content": "Hm."},
+            {"role": "assistant", "content": "Hi", "reasoning_content": "Hm.", "tool_calls": [CORE_CALL]},
         ),
         (
             AIMessage([{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Hi"}]),
@@ -77,13 +81,13 @@ CORE_CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "ar
 )
 def test_every_kind_of_message_has_one_form(message: BaseMessage, expected: dict[str, Any]) -> None:
     """Role, text, reasoning, calls and names arrive; what models cannot read of them does not."""
-    assert core_messages([message]) == [expected]
+    assert plain([message]) == [expected]
 
 
 def test_a_broken_call_is_shown_as_it_was_written() -> None:
     """A call that could not be read goes back as its raw text, so that its result has something to follow."""
     message = AIMessage("", invalid_tool_calls=[invalid_tool_call(name="add", args='{"a": ', id="x", error="cut")])
-    (converted,) = core_messages([message])
+    (converted,) = plain([message])
     assert converted["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a": '}
 
 
@@ -96,13 +100,13 @@ def test_anthropic_results_come_before_the_words_beside_them() -> None:
             {"type": "text", "text": "Go on."},
         ]
     )
-    assert core_messages([message]) == [
-        {"role": "tool", "content": "3", "tool_call_id": "x", "status": "success"},
-        {"role": "tool", "content": "no", "tool_call_id": "y", "status": "error"},
+    assert plain([message]) == [
+        {"role": "tool", "content": "3", "tool_call_id": "x"},
+        {"role": "tool", "content": "Error: no", "tool_call_id": "y"},
         {"role": "user", "content": "Go on."},
     ]
     message.content = message.content[:1]
-    assert [converted["role"] for converted in core_messages([message])] == ["tool"]
+    assert [converted["role"] for converted in plain([message])] == ["tool"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_a_reply_can_be_sent_back() -> None:
     """What the model said, thinking included, goes back to its template; so does a reply in content blocks."""
     for version in ("v0", "v1"):
         llm = ChatGlimp(router=good_router(), output_version=version)
-        (said,) = core_messages([llm.invoke("Hello")])
+        (said,) = plain([llm.invoke("Hello")])
         assert said["content"] == "You said: Hello"
         assert said["reasoning_content"].startswith("The user wants something.")
 

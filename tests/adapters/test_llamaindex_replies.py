@@ -45,7 +45,7 @@ class TestMessages:
                 "role": "assistant",
                 "content": "",
                 "tool_calls": [
-                    {"id": "call00000", "type": "function", "function": {"name": "Gen_int_", "arguments": {"a": 2}}}
+                    {"id": "call00000", "type": "function", "function": {"name": "Gen[int]", "arguments": {"a": 2}}}
                 ],
                 "reasoning_content": "Hm.",
             },

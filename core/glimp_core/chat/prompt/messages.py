@@ -4,15 +4,16 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
 from glimp_core.chat.formats.template import Template
 from glimp_core.chat.formats.thinking import KNOWN_PAIRS
-from glimp_core.chat.prompt.blocks import block_text
-from glimp_core.chat.request.tools import callable_name
-from glimp_core.errors import ConfigError, unknown_name
-from glimp_core.types import Message
+from glimp_core.chat.prompt.blocks import Content, read_content
+from glimp_core.chat.request.tools import shown_names
+from glimp_core.errors import ConfigError, shown, unknown_name
+from glimp_core.types import Message, Request
 
 ROLES = {
     "system": "system",
@@ -23,19 +24,22 @@ ROLES = {
     "function": "tool",
 }
 
-_THOUGHT_PARTS = ("thinking", "reasoning", "redacted_thinking")
-
 
 def normalised(
-    messages: Iterable[Message], template: Template, in_words: bool, instructions: str = ""
+    messages: Iterable[Message],
+    template: Template,
+    in_words: bool,
+    instructions: str = "",
+    names: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return copies of messages as one template takes them; the caller's stay as they are.
 
     Contents become text, consecutive messages of one role become one, `instructions` join the system message,
-    and calls and their results take the template's shape, or that of plain text: `in_words`. Raises `ConfigError`
-    for a role or a content that cannot be rendered.
+    and calls and their results take the template's shape, or that of plain text: `in_words`. `names` says how the
+    tools of the request are shown. Raises `ConfigError` for a role or a content that cannot be rendered.
     """
-    plain = [_plain(message) for message in messages]
+    plain, _ = read_messages(messages)
+    _rename(plain, names or {})
     _name_results(plain)
     if in_words:
         plain = [_in_words(message) for message in plain]
@@ -48,63 +52,88 @@ def normalised(
     return ready
 
 
-def check_messages(messages: Iterable[Message]) -> None:
-    """Raise `ConfigError` for a role or a content that no model takes."""
+def read_request(request: Request) -> Request:
+    """Return a request whose messages have texts for contents, and which says what of them was left out.
+
+    Raises `ConfigError` for a role or a content that no model takes.
+    """
+    plain, left_out = read_messages(request.messages)
+    return replace(request, messages=tuple(plain), left_out=left_out)
+
+
+def read_messages(messages: Iterable[Message]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """Return messages whose contents are text, and what of them is not passed on to a model.
+
+    Raises `ConfigError` for a role or a content that no model takes.
+    """
+    plain: list[dict[str, Any]] = []
+    left_out: list[str] = []
     for message in messages:
-        _plain(message)
+        read = _read(message)
+        left_out += read.left_out
+        plain += [_result(result, Content("tool", [result["content"]])) for result in read.results]
+        if not read.results or read.texts or read.thoughts or read.calls:
+            plain.append(_plain(message, read))
+    return plain, tuple(dict.fromkeys(left_out))
 
 
-def _plain(message: Message) -> dict[str, Any]:
+def _read(message: Message) -> Content:
     role = ROLES.get(message["role"])
     if role is None:
         raise unknown_name("role of a message", message["role"], ROLES)
-    content, thoughts = _text(message.get("content"), role)
-    plain: dict[str, Any] = {"role": role, "content": content}
-    if message.get("name") and role != "system":
-        plain["name"] = str(message["name"])
+    read = read_content(message.get("content"), role)
     if role == "assistant":
-        _take_thoughts(plain, message.get("reasoning_content") or message.get("reasoning") or thoughts)
-        if message.get("tool_calls"):
-            plain["tool_calls"] = [_call(call, n) for n, call in enumerate(message["tool_calls"])]
-    if role == "tool":
-        plain["tool_call_id"] = str(message.get("tool_call_id") or "")
-        failed = message.get("status") == "error" or message.get("is_error")
-        if failed and not content.lower().startswith("error"):
-            plain["content"] = f"Error: {content}"
+        _add_fields(read, message)
+    return read
+
+
+def _add_fields(read: Content, message: Message) -> None:
+    """Add what assistants say outside of their content: refusals, transcripts, and calls."""
+    audio = message.get("audio")
+    said = message.get("refusal") or (audio.get("transcript") if isinstance(audio, Mapping) else None)
+    if said and not read.text:
+        read.texts.append(_field("refusal", said))
+    elif audio:
+        read.left_out.append("audio")
+    calls = message.get("tool_calls") or ()
+    if not isinstance(calls, Sequence) or isinstance(calls, (str, bytes)):
+        raise ConfigError(f"tool_calls of a message must be a list of calls, got {shown(calls)}")
+    told = [_call(call, n) for n, call in enumerate(calls)]
+    if not told and message.get("function_call"):
+        told = [_call({"function": message["function_call"]}, 0)]
+    known = {call["id"] for call in told} | {call["function"]["name"] for call in told}
+    written = [call for call in read.calls if (call["id"] or call["function"]["name"]) not in known]
+    read.calls = [*told, *(_call(call, len(told) + n) for n, call in enumerate(written))]
+
+
+def _plain(message: Message, read: Content) -> dict[str, Any]:
+    if read.role == "tool":
+        return _result(message, read)
+    plain: dict[str, Any] = {"role": read.role, "content": read.text}
+    if message.get("name") and read.role != "system":
+        plain["name"] = _field("name", message["name"])
+    if read.role == "assistant":
+        thoughts = message.get("reasoning_content") or message.get("reasoning") or "".join(read.thoughts)
+        _take_thoughts(plain, _field("reasoning_content", thoughts))
+        if read.calls:
+            plain["tool_calls"] = read.calls
     return plain
 
 
-def _text(content: Any, role: str) -> tuple[str, str]:
-    """Return a content's text and, of an assistant, the thinking among its parts."""
-    if content is None or isinstance(content, str):
-        return content or "", ""
-    if isinstance(content, Mapping) and "type" in content:
-        content = [content]
-    if isinstance(content, (bytes, bytearray)):
-        raise ConfigError(f"the content of a message must be a text, got {content!r:.200}: decode it first")
-    if role == "tool" and not (isinstance(content, list) and all(map(_is_part, content))):
-        return json.dumps(content, ensure_ascii=False, default=str), ""
-    if isinstance(content, (bytes, bytearray)) or not isinstance(content, Sequence):
-        raise ConfigError(f"the content of a message must be a text or a list of parts, got {content!r:.200}")
-    texts: list[str] = []
-    thoughts: list[str] = []
-    for part in content:
-        if isinstance(part, str):
-            texts.append(part)
-        elif not isinstance(part, Mapping):
-            raise ConfigError(f"a part of a message must be a text or an object with a 'type', got {part!r:.200}")
-        elif part.get("type") in _THOUGHT_PARTS:
-            thoughts.append(str(part.get("thinking") or part.get("reasoning") or ""))
-        else:
-            texts.append(block_text(part, role))
-    return "".join(texts), "".join(thoughts)
+def _result(message: Message, read: Content) -> dict[str, Any]:
+    failed = message.get("status") == "error" or message.get("is_error")
+    marked = f"Error: {read.text}" if failed and not read.text.lower().startswith("error") else read.text
+    result = {"role": "tool", "content": marked, "tool_call_id": str(message.get("tool_call_id") or "")}
+    return {**result, "name": _field("name", message["name"])} if message.get("name") else result
 
 
-def _is_part(part: Any) -> bool:
-    return isinstance(part, str) or (isinstance(part, Mapping) and "type" in part)
+def _field(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name!r} of a message must be a text, got {shown(value)}")
+    return value
 
 
-def _take_thoughts(message: dict[str, Any], thoughts: Any) -> None:
+def _take_thoughts(message: dict[str, Any], thoughts: str) -> None:
     """Keep earlier thinking apart from the answer; templates decide what they show of it."""
     content = message["content"]
     for opening, closing in KNOWN_PAIRS:
@@ -112,7 +141,7 @@ def _take_thoughts(message: dict[str, Any], thoughts: Any) -> None:
             before, _, content = content.partition(closing)
             thoughts, message["content"] = before.strip().removeprefix(opening).strip("\n"), content.lstrip("\n")
     if thoughts:
-        message["reasoning_content"] = str(thoughts)
+        message["reasoning_content"] = thoughts
 
 
 def _call(call: Any, number: int) -> dict[str, Any]:
@@ -120,17 +149,22 @@ def _call(call: Any, number: int) -> dict[str, Any]:
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise ConfigError(
             "a tool call in a message must be {'id': ..., 'function': {'name': ..., 'arguments': ...}}, "
-            f"got {call!r}"
+            f"got {shown(call)}"
         )
     arguments: Any = next((function[key] for key in ("arguments", "args", "input") if key in function), {})
-    if isinstance(arguments, str):
-        arguments = _parsed(arguments)
+    arguments = _parsed(arguments) if isinstance(arguments, str) else _copied(function["name"], arguments)
     call_id = str(call.get("id") or f"call_{number}")
-    return {
-        "id": call_id,
-        "type": "function",
-        "function": {"name": callable_name(function["name"]), "arguments": arguments},
-    }
+    return {"id": call_id, "type": "function", "function": {"name": function["name"], "arguments": arguments}}
+
+
+def _copied(name: str, arguments: Any) -> Any:
+    """Return arguments as a template can write them. Raises `ConfigError` for what is no JSON."""
+    try:
+        return json.loads(json.dumps({} if arguments is None else arguments, ensure_ascii=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"the arguments of a call of {name!r:.100} in a message are no JSON ({error}): {shown(arguments)}"
+        ) from None
 
 
 def _parsed(arguments: str) -> Any:
@@ -138,6 +172,16 @@ def _parsed(arguments: str) -> Any:
         return json.loads(arguments or "{}")
     except (ValueError, RecursionError):
         return arguments  # a call that was invalid when it was made is shown as it was
+
+
+def _rename(messages: list[dict[str, Any]], names: Mapping[str, str]) -> None:
+    """Call tools as the model is shown them, and those that are offered no more in a way that mixes up none."""
+    calls = [call["function"] for message in messages for call in message.get("tool_calls", ())]
+    results = [message for message in messages if message["role"] == "tool" and "name" in message]
+    named = [*calls, *results]
+    renamed = shown_names((part["name"] for part in named), names)
+    for part in named:
+        part["name"] = renamed[part["name"]]
 
 
 def _name_results(messages: list[dict[str, Any]]) -> None:

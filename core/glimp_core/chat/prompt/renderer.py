@@ -137,7 +137,8 @@ class Renderer:
         tools_in_words = not template.shows_tools or (template.arguments is not None and not format.native)
         with self._lock:
             told = instructions(requirements, tools_in_words, self._example() if tools_in_words else "")
-            messages = normalised(request.messages, template, calls_in_words, told)
+            names = {tool.given: tool.name for tool in requirements.shown}
+            messages = normalised(request.messages, template, calls_in_words, told, names)
             tools = [] if tools_in_words else [tool.document() for tool in requirements.shown]
             try:
                 return self._encoded_or_mended(messages, tools, options)

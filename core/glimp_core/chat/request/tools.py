@@ -1,13 +1,14 @@
 """The tools of a request, checked, and what it says about calling them."""
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from glimp_core.chat.grammar.schema_drafts import copied
 from glimp_core.chat.request.held import held_parameters
-from glimp_core.errors import ConfigError, UnsupportedSchemaError, unknown_name
+from glimp_core.errors import ConfigError, UnsupportedSchemaError, shown, unknown_name
 from glimp_core.surrogates import mended
 
 CALLABLE = re.compile(r"[\w.:/$-]{1,128}")
@@ -60,23 +61,28 @@ def read_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[Tool, ...]:
 
     Raises `ConfigError` for anything else.
     """
-    found: dict[str, Tool] = {}
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Sequence):
-        raise ConfigError(f"tools must be a list of tools, got {tools!r:.200}")
-    taken: set[str] = set()
-    for tool in tools:
-        read = _read(tool)
-        if read.given not in found:
-            tries = (read.name, *(f"{read.name[:120]}_{n}" for n in range(2, len(tools) + 2)))
-            name = next(name for name in tries if name not in taken)
-            taken.add(name)
-            found[read.given] = replace(read, name=name)
-    return tuple(found.values())
+        raise ConfigError(f"tools must be a list of tools, got {shown(tools)}")
+    found: dict[str, Tool] = {}
+    for tool in map(_read, tools):
+        found.setdefault(tool.given, tool)
+    names = shown_names(found)
+    return tuple(replace(tool, name=names[given]) for given, tool in found.items())
 
 
-def callable_name(name: str) -> str:
-    """Return a name as every markup can carry it: what it cannot is written as an underscore."""
-    return name if CALLABLE.fullmatch(name) else re.sub(r"[^\w.:/$-]+", "_", mended(name))[:128]
+def shown_names(given: Iterable[str], taken: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the names of tools as every markup can carry them, each another one, beside those that are `taken`.
+
+    What no markup can carry is written as an underscore; a name that every markup can carry stays as it is.
+    """
+    names = dict(taken or {})
+    used = set(names.values())
+    for name in sorted(set(given) - set(names), key=lambda name: (not CALLABLE.fullmatch(name), name)):
+        base = name if CALLABLE.fullmatch(name) else re.sub(r"[^\w.:/$-]+", "_", mended(name))[:128]
+        tries = (base if n == 1 else f"{base[:120]}_{n}" for n in itertools.count(1))
+        names[name] = next(text for text in tries if text not in used)
+        used.add(names[name])
+    return names
 
 
 def read_choice(choice: object, tools: Sequence[Tool]) -> ToolChoice:
@@ -86,7 +92,7 @@ def read_choice(choice: object, tools: Sequence[Tool]) -> ToolChoice:
     """
     chosen = _choice(choice, {tool.given for tool in tools})
     if chosen.mode == "required" and not tools:
-        raise ConfigError(f"tool_choice={choice!r} demands a call but tools is empty: pass the tools to choose from")
+        raise ConfigError(f"tool_choice={shown(choice)} demands a call but tools is empty: pass some to choose from")
     return chosen
 
 
@@ -95,7 +101,7 @@ def _read(tool: object) -> Tool:
     name = function.get("name") if isinstance(function, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(name, str):
         raise ConfigError(
-            f"a tool must be {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}, got {tool!r:.300}"
+            f"a tool must be {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}, got {shown(tool)}"
         )
     if not name.strip():
         raise ConfigError(f"a tool cannot be called {name!r:.100}: give it a name of letters and digits")
@@ -106,7 +112,7 @@ def _read(tool: object) -> Tool:
             f"tool {name!r} is strict, but a grammar cannot hold all of its parameters: {'; '.join(unheld)}. "
             "Leave strict out, and its calls are checked afterwards"
         )
-    return Tool(callable_name(name), mended(str(function.get("description") or "")), parameters, name, held, unheld)
+    return Tool(name, mended(str(function.get("description") or "")), parameters, name, held, unheld)
 
 
 def _parameters(name: str, function: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +121,7 @@ def _parameters(name: str, function: Mapping[str, Any]) -> dict[str, Any]:
     )
     kinds = schema.get("type") or "object" if isinstance(schema, Mapping) else ()
     if "object" not in ([kinds] if isinstance(kinds, str) else kinds):
-        raise ConfigError(f"the parameters of tool {name!r} must be the JSON schema of an object, got {schema!r:.300}")
+        raise ConfigError(f"the parameters of tool {name!r} must be the JSON schema of an object, got {shown(schema)}")
     try:
         copy = copied(schema)
     except UnsupportedSchemaError as error:
@@ -133,7 +139,9 @@ def _choice(choice: object, names: set[str]) -> ToolChoice:
             return _allowed(choice.get("allowed_tools", choice), names)
         choice = choice.get("type")
     if not isinstance(choice, str):
-        raise ConfigError(f"tool_choice={choice!r} cannot be read: pass 'auto', 'none', 'required' or a tool's name")
+        raise ConfigError(
+            f"tool_choice={shown(choice)} cannot be read: pass 'auto', 'none', 'required' or a tool's name"
+        )
     if choice in _WORDS and choice not in names:
         return ToolChoice(_WORDS[choice])
     return ToolChoice("required", (_known(choice, names),))
@@ -147,7 +155,7 @@ def _allowed(choice: Any, names: set[str]) -> ToolChoice:
     if mode not in _WORDS:
         raise ConfigError(
             "tool_choice of type 'allowed_tools' must have a mode, 'auto' or 'required', and the tools, "
-            f"each with its name, got {choice!r}"
+            f"each with its name, got {shown(choice)}"
         )
     return ToolChoice(_WORDS[mode], tuple(_known(name, names) for name in listed))
 
