@@ -85,13 +85,13 @@ class Chain:
             self._after_visible(step)
 
     def _after_thinking(self, step: Step) -> None:
-        self.thinking_end = self._ending(step)
+        self.thinking_end = self.ending(step)
         if self.thinking_end:
             self.context.append(ThinkingClosed(written=self.thinking_end == "close"))
             self.phase = "answer"
 
     def _after_visible(self, step: Step) -> None:
-        ending = self._ending(step)
+        ending = self.ending(step)
         over = (self._bound or not self.routed) and step.end != "failure"
         self.complete = step.end in ("eos", "stop") or self._left[self.phase] <= 0 or over
         if self.phase == "inline":
@@ -102,7 +102,8 @@ class Chain:
         elif ending == "repetition":
             self.complete = True
 
-    def _ending(self, step: Step) -> ThinkingEnd | None:
+    def ending(self, step: Step) -> ThinkingEnd | None:
+        """Say what ends the routed steps with this one, the last of the chain; None where they go on."""
         if step.end in ("close", "eos"):
             return "close" if step.end == "close" else "eos"
         if self._left[self.phase] <= 0:

@@ -13,10 +13,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from more_methods import Written
 from plotting import save
 
 from glimp_core import Context, GlimpRouter, Request, RouterConfig
+from glimp_core.bench.judging import WrittenStep
 from glimp_core.bench.questions import question_set
 from glimp_core.chain import Chain
 from glimp_core.plan import settle
@@ -32,7 +32,7 @@ def steps(router: GlimpRouter, question: str) -> Iterator[dict[str, Any]]:
         chain = Chain(context, plan, router.config, router.sampling)
         while chain.routed:
             glimpse = router.small.glimpse(context)
-            small, large = (Written.by(engine, chain) for engine in (router.small, router.large))
+            small, large = (WrittenStep.by(engine, chain) for engine in (router.small, router.large))
             alike = difflib.SequenceMatcher(None, small.text, large.text, autojunk=False).ratio()
             yield {"entropy": glimpse.entropy, "same": small.text == large.text, "alike": alike}
             for _ in write_step(chain, large, "large", Clock()):

@@ -1,6 +1,6 @@
 """Accuracy of each method at the same cost: the same share of tokens by the large model, or the same time.
 
-python examples/experiments/more_methods.py --methods glimp@9/0.3/0,random@0/0.2/1,h-step@9/0.2/-1 --out run.jsonl
+glimp bench --methods glimp@9/0.3/0,random@0/0.2/1,h-step@9/0.2/-1 --out run.jsonl
 python examples/experiments/equal_cost.py run.jsonl tiny-equal-cost
 
 Between two thresholds of a method accuracy is interpolated; a cost that its thresholds do not span is left out.

@@ -18,13 +18,13 @@ RESULTS = Path(__file__).parent / "results"
 
 COLOURS = {
     "glimp": "#d55e00", "glimp-top20": "#cc79a7", "random": "#7f7f7f", "margin": "#e69f00", "h-step": "#0072b2",
-    "ppl-step": "#56b4e9", "verify": "#009e73", "request": "#8c564b", "paper-schedule": "#f0a3ff",
-    "first": "#a6761d", "bookends": "#66a61e", "cue": "#7570b3", "glimp-words": "#e7298a",
-    "small": "#000000", "large": "#000000",
+    "ppl-step": "#56b4e9", "specreason": "#009e73", "request": "#8c564b", "paper-schedule": "#f0a3ff",
+    "priming": "#a6761d", "bookends": "#66a61e", "cue": "#7570b3", "glimp-words": "#e7298a",
+    "trigreason": "#999933", "official": "#aa4499", "small": "#000000", "large": "#000000",
 }  # fmt: skip
 """One colour a method, in every figure; told apart also by those who see fewer colours."""
 
-MARKERS = dict(zip(COLOURS, "oPxs^vD*+ph1X<>", strict=True))
+MARKERS = dict(zip(COLOURS, "oPxs^vD*+ph1X34<>", strict=True))
 
 plt.rcParams.update(
     {

@@ -1,6 +1,6 @@
 """What measuring afterwards throws away: tokens of the reply by writer, and tokens written for nothing.
 
-python examples/experiments/more_methods.py --methods large,glimp,verify,h-step@0.2 --json > run.json
+glimp bench --methods large,glimp,specreason,h-step@0.2 --json > run.json
 python examples/experiments/sunk_cost.py run.json tiny-sunk-cost
 """
 

@@ -59,6 +59,24 @@ class Watched(ScriptedEngine):
         self.seen.append((call, tuple(link.text if isinstance(link, Span) else "CLOSED" for link in context.spans)))
 
 
+class Parting(Watched):
+    """Finds its place in the script by the chain's blank lines: for a loop that hands the chain over as one text."""
+
+    def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
+        self._see("glimpse", context)
+        return ScriptedEngine.glimpse(self, self._parted(context), definition)
+
+    def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
+        self._see("generate", context)
+        return ScriptedEngine.generate(self, self._parted(context), params)
+
+    def _parted(self, context: Context) -> Context:
+        parted = Context(context.request, context.reasoning, context.cancelled)
+        for step in context.text.split("\n\n")[:-1]:
+            parted.append(Span(step, (), self.vocabulary))
+        return parted
+
+
 class Judging(ScriptedEngine):
     """Writes the script, and answers with `scores` in turn when it is asked to judge."""
 

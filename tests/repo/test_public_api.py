@@ -6,9 +6,9 @@ from glimp_core import testing
 PUBLIC = """
 AlwaysLarge AlwaysSmall Asked Cancelled Completion ConfigError Context ContextOverflowError Decision Delta Engine
 EngineError EngineTimeoutError EntropyThreshold Event Finish GlimpError GlimpRouter Glimpse Glimpser InvalidToolCall
-Margin MaxConsecutive ModelLoadError ModelUsage OutputValidationError Policy Profile RandomRate RemoteEngineError
-Request Routed RouterConfig SamplingParams SkipLayoutTokens Start Step Summary Tap TargetRate TokenBudget
-ToolCall ToolCallDelta UnsupportedSchemaError Usage load_profile
+Margin MaxConsecutive ModelLoadError ModelUsage OutputValidationError Policy Priming Profile RandomRate
+RemoteEngineError Request Routed RouterConfig SamplingParams SkipLayoutTokens Start Step Summary Tap TargetRate
+TokenBudget ToolCall ToolCallDelta UnsupportedSchemaError Usage load_profile
 """.split()  # noqa: SIM905
 
 

@@ -89,7 +89,8 @@ def _glimpses(done: Completion) -> Iterator[dict[str, Any]]:
 
 def _trials(trials: Iterable[Trial]) -> Iterator[dict[str, Any]]:
     for trial in trials:
-        yield {"intervene": not trial.kept, "measure": round(trial.measure, 6), "tokens": trial.tokens}
+        measure = {} if trial.reason else {"measure": round(trial.measure, 6)}
+        yield {"intervene": not trial.kept, **measure, "tokens": trial.tokens}
 
 
 def _failed(method: Method, question: Question, error: str, seconds: float, cpu_seconds: float) -> Record:

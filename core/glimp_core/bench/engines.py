@@ -1,6 +1,6 @@
 """Engines made of another engine, which change how it is called."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from glimp_core.context import Context, Span, ThinkingClosed
 from glimp_core.engine import Engine, Glimpser
@@ -48,8 +48,13 @@ class Rerendered(Wrapped):
     """Sees every call as a request of its own, of which the chain is text that is rendered and encoded anew.
 
     That is how the authors' code talks to its servers: steps cut off at their blank line and joined by one, a
-    glimpse in one request, the step in another. Caches are kept as a server keeps its prefixes.
+    glimpse in one request, the step in another. Caches are kept as a server keeps its prefixes. `cut` takes the blank
+    line off the text of a step.
     """
+
+    def __init__(self, engine: Engine, cut: Callable[[str], str] = lambda text: text.rstrip("\n")):
+        super().__init__(engine)
+        self._cut = cut
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
         """Glimpse in a request of its own."""
@@ -62,11 +67,10 @@ class Rerendered(Wrapped):
         with self.anew(context) as request:
             yield from self.engine.generate(request, params)
 
-    @staticmethod
-    def anew(context: Context) -> Context:
+    def anew(self, context: Context) -> Context:
         """Return the request with its chain as one text."""
         request = Context(context.request, context.reasoning, context.cancelled)
-        steps = [link.text.rstrip("\n") for link in context.spans if isinstance(link, Span)]
+        steps = [self._cut(link.text) for link in context.spans if isinstance(link, Span)]
         if text := "".join(f"{step}\n\n" for step in steps if step):
             request.append(Span(text, (), TEXT))
         if any(isinstance(link, ThinkingClosed) for link in context.spans):

@@ -7,10 +7,12 @@ from typing import Literal, TypeAlias
 
 from glimp_core.algorithm import route, write_alone
 from glimp_core.bench.engines import Rerendered
+from glimp_core.bench.judging import mean_entropy, overconfidence, perplexity, primed_or_stuck, score, try_first
 from glimp_core.bench.loops import Loop
+from glimp_core.bench.official import official
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError, unknown_name
-from glimp_core.policy import EntropyThreshold, Margin, Policy, RandomRate, SkipLayoutTokens
+from glimp_core.policy import EntropyThreshold, Margin, Policy, Priming, RandomRate, SkipLayoutTokens
 from glimp_core.types import Role
 
 Value = Literal["none", "threshold", "rate", "own"]
@@ -21,15 +23,30 @@ Build: TypeAlias = Callable[[float, RouterConfig, int], Loop]
 """Makes a loop of a method's value, the configuration, and a seed that belongs to the question."""
 
 
+Work = Literal["small", "large", "routed", "tried"]
+"""Who writes the thinking: one of the two, one of them for each step, or the small one all and the large one some of it
+again."""
+
+Signal = Literal["", "entropy", "margin", "measure", "steps"]
+"""What of a decision is compared with a method's number, so that it can be matched to an intervention rate: nothing,
+what the glimpse says, what the written step measures, or the number of steps so far."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way to share a chain of thought, what its number is, and how it differs from the run's configuration."""
+    """One way to share a chain of thought, what its number is, and how it differs from the run's configuration.
+
+    A kind that is `like` another one decides by the same number of the same quantity.
+    """
 
     says: str
     value: Value
     build: Build
     configure: Callable[[RouterConfig], RouterConfig] = lambda config: config
     default: float | None = None
+    work: Work = "routed"
+    signal: Signal = ""
+    like: str = ""
 
 
 def routed(policy: Callable[[float, RouterConfig, int], Policy]) -> Build:
@@ -67,20 +84,64 @@ def _as_paper_code(value: float, config: RouterConfig, seed: int) -> Loop:
     return lambda chain, small, large: route(chain, Rerendered(small), Rerendered(large), policy)
 
 
+def _official(value: float, config: RouterConfig, seed: int) -> Loop:
+    return partial(official, policy=_threshold(value, config))
+
+
+def _scored(value: float, config: RouterConfig, seed: int) -> Loop:
+    return lambda chain, small, large: try_first(chain, small, large, score(large, value), logprobs=False)
+
+
+def _triggered(value: float, config: RouterConfig, seed: int) -> Loop:
+    return partial(try_first, judge=overconfidence(value), logprobs=True, call=primed_or_stuck())
+
+
+def _unread(config: RouterConfig) -> RouterConfig:
+    return replace(config, prewarm=False)
+
+
 KINDS: dict[str, Kind] = {
-    "small": Kind("the small model alone", "none", _alone("small"), _plain),
-    "large": Kind("the large model alone", "none", _alone("large"), _plain),
-    "large-draft": Kind("the large model, the small one drafting", "none", _alone("large"), _drafted),
-    "glimp": Kind("H_init over a threshold", "threshold", routed(_threshold)),
-    "glimp-draft": Kind("glimp, the small model drafting", "threshold", routed(_threshold), _drafted),
-    "glimp-top20": Kind("H_init of the top 20 over a threshold", "threshold", routed(_threshold), _top20),
+    "small": Kind("the small model alone", "none", _alone("small"), _plain, work="small"),
+    "large": Kind("the large model alone", "none", _alone("large"), _plain, work="large"),
+    "large-draft": Kind("the large model, the small one drafting", "none", _alone("large"), _drafted, work="large"),
+    "glimp": Kind("H_init over a threshold", "threshold", routed(_threshold), signal="entropy"),
+    "glimp-draft": Kind(
+        "glimp, the small model drafting", "threshold", routed(_threshold), _drafted, signal="entropy", like="glimp",
+    ),
+    "glimp-top20": Kind(
+        "H_init of the top 20 over a threshold", "threshold", routed(_threshold), _top20, signal="entropy",
+    ),
     "random": Kind("a random share of the steps", "rate", routed(lambda v, config, seed: RandomRate(v, seed))),
-    "margin": Kind("a lead of the likeliest first token under a margin", "own", routed(lambda v, *_: Margin(v))),
+    "priming": Kind(
+        "the first steps by the large model", "own", routed(lambda v, *_: Priming(round(v))), signal="steps",
+    ),
+    "margin": Kind(
+        "a lead of the likeliest first token under a margin", "own", routed(lambda v, *_: Margin(v)), signal="margin",
+    ),
+    "h-step": Kind(
+        "write, then measure the step's mean entropy", "own",
+        lambda v, *_: partial(try_first, judge=mean_entropy(v), logprobs=True), _unread, work="tried", signal="measure",
+    ),
+    "ppl-step": Kind(
+        "write, then measure the step's perplexity", "own",
+        lambda v, *_: partial(try_first, judge=perplexity(v), logprobs=True), _unread, work="tried", signal="measure",
+    ),
+    "specreason": Kind(
+        "write, then have the large model score the step from 0 to 9", "own", _scored, _unread, default=7.0,
+        work="tried",
+    ),
+    "trigreason": Kind(
+        "first steps, over-confident steps and hesitation by the large model", "own", _triggered, _unread, default=0.8,
+        work="tried",
+    ),
     "glimp-words": Kind(
         "H_init over a threshold where the first token is a word", "threshold",
-        routed(lambda v, config, _: SkipLayoutTokens(EntropyThreshold.of(v, config))),
+        routed(lambda v, config, _: SkipLayoutTokens(EntropyThreshold.of(v, config))), signal="entropy",
     ),
-    "paper-schedule": Kind("the calls of the authors' code", "threshold", _as_paper_code, _paper_code),
+    "paper-schedule": Kind(
+        "the calls of the authors' code, by Glimp's rules", "threshold", _as_paper_code, _paper_code, signal="entropy",
+    ),
+    "official": Kind("the authors' code, by its own rules", "threshold", _official, _paper_code, signal="entropy"),
 }  # fmt: skip
 """The methods that `glimp bench` knows; whoever adds a kind can compare it with them."""
 

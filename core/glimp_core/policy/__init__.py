@@ -1,6 +1,6 @@
 """Who writes the next step: the policies, and the interface that makes anything one."""
 
-from glimp_core.policy.baselines import AlwaysLarge, AlwaysSmall, RandomRate
+from glimp_core.policy.baselines import AlwaysLarge, AlwaysSmall, Priming, RandomRate
 from glimp_core.policy.interface import Policy
 from glimp_core.policy.limits import MaxConsecutive, SkipLayoutTokens, TokenBudget
 from glimp_core.policy.rate import TargetRate
@@ -14,6 +14,7 @@ __all__ = [
     "Margin",
     "MaxConsecutive",
     "Policy",
+    "Priming",
     "RandomRate",
     "SkipLayoutTokens",
     "TargetRate",

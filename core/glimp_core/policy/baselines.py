@@ -46,6 +46,25 @@ class RandomRate:
         return Decision(zlib.crc32(repr(key).encode()) / 2**32 < self.rate, f"random {self.rate:g}")
 
 
+@dataclass(frozen=True, slots=True)
+class Priming:
+    """The large model writes the first `steps` steps, which hold the plan, and the small one the rest.
+
+    The baseline of a fixed place: "first n steps" of SpecReason (arXiv 2504.07891), strategic priming of TrigReason
+    (arXiv 2604.14847). Raises `ConfigError` under 0.
+    """
+
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ConfigError(f"steps={self.steps!r} cannot work: it must be 0 or more")
+
+    def decide(self, glimpse: Glimpse, history: History) -> Decision:
+        """Look at how many steps there are."""
+        return Decision(len(history) < self.steps, f"step {len(history) + 1}, primed for {self.steps}")
+
+
 def require_share(name: str, value: float) -> None:
     """Raise `ConfigError` for a value that is no share."""
     if not 0 <= value <= 1 or math.isnan(value):
