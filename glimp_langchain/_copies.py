@@ -29,4 +29,4 @@ class LiveCopies(BaseModel):
 
     def _living(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in LIVE}
-        return {name: value for name, value in values.items() if value is not None and not isinstance(value, str)}
+        return {name: value for name, value in values.items() if not isinstance(value, str | dict | None)}

@@ -52,7 +52,8 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
 
     Client params:
         - `small`, `large`: a Hugging Face id, a folder, a `.gguf` file, a loaded `(model, tokenizer)` or an engine; or
-          a `router` made of them; or both as `model="small+large"`.
+          a `router` made of them; or both as `model="small+large"`; or all from a pair file (`config_file`).
+        - `http://host:8001/v1#name` is a model at a server: `small_tokenizer`, `large_tokenizer`, `api_key_env`.
         - `dtype`, `device`, `device_map`, `quantization_config`, `attn_implementation`, `revision`: how they load.
         - `max_batch`, `max_cached_tokens`, `prepacked`: how they serve.
         - `config`: a `RouterConfig`. `api_key` (or `hf_token`): a token of the hub, else HF_TOKEN.
@@ -176,16 +177,16 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _read_names(cls, given: Any) -> Any:
-        """Split `model="small+large"`, and refuse what is not known: Pydantic would drop it unsaid."""
+        """Split `model="small+large"`, read the file, and refuse what is not known: Pydantic would drop it unsaid."""
         given = dict(given)
         if model := given.pop("model", None):
             small, _, large = str(model).rpartition("+")
             given |= {"large": large, **({"small": small} if small else {})}
-        known = {*cls.model_fields, "model", "api_key"}
+        known = {*cls.model_fields, "model", "api_key", "config_file"}
         for name in given:
             if name not in known:
                 raise unknown_name("option", name, known)
-        return given
+        return cls.options_with_file(given)
 
     @model_validator(mode="after")
     def _check_glimp_fields(self) -> Self:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, Unpack
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.base.llms.types import (
@@ -49,7 +49,8 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
 
         llm = GlimpLLM(small="Qwen/Qwen3-0.6B", large="Qwen/Qwen3-8B", threshold=1.0)
 
-    Takes two models, or `router=` with a `GlimpRouter` made elsewhere; a `threshold`, or a `policy`. Reasoning is
+    Takes two models, or `router=` with a `GlimpRouter` made elsewhere, or `config_file="pair.toml"`; a `threshold`, or
+    a `policy`. Reasoning is
     never in the text: it comes as a `ThinkingBlock` and, while streaming, as `additional_kwargs["thinking_delta"]`.
     `raw["usage"]` counts tokens, `raw["routing"]` says which model wrote what. Keyword arguments of a call win over
     the fields; `Demands` lists them. As in all of LlamaIndex, `system_prompt` is for `predict`, `stream` and the
@@ -76,12 +77,14 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
         policy: Policy | None = None,
         **options: Unpack[GlimpLLMOptions],
     ):
-        fields = cast(dict[str, Any], options)
-        for name in fields:
-            if name not in type(self).model_fields:
-                raise unknown_name("option", name, {*type(self).model_fields, "router", "policy"})
-        super().__init__(**{**fields, "small": _living(small), "large": _living(large)})
-        self._given, self._policy = _living(router), policy
+        for name in options:
+            if name not in {*type(self).model_fields, "config_file"}:
+                raise unknown_name("option", name, {*type(self).model_fields, "router", "policy", "config_file"})
+        named = {"small": _living(small), "large": _living(large), "router": _living(router), "policy": policy}
+        fields = self.options_with_file({**options, **named})
+        routing = fields.pop("router", None), fields.pop("policy", None)
+        super().__init__(**fields)
+        self._given, self._policy = routing
         self._check_options()
 
     @classmethod
@@ -287,13 +290,13 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
         """Return the models as they can be written down: names as they are, objects of this process by reference."""
         living = {"small": self.small, "large": self.large, "router": self._given}
         return {
-            name: model if model is None or isinstance(model, str) else Reference.to(model)
+            name: model if model is None or isinstance(model, str | Mapping) else Reference.to(model)
             for name, model in living.items()
         }
 
 
 def _living(model: Any) -> Any:
     """Return the object that a reference stands for, or what was given."""
-    if isinstance(model, Mapping):
+    if isinstance(model, Mapping) and "model" not in model:  # which describes one
         model = Reference(**model)
     return model.resolve() if isinstance(model, Reference) else model

@@ -1,4 +1,4 @@
-"""The options that models load with, listed once: the router, both adapters and the command line read them here."""
+"""The options of models, listed once: the router, both adapters and the command line read them here."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict, get_type_hints
@@ -19,6 +19,18 @@ class LoadOptions(TypedDict, total=False):
     prepacked: Annotated[bool | None, "Keep a second copy of float32 weights that a CPU reads faster in batches."]
 
 
+class ServerOptions(TypedDict, total=False):
+    """How models at servers, named as http://host:port/v1#model, are reached. All may be left out."""
+
+    small_tokenizer: Annotated[str | None, "Folder or hub id of the small model's tokenizer, if it is at a server."]
+    large_tokenizer: Annotated[str | None, "Folder or hub id of the large model's tokenizer, if it is at a server."]
+    api_key_env: Annotated[str | None, "Environment variable with the key that each server of the pair gets."]
+
+
+class ModelOptions(LoadOptions, ServerOptions, total=False):
+    """How the two models of a pair load or are reached, and serve."""
+
+
 def described(options: type) -> Mapping[str, str]:
     """Return the description of each option of an annotated `TypedDict`."""
     hints = get_type_hints(options, include_extras=True)
@@ -27,3 +39,6 @@ def described(options: type) -> Mapping[str, str]:
 
 LOAD_OPTIONS = described(LoadOptions)
 """Every loading option by name, with its description."""
+
+SERVER_OPTIONS = described(ServerOptions)
+"""Every option of models at servers by name, with its description."""

@@ -8,16 +8,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from glimp_core import bundled
 from glimp_core.config import RouterConfig
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError, EngineError
 from glimp_core.live import Reference
+from glimp_core.model_description import ModelDescription, check_pair_options, is_address, shown_name
+from glimp_core.options import SERVER_OPTIONS
 from glimp_core.policy import Policy
 from glimp_core.router import GlimpRouter
+from glimp_core.source import ModelSource
 from glimp_core.types import SamplingParams
+
+ROLES: tuple[Literal["small"], Literal["large"]] = ("small", "large")
 
 _kept: set[Engine] = set()
 """The engines of named models: kept, so that weights stay in memory between two routers. `local` knows them by name."""
@@ -25,9 +30,10 @@ _kept: set[Engine] = set()
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two models as `GlimpRouter.from_pretrained` takes them, and the `options` they load with.
+    """Two models as `GlimpRouter.from_pretrained` takes them, and the `ModelOptions` they load with or are reached by.
 
-    A loaded `(model, tokenizer)` becomes an engine at once. Raises `ConfigError` where a model is missing.
+    A loaded `(model, tokenizer)` becomes an engine at once. Raises `ConfigError` where a model is missing, and for
+    options that are unknown or that neither model can use.
     """
 
     small: Any
@@ -35,13 +41,22 @@ class Pair:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     def __post_init__(self) -> None:
-        for role in ("small", "large"):
-            object.__setattr__(self, role, _checked(role, getattr(self, role)))
+        for role in ROLES:
+            object.__setattr__(self, role, _checked(role, getattr(self, role), self.options))
+        check_pair_options(self._described("small"), self._described("large"), self.options)
 
     @property
     def name(self) -> str:
         """Both names, as in "Qwen/Qwen3-0.6B+Qwen/Qwen3-8B"."""
-        return "+".join(model.name if isinstance(model, Engine) else str(model) for model in (self.small, self.large))
+        return "+".join(self.names)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names of the small and the large model; one at a server has the name that it has there."""
+        small, large = (
+            model.name if isinstance(model, Engine) else shown_name(model) for model in (self.small, self.large)
+        )
+        return small, large
 
     @property
     def identity(self) -> dict[str, str]:
@@ -63,16 +78,33 @@ class Pair:
         self, policy: Policy | None = None, config: RouterConfig | None = None, sampling: SamplingParams | None = None
     ) -> GlimpRouter:
         """Make a router; its weights load at the first request, or are there already."""
-        return GlimpRouter(self._engine(self.small), self._engine(self.large), policy, config, sampling)
+        small, large = self.engines()
+        _kept.update(engine for engine, named in ((small, self.small), (large, self.large)) if engine is not named)
+        return GlimpRouter(small, large, policy, config, sampling)
 
-    def _engine(self, model: Any) -> Any:
-        if isinstance(model, Engine):
-            return model
+    def engines(self) -> tuple[Any, Any]:
+        """Return both engines; who names the same model the same way gets the same one while somebody holds it.
+
+        Raises `ConfigError` where the `remote` extra, or the key of a server, is missing.
+        """
+        small, large = (self._engine(role) for role in ROLES)
+        return small, large
+
+    def _described(self, role: Literal["small", "large"]) -> ModelDescription | None:
+        model = getattr(self, role)
+        return None if isinstance(model, Engine) else ModelDescription.of(role, model, self.options)
+
+    def _engine(self, role: Literal["small", "large"]) -> Any:
+        described = self._described(role)
+        if described is None:
+            return getattr(self, role)
+        if described.url:
+            from glimp_core.remote.address import engine_at
+
+            return engine_at(described.url, described.name, role == "small", **described.resolved())
         from glimp_core.local import engine_from  # loads torch, which describing a pair must not
 
-        engine = engine_from(model, **self.options)
-        _kept.add(engine)
-        return engine
+        return engine_from(described.name, **described.options)
 
 
 def release() -> None:
@@ -80,24 +112,28 @@ def release() -> None:
     _kept.clear()
 
 
-def _checked(role: str, model: Any) -> Any:
+def _checked(role: str, model: Any, options: Mapping[str, Any]) -> Any:
     if not model:
         raise ConfigError(
             f"{role}={model!r} names no model: pass small='...' and large='...', "
             "for example the bundled pair 'glimp-tiny-small' and 'glimp-tiny-large'"
         )
-    if isinstance(model, str | Path):
-        return str(model)
-    if isinstance(model, Engine):
+    if isinstance(model, Engine | str):
         return model
+    if isinstance(model, Path):
+        return ModelSource.of(model).name
+    if isinstance(model, Mapping):
+        return dict(model)
     from glimp_core.local import engine_from
 
-    return engine_from(model)
+    return engine_from(model, **{name: value for name, value in options.items() if name not in SERVER_OPTIONS})
 
 
 def _identity(model: Any) -> str:
     if isinstance(model, Engine):
         return f"{model.name} #{Reference.to(model).key}"
+    if isinstance(model, Mapping):
+        return json.dumps({**model, "model": _identity(model["model"])}, sort_keys=True, default=repr)
     path = Path(model).expanduser()
     return str(path.resolve()) if path.exists() else str(model)
 
@@ -109,6 +145,10 @@ def _window(model: Any) -> int | None:
             return model.window
         except EngineError:  # a server that cannot be reached yet
             return None
+    if isinstance(model, Mapping):
+        return model.get("window") or (None if model.get("url") else _window(model["model"]))
+    if is_address(model):
+        return None
     try:
         config = json.loads((_folder(str(model)) / "config.json").read_text())
     except (OSError, ValueError):

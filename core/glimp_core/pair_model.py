@@ -9,14 +9,14 @@ from pydantic import BaseModel, Field
 from glimp_core.config import RouterConfig
 from glimp_core.context import Reasoning, ReasoningEffort
 from glimp_core.errors import ConfigError
-from glimp_core.options import LOAD_OPTIONS, LoadOptions, described
+from glimp_core.options import LOAD_OPTIONS, SERVER_OPTIONS, ModelOptions, described
 from glimp_core.pair import Pair
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.router import GlimpRouter
 from glimp_core.types import SamplingParams
 
 
-class PairOptions(LoadOptions, total=False):
+class PairOptions(ModelOptions, total=False):
     """How a pair behind an adapter loads, routes and writes. None leaves an option to the core."""
 
     threshold: Annotated[float | None, "Entropy in nats above which the large model writes a step. 1.0 if not set."]
@@ -37,14 +37,21 @@ class PairOptions(LoadOptions, total=False):
     seed: Annotated[int | None, "Makes sampling deterministic."]
     chat_template_kwargs: Annotated[dict[str, Any], "What the models' chat templates take."]
     timeout: Annotated[float | None, "The most seconds that a reply may take."]
+    config_file: Annotated[str | None, "A pair file: 'pair.toml', or 'pair.toml#NAME'. Other options win over it."]
 
 
 class NamedPairOptions(PairOptions, total=False):
     """The pair, too: `PairModel` has all these options as fields."""
 
-    small: Annotated[Any, "The small model: a hub id, a folder, a .gguf file, (model, tokenizer) or an engine."]
+    small: Annotated[
+        Any,
+        "The small model: a hub id, a folder, a .gguf file, http://host:8001/v1#name, (model, tokenizer), an engine.",
+    ]
     large: Annotated[Any, "The large model, likewise."]
 
+
+DECIDING = {"threshold", "policy"}
+"""The options that say who decides; one that is given replaces the other in a file."""
 
 _TEXTS = described(NamedPairOptions)
 
@@ -66,6 +73,9 @@ class PairModel(BaseModel):
     max_batch: int | None = Field(None, description=_TEXTS["max_batch"])
     max_cached_tokens: int | None = Field(None, description=_TEXTS["max_cached_tokens"])
     prepacked: bool | None = Field(None, description=_TEXTS["prepacked"])
+    small_tokenizer: str | None = Field(None, description=_TEXTS["small_tokenizer"])
+    large_tokenizer: str | None = Field(None, description=_TEXTS["large_tokenizer"])
+    api_key_env: str | None = Field(None, description=_TEXTS["api_key_env"])
     threshold: float | None = Field(None, description=_TEXTS["threshold"])
     reasoning: Reasoning | bool | None = Field(None, description=_TEXTS["reasoning"])
     reasoning_effort: ReasoningEffort | None = Field(None, description=_TEXTS["reasoning_effort"])
@@ -85,6 +95,25 @@ class PairModel(BaseModel):
         super().__pydantic_init_subclass__(**options)
         for name, field in cls.model_fields.items():
             field.description = field.description or cls.option_texts.get(name)
+
+    @classmethod
+    def options_with_file(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the given options, with those of the pair file that `config_file` names where they leave room.
+
+        Raises `ConfigError` for a file that cannot be read or used, and beside a router.
+        """
+        options = dict(given)
+        path = options.pop("config_file", None)
+        if path is None:
+            return options
+        if options.get("router") is not None:
+            raise ConfigError(f"give a router, or config_file={path!r}, not both")
+        from glimp_core.pair_file import read_pair
+
+        options = {name: value for name, value in options.items() if value is not None}
+        written = read_pair(path).adapter_options()
+        decided = DECIDING & set(options)
+        return {**{name: value for name, value in written.items() if not (decided and name in DECIDING)}, **options}
 
     @property
     def pair(self) -> Pair:
@@ -133,8 +162,8 @@ class PairModel(BaseModel):
         raise NotImplementedError
 
     def _loading(self) -> dict[str, Any]:
-        """Return the loading options that are set."""
-        values = {name: getattr(self, name, None) for name in LOAD_OPTIONS}
+        """Return the options of the models that are set."""
+        values = {name: getattr(self, name, None) for name in (*LOAD_OPTIONS, *SERVER_OPTIONS)}
         return {name: value for name, value in values.items() if value is not None}
 
     def _check_options(self) -> None:

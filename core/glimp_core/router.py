@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial, reduce
+from os import PathLike
 from time import perf_counter
 from typing import Any, TypedDict, TypeVar, Unpack, cast
 
@@ -20,7 +21,7 @@ from glimp_core.context import Context, Reasoning, ReasoningEffort
 from glimp_core.engine import Draftable, Engine, Glimpser
 from glimp_core.errors import ConfigError, EngineError, unknown_name
 from glimp_core.events import Event, Finish, Start
-from glimp_core.options import LoadOptions
+from glimp_core.options import ModelOptions
 from glimp_core.plan import Plan, settle, to_be_switched_on
 from glimp_core.policy import AlwaysLarge, AlwaysSmall, EntropyThreshold, Policy
 from glimp_core.profile import model_identity
@@ -85,17 +86,38 @@ class GlimpRouter:
         config: RouterConfig | None = None,
         sampling: SamplingParams | None = None,
         taps: Sequence[Tap] = (),
-        **options: Unpack[LoadOptions],
+        **options: Unpack[ModelOptions],
     ) -> "GlimpRouter":
         """Make a router of two models, named or loaded; weights load at the first request.
 
         `small` and `large` are a Hugging Face id, a folder, a `.gguf` file, a `(model, tokenizer)` pair, an
-        engine, or "glimp-tiny-small" and "glimp-tiny-large". `options` go to both: `LoadOptions` describes them. Raises
-        `ConfigError` for an unknown option.
+        engine, a model at a server ("http://host:8001/v1#name"), or "glimp-tiny-small" and "glimp-tiny-large"; a dict
+        of `model` and own options is what a pair file has as a table. `options` go to both: `ModelOptions` describes
+        them. Raises `ConfigError` for an unknown option, or one that neither model can use.
         """
-        from glimp_core.local import engine_from  # the composition root: the one place that reaches for torch
+        from glimp_core.pair import Pair  # the composition root: the one place that reaches for engines
 
-        return cls(engine_from(small, **options), engine_from(large, **options), policy, config, sampling, taps)
+        return cls(*Pair(small, large, options).engines(), policy, config, sampling, taps)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | PathLike[str],
+        policy: Policy | None = None,
+        config: RouterConfig | None = None,
+        sampling: SamplingParams | None = None,
+        taps: Sequence[Tap] = (),
+    ) -> "GlimpRouter":
+        """Make a router of a pair file: "pair.toml", or "pair.toml#NAME" for one of several (docs/pair-file.md).
+
+        What is given here wins over the file, `sampling` value by value. Raises `ConfigError` for a file that cannot
+        be read, an unknown key, or a value that cannot work.
+        """
+        from glimp_core.pair_file import read_pair
+
+        file = read_pair(path)
+        drawn = (sampling or SamplingParams()).over(file.sampling)
+        return cls(*file.pair.engines(), policy or file.policy, config or file.config, drawn, taps)
 
     def generate(self, messages: Sequence[Message] | str, **options: Unpack[StreamOptions]) -> Completion:
         """Answer once; takes what `stream` takes and folds its events."""

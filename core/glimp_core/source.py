@@ -26,7 +26,7 @@ SERVING = (*COUNTS, "prepacked")
 LOADING = tuple(name for name in LOAD_OPTIONS if name not in SERVING)
 """The options that are transformers' own."""
 
-SECRETS = ("token",)
+SECRETS = ("token", "api_key")
 _SALT = token_bytes(16)
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")

@@ -10,6 +10,7 @@ import pytest
 
 from glimp_core import GlimpRouter
 from glimp_core.cli import main
+from glimp_core.model_description import shown_name
 from glimp_core.testing import ScriptedEngine
 from pairs import ENTROPIES, STEPS
 
@@ -50,7 +51,10 @@ class Glimp:
             self.asked.append(request)
             return answer(request) if isinstance(answer, Callable) else answer  # type: ignore[arg-type]
 
-        pair = [ScriptedEngine(**{**self.script, "answer": replying, "name": name}) for name in (small, large)]
+        pair = [
+            ScriptedEngine(**{**self.script, "answer": replying, "name": name})
+            for name in map(shown_name, (small, large))
+        ]
         return GlimpRouter(*pair, policy, config, sampling)
 
 

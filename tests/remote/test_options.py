@@ -38,10 +38,18 @@ def test_options_that_cannot_work(options: dict[str, Any], says: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_an_address_is_no_model() -> None:
-    """Whoever names a server where a model is named is told what to pass, and a password in it is not shown."""
-    with pytest.raises(ConfigError, match=r"'host' is an engine: pass RemoteGlimpser\(") as caught:
-        GlimpRouter.from_pretrained(small="https://me:secret@host/v1", large="glimp-tiny-large")
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("https://me:secret@host/v1#m", "more than the address of a server"),
+        ("https://host/v1?key=secret#m", "more than the address of a server"),
+        ("https://host/v1", r"names no model there: write it after #"),
+    ],
+)
+def test_addresses_that_cannot_work(address: str, says: str) -> None:
+    """An address names one model at a server, and a secret in it is not shown."""
+    with pytest.raises(ConfigError, match=says) as caught:
+        GlimpRouter.from_pretrained(small=address, large="glimp-tiny-large")
     assert "secret" not in str(caught.value)
 
 
@@ -50,3 +58,5 @@ def test_without_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glimp_core.remote.client.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'pip install "glimp\[remote\]"'):
         RemoteEngine("http://host/v1", "m")
+    with pytest.raises(ConfigError, match=r'pip install "glimp\[remote\]"'):
+        GlimpRouter.from_pretrained(small="glimp-tiny-small", large="http://host/v1#other")

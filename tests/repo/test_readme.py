@@ -1,7 +1,8 @@
 """What README and docs/ show is true: Python blocks and commands run, `make` has the verbs, the algorithm is the code.
 
 Blocks of one page share their names and run in order. Models from the hub are replaced by the bundled pair. A `text`
-block right after a Python block is what that block prints. A block after `<!-- not run: why -->` is only read.
+block right after a Python block is what that block prints. A `toml` block is the pair.toml of the blocks after it. A
+block after `<!-- not run: why -->` is only read.
 """
 
 import ast
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from glimp_core import algorithm
+from glimp_core.pair_file import read_pairs
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -84,8 +86,12 @@ def test_python_blocks_run_and_print_what_they_say(page: Path, monkeypatch: pyte
     """Every Python block of a page runs, in order and in one namespace, and prints what stands under it."""
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "__page__"}
-    for block in blocks(page, "python"):
+    for block in blocks(page, "python", "toml"):
         if is_the_algorithm(block):
+            continue
+        if block.language == "toml":
+            Path("pair.toml").write_text(block.runnable)
+            assert read_pairs("pair.toml")
             continue
         printed = io.StringIO()
         with redirect_stdout(printed):
@@ -98,6 +104,7 @@ def test_python_blocks_run_and_print_what_they_say(page: Path, monkeypatch: pyte
 def test_commands_run(line: str, tmp_path: Path) -> None:
     """Every command line that is shown works: `glimp` runs, `make` has the verb, examples are there."""
     words = shlex.split(line, comments=True)
+    (tmp_path / "pair.toml").write_text('small = "glimp-tiny-small"\nlarge = "glimp-tiny-large"\n')
     if words[0] == "make":
         verbs = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {word for word in words[1:] if "=" not in word} <= set(verbs)

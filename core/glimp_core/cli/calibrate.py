@@ -49,6 +49,8 @@ def command(
     """Find the threshold that gives the large model a rate of the steps, a share of the tokens, or you a time."""
     if settings.threshold is not None or settings.profile is not None:
         raise ConfigError("calibrating finds the threshold: leave out --threshold and --profile")
+    if settings.file and settings.file.policy is not None:
+        say("note: calibrating finds the threshold; the one of the pair file is not used")
     goal = _goal(rate, share, time)
     questions = _questions(settings, prompts, n)
     _require_writable(out)

@@ -1,20 +1,26 @@
 """The options that every command shares: which models, how they are routed, how they write."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from glimp_core import bundled
-from glimp_core.config import AnswerBy, RouterConfig
-from glimp_core.context import Reasoning, ReasoningEffort
+from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError
-from glimp_core.options import LOAD_OPTIONS, LoadOptions
+from glimp_core.model_description import shown_name
+from glimp_core.options import LOAD_OPTIONS, SERVER_OPTIONS, ModelOptions
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.profile import load_profile
 from glimp_core.router import GlimpRouter
 from glimp_core.tap import Tap
 from glimp_core.types import Message, SamplingParams
+
+if TYPE_CHECKING:
+    from glimp_core.pair_file import PairSettings
+
+NAMED = "Hub id, folder, .gguf file, or http://host:8001/v1#name."
 
 BUNDLED_THRESHOLD = 0.3
 """Between the bundled small model's entropy where it is sure (up to 0.1) and at products it never learned (2 to 3)."""
@@ -44,8 +50,15 @@ def _watching(name: str, text: str) -> Any:
 class Settings:
     """The shared options as they were given; the methods raise `ConfigError` before any weights load."""
 
-    small: Annotated[str | None, _model("--small", "Hub id, folder or .gguf file. Default: the bundled pair.")] = None
-    large: Annotated[str | None, _model("--large", "Hub id, folder or .gguf file. Default: the bundled pair.")] = None
+    small: Annotated[str | None, _model("--small", f"{NAMED} Default: the bundled pair.")] = None
+    large: Annotated[str | None, _model("--large", f"{NAMED} Default: the bundled pair.")] = None
+    config: Annotated[
+        str | None,
+        _model("--config", "Pair file: pair.toml, or pair.toml#NAME for one of several. Other options win over it."),
+    ] = None
+    small_tokenizer: Annotated[str | None, _model("--small-tokenizer", SERVER_OPTIONS["small_tokenizer"])] = None
+    large_tokenizer: Annotated[str | None, _model("--large-tokenizer", SERVER_OPTIONS["large_tokenizer"])] = None
+    api_key_env: Annotated[str | None, _model("--api-key-env", SERVER_OPTIONS["api_key_env"])] = None
     dtype: Annotated[str | None, _model("--dtype", LOAD_OPTIONS["dtype"])] = None
     device: Annotated[str | None, _model("--device", LOAD_OPTIONS["device"])] = None
     prepacked: Annotated[bool, _model("--prepacked", LOAD_OPTIONS["prepacked"])] = False
@@ -60,17 +73,25 @@ class Settings:
     profile: Annotated[str | None, _routing("--profile", "Take the threshold from this file of `glimp calibrate`.")] = (
         None
     )
+    entropy: Annotated[
+        str | None,
+        _routing("--entropy", "What a glimpse measures: full, or top20, which servers can show. Default: full."),
+    ] = None
     reasoning: Annotated[
-        str,
+        str | None,
         _routing("--reasoning", "What is routed: the thinking (auto), the visible reply (inline), or nothing (off)."),
-    ] = "auto"
+    ] = None
     reasoning_effort: Annotated[
         str | None,
         _routing("--reasoning-effort", "How much is thought: none, low, medium, high or xhigh. Default: as it comes."),
     ] = None
     answer_by: Annotated[
-        str, _routing("--answer-by", "Who writes the answer: large, small or routed. Default: large.")
-    ] = "large"
+        str | None, _routing("--answer-by", "Who writes the answer: large, small or routed. Default: large.")
+    ] = None
+    on_large_failure: Annotated[
+        str | None,
+        _routing("--on-large-failure", "If the large model fails: raise, or let the small one go on. Default: raise."),
+    ] = None
     max_reasoning_tokens: Annotated[
         int | None, _routing("--max-reasoning-tokens", "The longest thinking. Default: 8192.")
     ] = None
@@ -86,20 +107,45 @@ class Settings:
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False
 
+    @cached_property
+    def file(self) -> "PairSettings | None":
+        """What the pair file says, None without one."""
+        if self.config is None:
+            return None
+        from glimp_core.pair_file import read_pair
+
+        return read_pair(self.config)
+
     @property
-    def pair(self) -> tuple[str, str]:
-        """The names of the small and the large model."""
-        if self.small and self.large:
-            return self.small, self.large
-        if self.small or self.large:
-            given, missing = ("--small", "--large") if self.small else ("--large", "--small")
+    def models(self) -> tuple[Any, Any]:
+        """The small and the large model as they are named; a table of a pair file is a dict."""
+        written = (self.file.small, self.file.large) if self.file else (None, None)
+        small, large = self.small or written[0], self.large or written[1]
+        if small and large:
+            return small, large
+        if small or large:
+            given, missing = ("--small", "--large") if small else ("--large", "--small")
             raise ConfigError(f"{given} names a model and {missing} does not: name both, or none for the bundled pair")
         return bundled.SMALL, bundled.LARGE
 
     @property
+    def pair(self) -> tuple[str, str]:
+        """The names of the small and the large model."""
+        small, large = map(shown_name, self.models)
+        return small, large
+
+    @property
     def is_bundled(self) -> bool:
         """Whether the pair is the one that comes with Glimp."""
-        return self.pair == (bundled.SMALL, bundled.LARGE)
+        return self.models == (bundled.SMALL, bundled.LARGE)
+
+    @property
+    def options(self) -> ModelOptions:
+        """What the models load with, or are reached by."""
+        names = ("dtype", "device", "small_tokenizer", "large_tokenizer", "api_key_env")
+        given = {**{name: getattr(self, name) for name in names}, "prepacked": self.prepacked or None}
+        set_here = {name: value for name, value in given.items() if value is not None}
+        return cast(ModelOptions, {**(self.file.options if self.file else {}), **set_here})
 
     def router(self) -> GlimpRouter:
         """Make the router; imports torch, loads no weights."""
@@ -109,9 +155,9 @@ class Settings:
             temperature=self.temperature, top_p=self.top_p, top_k=self.top_k,
             max_tokens=self.max_tokens, stop=tuple(self.stop or ()), seed=self.seed,
         )  # fmt: skip
-        loading: LoadOptions = {"dtype": self.dtype, "device": self.device, "prepacked": self.prepacked or None}
-        given = cast(LoadOptions, {name: value for name, value in loading.items() if value is not None})
-        router = GlimpRouter.from_pretrained(*self.pair, policy, config, sampling, **given)
+        if self.file:
+            sampling = sampling.over(self.file.sampling)
+        router = GlimpRouter.from_pretrained(*self.models, policy, config, sampling, **self.options)
         router.taps += taps
         return router
 
@@ -124,6 +170,8 @@ class Settings:
             if self.threshold is not None:
                 raise ConfigError(f"--threshold {self.threshold} and --profile {self.profile}: give one of them")
             return load_profile(self.profile)
+        if self.threshold is None and self.file and self.file.policy:
+            return self.file.policy
         default = BUNDLED_THRESHOLD if self.is_bundled else EntropyThreshold().threshold
         return EntropyThreshold.of(default if self.threshold is None else self.threshold, config)
 
@@ -137,10 +185,6 @@ class Settings:
         return [TraceFile(self.trace, self.redact)]
 
     def _config(self) -> RouterConfig:
-        limits: dict[str, Any] = (
-            {} if self.max_reasoning_tokens is None else {"max_reasoning_tokens": self.max_reasoning_tokens}
-        )
-        effort = cast(ReasoningEffort | None, self.reasoning_effort)
-        return RouterConfig(
-            cast(Reasoning, self.reasoning), cast(AnswerBy, self.answer_by), reasoning_effort=effort, **limits
-        )
+        names = ("entropy", "reasoning", "reasoning_effort", "answer_by", "on_large_failure", "max_reasoning_tokens")
+        given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(self.file.config if self.file else RouterConfig(), **given)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from glimp_core.engine import Engine
@@ -24,11 +23,6 @@ def engine_from(what: Any, **options: Any) -> Any:
         return what
     if not isinstance(what, (str, tuple)) and not hasattr(what, "__fspath__"):
         raise ConfigError(f"{what!r} is no model: give a name, a path, a (model, tokenizer) pair or an engine")
-    if isinstance(what, str) and what.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"a model at the server {urlsplit(what).hostname!r} is an engine: pass RemoteGlimpser(base_url, model) as "
-            "small, RemoteEngine(base_url, model) as large, both from glimp_core.remote"
-        )
     source = ModelSource.of(what, **{name: value for name, value in options.items() if value is not None})
     path = Path(source.name).expanduser()
     name = str(path.resolve()) if path.exists() else source.name  # a folder is one model, however it is spelt

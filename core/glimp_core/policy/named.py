@@ -1,0 +1,63 @@
+"""Policies by name, as files and requests write them: {"name": "target_rate", "rate": 0.25}."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from glimp_core.config import RouterConfig
+from glimp_core.errors import ConfigError, unknown_name
+from glimp_core.policy.baselines import AlwaysLarge, AlwaysSmall, RandomRate
+from glimp_core.policy.interface import Policy
+from glimp_core.policy.limits import MaxConsecutive, SkipLayoutTokens, TokenBudget
+from glimp_core.policy.rate import TargetRate
+from glimp_core.policy.threshold import EntropyThreshold, Margin
+
+NAMED_POLICIES: Mapping[str, type] = {
+    "always_large": AlwaysLarge,
+    "always_small": AlwaysSmall,
+    "entropy_threshold": EntropyThreshold,
+    "margin": Margin,
+    "max_consecutive": MaxConsecutive,
+    "random_rate": RandomRate,
+    "skip_layout_tokens": SkipLayoutTokens,
+    "target_rate": TargetRate,
+    "token_budget": TokenBudget,
+}
+"""Every policy by the name that it has in files and requests."""
+
+INNER = ("policy", "otherwise")
+"""The parameters of wrappers that are policies themselves."""
+
+
+def policy_named(given: str | Mapping[str, Any], config: RouterConfig) -> Policy:
+    """Return the policy that a name, or a mapping of `name` and parameters, describes.
+
+    A policy that compares entropies gets the quantity and the tie rule of `config` unless the mapping names them; the
+    inner policy of a wrapper is a threshold of 1 nat unless it is named. Raises `ConfigError`.
+    """
+    options = {"name": given} if isinstance(given, str) else dict(given)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError(f"policy={given!r} has no name: write name = {min(NAMED_POLICIES)!r} or another one")
+    if name not in NAMED_POLICIES:
+        raise unknown_name("policy", name, NAMED_POLICIES)
+    kind = NAMED_POLICIES[name]
+    known = parameters(kind)
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"parameter of {name}", option, known)
+    if "policy" in known:
+        options.setdefault("policy", "entropy_threshold")
+    defaults = {"entropy": config.entropy, "on_tie": config.intervene_on_tie}
+    inner = {option: policy_named(options[option], config) for option in INNER if option in options}
+    values = {**{option: value for option, value in defaults.items() if option in known}, **options, **inner}
+    try:
+        made: Policy = kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"policy={given!r} cannot work: {error}") from error
+    return made
+
+
+def parameters(kind: type) -> dict[str, Any]:
+    """Return the parameters of a policy by name, as dataclass fields."""
+    return {field.name: field for field in fields(kind) if field.init}
