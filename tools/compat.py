@@ -28,7 +28,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("pyproject.toml", "tests", "tools", "examples")
 """What the tests need besides the wheel. The copy has no package sources, and stays the same while tests run."""
-COMMANDS = ("demo", "run", "chat", "calibrate", "trace", "bench")
+COMMANDS = ("demo", "run", "chat", "serve", "calibrate", "trace", "bench")
 FAMILIES = "tests/local/families"
 SUITES = {
     "command line": ["tests/cli"],
@@ -36,6 +36,7 @@ SUITES = {
     "adapters": ["tests/local/test_loading_adapter.py"],
     "servers": ["tests/remote"],
     "spans": ["tests/telemetry"],
+    "endpoint": ["tests/serve"],
     "families": [FAMILIES],
 }
 """Tests that use each dependency for what Glimp needs it for."""

@@ -62,7 +62,7 @@ def test_the_metadata_names_extras_command_and_licence(wheel: Path) -> None:
         (folder,) = {name.partition("/")[0] for name in archive.namelist() if ".dist-info/" in name}
         metadata = Parser().parsestr(archive.read(f"{folder}/METADATA").decode())
         assert b"glimp = glimp_core.cli:main" in archive.read(f"{folder}/entry_points.txt")
-    extras = {"langchain", "llamaindex", "remote", "otel", "peft", "bench", "all"}
+    extras = {"langchain", "llamaindex", "remote", "otel", "peft", "bench", "serve", "all"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
     assert metadata["License-Expression"] == "Apache-2.0"
 

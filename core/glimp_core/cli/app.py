@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glimp_core.cli import bench, calibrate, chat, demo, exits, process, run, trace
+from glimp_core.cli import bench, calibrate, chat, demo, exits, process, run, serve, trace
 
 app = typer.Typer(
     name="glimp",
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, run, chat, calibrate, trace):
+for command in (demo, run, chat, serve, calibrate, trace):
     app.command(command.__name__.rpartition(".")[2])(command.command)
 app.add_typer(bench.app, name="bench")
 

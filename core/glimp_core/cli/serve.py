@@ -1,0 +1,101 @@
+"""`glimp serve`: the pair as an OpenAI-compatible endpoint."""
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glimp_core.cli.command import takes_settings
+from glimp_core.cli.exits import say
+from glimp_core.cli.reply import start
+from glimp_core.cli.run import TINY
+from glimp_core.cli.settings import Settings
+from glimp_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from glimp_core.serve import ServiceSettings
+
+
+def _serving(name: str, text: str) -> Any:
+    return typer.Option(name, rich_help_panel="Serving", help=text)
+
+
+Host = Annotated[str, _serving("--host", "Where to listen; 0.0.0.0 is every address of this machine.")]
+Port = Annotated[int, _serving("--port", "0 takes a free one.")]
+Name = Annotated[str, _serving("--name", "The name of the pair in the list of models.")]
+KeyVariable = Annotated[str | None, _serving("--api-key-env", "The environment variable with the key to demand.")]
+Running = Annotated[int, _serving("--max-running", "Replies that are written at once.")]
+Waiting = Annotated[int, _serving("--max-waiting", "Requests that may wait; more are sent away (429).")]
+Seconds = Annotated[float, _serving("--timeout", "The most seconds that a reply may take.")]
+Drain = Annotated[float, _serving("--drain", "Seconds that running replies get at the end.")]
+Origins = Annotated[list[str] | None, _serving("--cors-origin", "An origin whose pages may ask (repeatable).")]
+Hosts = Annotated[list[str] | None, _serving("--allowed-host", "A name that a proxy passes on (repeatable).")]
+Templates = Annotated[
+    list[str] | None, _serving("--template-option", "One more name for chat_template_kwargs of requests (repeatable).")
+]
+
+
+@takes_settings
+def command(
+    settings: Settings,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    name: Name = "glimp",
+    api_key_env: KeyVariable = None,
+    max_running: Running = 32,
+    max_waiting: Waiting = 128,
+    timeout: Seconds = 600.0,
+    drain: Drain = 30.0,
+    cors_origin: Origins = None,
+    allowed_host: Hosts = None,
+    template_option: Templates = None,
+) -> None:
+    """Serve the pair to everything that speaks OpenAI's API, and to a browser."""
+    try:
+        from glimp_core.serve import listening
+        from glimp_core.serve.service_settings import TEMPLATE_OPTIONS, ServiceSettings
+    except ImportError as error:
+        raise ConfigError(f"glimp serve needs more packages: {error}") from error
+    _refuse_unused(settings)
+    service = ServiceSettings(
+        api_key=_key(api_key_env),
+        max_running=max_running,
+        max_waiting=max_waiting,
+        timeout=timeout,
+        drain_seconds=drain,
+        template_options=(*TEMPLATE_OPTIONS, *(template_option or ())),
+        cors_origins=tuple(cors_origin or ()),
+        allowed_hosts=listening.hosts_for(host, allowed_host or ()),
+    )
+    _serve(settings, service, host, port, name)
+
+
+def _serve(settings: Settings, service: "ServiceSettings", host: str, port: int, name: str) -> None:
+    from glimp_core.serve import ServedPair, listening
+
+    with listening.listen(host, port) as sock:
+        pairs = [ServedPair(name, start(settings))]
+        if settings.is_bundled:
+            say(f"note: {TINY}")
+        bound = sock.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        say(f"serving {name} ({' + '.join(settings.pair)}) at http://{shown}:{bound}/v1 (Ctrl-C ends it)")
+        if service.api_key is None and host not in listening.LOOPBACK:
+            say(f"warning: everyone who reaches {host}:{bound} can use it: set --api-key-env, or --host 127.0.0.1")
+        listening.log_to_stderr()
+        listening.run_endpoint(pairs, service, sock)
+
+
+def _key(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    if not (key := os.environ.get(variable, "").strip()):
+        raise ConfigError(f"--api-key-env {variable}: this environment variable is not set, or is empty")
+    return key
+
+
+def _refuse_unused(settings: Settings) -> None:
+    """Refuse options of other commands that a server has no use for."""
+    if settings.json or settings.system:
+        given = "--json" if settings.json else "--system"
+        raise ConfigError(f"glimp serve takes no {given}: requests say what they want")

@@ -1,0 +1,167 @@
+"""One reply, from its request to its last byte: it waits for a place, runs in a thread, and is counted."""
+
+import copy
+import logging
+import threading
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, closing
+from time import perf_counter, time
+from typing import Any
+from uuid import uuid4
+
+from glimp_core.aio import stream_in_thread
+from glimp_core.completion import Completion
+from glimp_core.deadline import deadline
+from glimp_core.errors import Cancelled, GlimpError
+from glimp_core.events import Delta, Event, Finish
+from glimp_core.router import StreamOptions
+from glimp_core.serve.chat_request import ChatRequest
+from glimp_core.serve.failures import Failure, Refused
+from glimp_core.serve.line_tap import LineTap
+from glimp_core.serve.reply_writers import DONE, ChunkWriter, ReplyHead, ReplyWriter, WholeWriter, sent
+from glimp_core.serve.request_queue import RequestQueue
+from glimp_core.serve.service_metrics import ServiceMetrics
+from glimp_core.types import Phase, Role
+
+log = logging.getLogger("glimp.serve")
+
+
+class RunningReplies:
+    """The replies that are being written, so that all can be stopped when the endpoint shuts down."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self._cancels: set[threading.Event] = set()
+
+    def add(self, cancelled: threading.Event) -> None:
+        """Note a reply."""
+        self._cancels.add(cancelled)
+        if self.draining:
+            cancelled.set()
+
+    def remove(self, cancelled: threading.Event) -> None:
+        """Forget a reply that is over."""
+        self._cancels.discard(cancelled)
+
+    def stop(self) -> None:
+        """Have every reply end within a token, and those that come later at once."""
+        self.draining = True
+        for cancelled in list(self._cancels):
+            cancelled.set()
+
+
+class ReplyRun:
+    """One chat request on its way; `told` is what the access log says of it."""
+
+    def __init__(self, asked: ChatRequest, metrics: ServiceMetrics, running: RunningReplies, told: dict[str, Any]):
+        self.asked = asked
+        self._metrics, self._running, self._told = metrics, running, told
+        self._begun = perf_counter()
+        self._first_text: float | None = None
+        self._written: Counter[tuple[Role, Phase]] = Counter()
+        self._figures: list[Event] = []
+        self._tap = LineTap() if asked.trace else None
+        head = ReplyHead(f"chatcmpl-{uuid4().hex}", int(time()), asked.model.id)
+        self._writer: ReplyWriter = (
+            ChunkWriter(head, self._tap, asked.include_usage) if asked.stream else WholeWriter(head, self._tap)
+        )
+        told |= {"id": head.id, "model": head.model, "stream": asked.stream}
+
+    async def pieces(self, queue: RequestQueue, timeout: float | None) -> AsyncGenerator[bytes, None]:
+        """Yield what is to be sent. Raises `GlimpError` where the reply fails before anything was sent.
+
+        Closing this stops the models within a token.
+        """
+        pair = self.asked.model.pair.name
+        async with queue.place():
+            waited = perf_counter() - self._begun
+            self._told["queue_seconds"] = round(waited, 4)
+            self._metrics.queue_seconds.labels(pair).observe(waited)
+            try:
+                async with aclosing(stream_in_thread(lambda cancelled: self._guarded(cancelled, timeout))) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            finally:
+                self._tell("cancelled")  # where the client left, the thread is still about to notice
+
+    def _guarded(self, cancelled: threading.Event, timeout: float | None) -> Iterator[bytes]:
+        """Run the reply; what fails after something was sent is told in the stream, which then ends."""
+        error: BaseException | None = None
+        self._running.add(cancelled)
+        try:
+            with deadline(timeout, cancelled):
+                yield from self._sent(cancelled)
+        except GeneratorExit as left:
+            error = left
+            raise
+        except Exception as failed:
+            error = failed
+            if not isinstance(failed, GlimpError):
+                log.exception("a reply of %r failed", self.asked.model.id)
+            if not self._figures or not self.asked.stream:
+                if isinstance(failed, GlimpError):
+                    raise
+                raise Refused(Failure.of(failed).message, 500, code="internal_error") from failed
+            yield self._farewell(failed)
+        finally:
+            self._running.remove(cancelled)
+            self._count(error)
+
+    def _sent(self, cancelled: threading.Event) -> Iterator[bytes]:
+        router = self.asked.model.pair.router
+        if self._tap:
+            router = copy.copy(router)
+            router.taps = [*router.taps, self._tap]
+        options: StreamOptions = {**self.asked.options, "cancelled": cancelled}
+        with closing(router.stream(self.asked.messages, **options)) as events:
+            for event in events:
+                if isinstance(event, Delta):
+                    self._written[event.engine, event.phase] += len(event.token_ids)
+                    if self._first_text is None and event.text:
+                        self._first_text = perf_counter() - self._begun
+                else:
+                    self._figures.append(event)
+                if piece := self._writer.push(event):
+                    yield piece
+
+    def _farewell(self, error: Exception) -> bytes:
+        lines = self._tap.broken(error) if self._tap else []
+        traced = [{"object": "chat.completion.chunk", "choices": [], "glimp": {"line": line}} for line in lines]
+        failure = Failure.of(error, self._running.draining)
+        return b"".join(map(sent, [*traced, failure.document()])) + DONE
+
+    def _count(self, error: BaseException | None) -> None:
+        """Count the reply, and complete what the access log says."""
+        pair, seconds = self.asked.model.pair, perf_counter() - self._begun
+        self._metrics.count_tokens(pair.name, self._written)
+        self._metrics.reply_seconds.labels(pair.name).observe(seconds)
+        if self._first_text is not None:
+            self._metrics.first_token_seconds.labels(pair.name).observe(self._first_text)
+            self._told["first_token_seconds"] = round(self._first_text, 4)
+        outcome = self._outcome(error)
+        self._tell(outcome)
+        self._metrics.requests.labels(self.asked.model.id, outcome).inc()
+        if not isinstance(error, GeneratorExit | Cancelled):
+            pair.note_outcome(error)
+        if error is None:
+            done = Completion.fold(self._figures)
+            self._metrics.count_completion(pair.name, done)
+            self._told["prompt_tokens"] = done.usage.prompt_tokens
+
+    def _tell(self, outcome: str) -> None:
+        """Tell the access log how the reply ended, unless it knows."""
+        if "outcome" not in self._told:
+            written = list(self._written.items())
+            for role in ("small", "large"):
+                self._told[f"{role}_tokens"] = sum(tokens for (engine, _), tokens in written if engine == role)
+            self._told["outcome"] = outcome
+
+    def _outcome(self, error: BaseException | None) -> str:
+        if isinstance(error, GeneratorExit) or (isinstance(error, Cancelled) and not self._running.draining):
+            return "cancelled"
+        if error is not None:
+            return Failure.of(error, self._running.draining).code
+        finish = self._figures[-1]
+        assert isinstance(finish, Finish)
+        return finish.finish_reason

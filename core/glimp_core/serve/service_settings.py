@@ -1,0 +1,50 @@
+"""The settings of an endpoint that are not those of its pairs."""
+
+from dataclasses import dataclass, field
+
+from glimp_core.errors import ConfigError
+
+MEBIBYTE = 2**20
+TEMPLATE_OPTIONS = ("enable_thinking", "thinking", "preserve_thinking", "clear_thinking", "reasoning_effort")
+"""What a request may tell a chat template, unless the settings say otherwise: how much is thought and kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """How an endpoint serves.
+
+    - `api_key`: what a client must send as its bearer token; None leaves the endpoint open.
+    - `max_running`: how many replies are written at once; `max_waiting`: how many requests may wait for that.
+    - `max_body_bytes`, `body_seconds`: the largest request, and the longest time that a client may take to send it.
+    - `timeout`: the most seconds that a reply may take, None for no limit.
+    - `drain_seconds`: how long running replies may go on when the endpoint shuts down.
+    - `template_options`: the names that a request may use in `chat_template_kwargs`.
+    - `cors_origins`: the origins whose pages may use the endpoint from a browser.
+    - `allowed_hosts`: the `Host` headers that are answered; empty means all.
+
+    Raises `ConfigError` on values that cannot work.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    max_running: int = 32
+    max_waiting: int = 128
+    max_body_bytes: int = 4 * MEBIBYTE
+    body_seconds: float = 30.0
+    timeout: float | None = 600.0
+    drain_seconds: float = 30.0
+    template_options: tuple[str, ...] = TEMPLATE_OPTIONS
+    cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.api_key is not None and not self.api_key.strip():
+            raise ConfigError("the API key is empty: set one, or none at all")
+        limits = {"max_running": 1, "max_waiting": 0, "max_body_bytes": 1, "drain_seconds": 0}
+        for name, least in limits.items():
+            if not getattr(self, name) >= least:
+                raise ConfigError(f"{name}={getattr(self, name)!r} cannot work: it must be {least} or more")
+        if not self.body_seconds > 0 or not (self.timeout is None or self.timeout > 0):
+            raise ConfigError(
+                f"body_seconds={self.body_seconds!r}, timeout={self.timeout!r} cannot work: "
+                "both are seconds, more than 0"
+            )
