@@ -1,6 +1,7 @@
 /** What the page's own modules make of what is given on stdin: a JSON document `{task, ...}`; the answer goes to stdout. */
 
 import { readFileSync } from "node:fs";
+import { blocks, spans } from "./markdown.js";
 import { Pace, played } from "./playback.js";
 import { Reply } from "./reply.js";
 import { events } from "./server.js";
@@ -27,10 +28,15 @@ const tasks = {
     const told = [];
     for (const parts of streams) {
       const found = [];
-      for await (const data of events(new Blob([]).stream().constructor.from(parts.map((part) => Uint8Array.from(part))))) found.push(data);
+      for await (const data of events(ReadableStream.from(parts.map((part) => Uint8Array.from(part))))) found.push(data);
       told.push(found);
     }
     return told;
+  },
+
+  /** The blocks of texts, and the spans of those that are no code. */
+  async blocks({ texts }) {
+    return texts.map((text) => blocks(text).map((block) => ({ ...block, spans: block.code ? [] : spans(block.text) })));
   },
 
   /** The requests in files, or why there are none. */

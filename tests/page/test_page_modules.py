@@ -1,6 +1,7 @@
 """The page's modules, run by Node: their figures are the summary's, and streams and files are read whole."""
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -153,3 +154,31 @@ def test_a_trace_is_read_as_python_reads_it(modules: Path) -> None:
     assert whole == cut == [len(part) for part in lines]
     assert newer == "a.jsonl is a trace of schema 2; this page reads 1."
     assert none == ["a.jsonl is no trace of Glimp: no request in it can be read."] * 4
+
+
+MARKS = ["a", "b c", " ", "\n", "\n\n", "```", "```py\n", "~~~", "`", "**", "## ", "*", "1. "]
+MARKUP = st.lists(st.sampled_from(MARKS), max_size=14).map("".join)
+
+
+@needs_node
+@ONCE
+@given(st.lists(MARKUP, min_size=80, max_size=80))
+def test_no_word_of_an_answer_is_lost(modules: Path, texts: list[str]) -> None:
+    """Blocks and spans hold every word in its order, but for the language behind a fence."""
+    for text, told in zip(texts, answer(modules, task="blocks", texts=texts), strict=True):
+        shown = "".join("".join(span["text"] for span in block["spans"]) or block["text"] for block in told)
+        words, left = re.findall(r"\w", text), iter(re.findall(r"\w", text))
+        assert all(word in left for word in re.findall(r"\w", shown))
+        languages = "".join(re.findall(r"(?m)^ *(?:`{3,}|~{3,}) *(\S*)\s*$", text))
+        assert len(words) - len(re.findall(r"\w", shown)) <= len(re.findall(r"\w", languages))
+
+
+@needs_node
+def test_code_and_bold_words_are_seen(modules: Path) -> None:
+    """Fences, ticks, bold words and headings; a power is none, nor is a star alone."""
+    text = "# Sum\n**43** is `a*b` and 2**3**4 * 5\n```py\nx = 1\n\ny\n```\nend **open\n~~~\nz"
+    (told,) = answer(modules, task="blocks", texts=[text])
+    assert [(block["text"], block["code"]) for block in told if block["code"]] == [("x = 1\n\ny", True), ("z", True)]
+    marked = [(span["tag"], span["text"]) for block in told for span in block["spans"] if span["tag"]]
+    assert marked == [("strong", "Sum"), ("strong", "43"), ("code", "a*b")]
+    assert told[0]["spans"][-1]["text"] == " and 2**3**4 * 5"

@@ -62,11 +62,10 @@ export class Composer extends EventTarget {
     this.send.classList.toggle("stop", Boolean(word));
   }
 
-  /** Put a question into the field. */
-  write(text) {
-    this.question.value = text;
-    this.#fit();
-    this.question.focus();
+  /** Let the next question be typed; on a phone, where a keyboard would cover the reply, once it is tapped. */
+  focus() {
+    if (matchMedia("(pointer: coarse)").matches) this.question.blur();
+    else this.question.focus();
   }
 
   #listen() {
@@ -98,7 +97,8 @@ export class Composer extends EventTarget {
     }
     const text = this.question.value.trim();
     if (!text) return;
-    this.write("");
+    this.question.value = "";
+    this.#fit();
     this.dispatchEvent(new CustomEvent("ask", { detail: text }));
   }
 

@@ -40,8 +40,9 @@ async function connect() {
 }
 
 async function tellHealth() {
-  const status = await health();
-  document.body.dataset.health = status ?? "";
+  const { status, error } = await health();
+  document.body.dataset.health = status;
+  if (status === "failing") byId("pair").append(" ", element("span", { class: "bad" }, error || "the models cannot be loaded"));
   if (status === "warming") setTimeout(tellHealth, 2000);
 }
 
@@ -81,6 +82,7 @@ async function ask(question) {
   const threshold = asked === null ? "" : ` · threshold ${nats(asked)}`;
   const history = exchanges.filter((exchange) => exchange.kept).flatMap(messagesOf);
   const exchange = show(question, KINDS[kind] + threshold);
+  composer.focus();
   const body = { model: model?.id, messages: [...history, { role: "user", content: question }] };
   if (asked !== null) body.threshold = asked;
   const controller = new AbortController();
@@ -196,7 +198,7 @@ function clear() {
   conversation.replaceChildren();
   forecast();
   welcome();
-  composer.question.focus();
+  composer.focus();
 }
 
 composer.addEventListener("ask", (event) => ask(event.detail));
@@ -217,6 +219,7 @@ addEventListener("scroll", () => {
   following = innerHeight + scrollY >= document.documentElement.scrollHeight - 120;
 }, { passive: true });
 addEventListener("dragover", (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
   byId("drop").hidden = false;
 });
@@ -224,6 +227,7 @@ addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) byId("drop").hidden = true;
 });
 addEventListener("drop", (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
   byId("drop").hidden = true;
   openTrace(event.dataTransfer.files[0]);

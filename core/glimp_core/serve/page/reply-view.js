@@ -2,6 +2,7 @@
 
 import { Measures, Timeline, factList, hideTip, showTip } from "./charts.js";
 import { element } from "./dom.js";
+import { MarkdownText } from "./markdown.js";
 import { Reply } from "./reply.js";
 import { counted, nats, seconds, title, withoutText } from "./words.js";
 
@@ -113,17 +114,15 @@ export class ReplyView {
     drawn.head.replaceChildren(...headOf(step));
     drawn.head.setAttribute("aria-label", `${title(step)}: facts`);
     if (!drawn.facts.hidden) drawn.facts.replaceChildren(factList(step));
-    const { node } = drawn;
     // the blank lines between steps are the gaps between the rows
     const text = step.text.replace(/^\n+|\s+$/g, "");
-    if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
-    else node.data = text;
+    if (step.phase === "answer") drawn.markdown.update(text);
+    else drawn.plain.update(text);
   }
 
   #addRow(step) {
     const head = element("button", { type: "button", class: "head", "aria-expanded": "false" });
-    const node = document.createTextNode("");
-    const text = element("div", { class: "text", dir: "auto" }, node);
+    const text = element("div", { class: "text", dir: "auto" });
     const shown = element("div", { class: "facts-place", hidden: true });
     const row = element("li", {}, head, text, shown);
     head.addEventListener("click", () => {
@@ -131,7 +130,7 @@ export class ReplyView {
       head.setAttribute("aria-expanded", String(!shown.hidden));
       shown.replaceChildren(factList(step));
     });
-    const drawn = { row, head, node, text, facts: shown };
+    const drawn = { row, head, text, facts: shown, plain: new PlainText(text), markdown: new MarkdownText(text) };
     this.rows.set(step, drawn);
     return drawn;
   }
@@ -139,6 +138,10 @@ export class ReplyView {
   #writeNothing(step) {
     const { text } = this.rows.get(step);
     const redacted = !this.reply.steps.some((any) => any.text);
+    if (step.phase === "answer" && this.reply.calls.length) {
+      text.append(this.calls);
+      return;
+    }
     text.className = "none";
     text.textContent = redacted ? "no text recorded" : withoutText(step);
   }
@@ -151,8 +154,22 @@ export class ReplyView {
     const byLarge = thoughts.filter((step) => step.engine === "large").length;
     const time = seconds(thoughts.reduce((sum, step) => sum + step.seconds, 0));
     this.count.textContent = `${counted(thoughts.length, "step")}, ${byLarge} by the large model, ${time}`;
-    this.calls.replaceChildren(...reply.calls.map((call) => element("pre", {}, callText(call))));
+    const calls = reply.calls.map((call) => element("pre", {}, callText(call)));
+    if (calls.length !== this.calls.childElementCount) this.calls.replaceChildren(...calls);
     this.notes.replaceChildren(...reply.notes.map((note) => element("p", {}, note)));
+  }
+}
+
+/** A text on the page that is given anew as it grows: what is there already stays, with what is selected in it. */
+class PlainText {
+  constructor(place) {
+    this.node = document.createTextNode("");
+    place.append(this.node);
+  }
+
+  update(text) {
+    if (text.startsWith(this.node.data)) this.node.appendData(text.slice(this.node.data.length));
+    else this.node.data = text;
   }
 }
 

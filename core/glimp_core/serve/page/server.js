@@ -17,12 +17,14 @@ export async function offered(key) {
   return data.filter((model) => model.glimp).map((model) => ({ id: model.id, ...model.glimp }));
 }
 
-/** Whether the models are loaded, warming or failing; null where the server does not say. */
+/** How the models are: `{status: "loaded" | "warming" | "failing" | "", error}`; an error is in one line. */
 export async function health() {
   try {
-    return (await (await fetch("health", { cache: "no-store" })).json()).status ?? null;
+    const { status, pairs = {} } = await (await fetch("health", { cache: "no-store" })).json();
+    const errors = Object.values(pairs).map((pair) => oneLine(pair.error));
+    return { status, error: errors.find(Boolean) ?? "" };
   } catch {
-    return null;
+    return { status: "", error: "" };
   }
 }
 
