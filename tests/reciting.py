@@ -41,7 +41,7 @@ class Reciting(LlamaForCausalLM):
     script: tuple[int, ...] = ()
     end: int = 0
 
-    def forward(self, input_ids: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+    def forward(self, input_ids: Any = None, **kwargs: Any) -> Any:
         """Put all the weight on the next token of the script."""
         cache = next((kwargs[name] for name in ("cache", "past_key_values") if kwargs.get(name) is not None), None)
         before = cache.get_seq_length() if cache is not None else 0

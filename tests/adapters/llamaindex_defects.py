@@ -44,6 +44,7 @@ def changing(change: Callable[[Any], None], name: str = "Changed") -> type[Glimp
     """A GlimpLLM of which every response goes through `change`."""
 
     def call(self: Any, messages: Any, kwargs: Any) -> Any:
+        # a defect stands where no user can reach: behind the class's own method
         return ChangedCall(GlimpLLM._call(self, messages, kwargs), change)
 
     return type(name, (GlimpLLM,), {"_call": call})
@@ -117,7 +118,7 @@ class Wrapped(GlimpLLM):
 class NoCoroutine(GlimpLLM):
     """astream_chat is an async generator, not a coroutine that returns one."""
 
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:  # type: ignore[override]
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
         yield await self.achat(messages, **kwargs)
 
 
@@ -184,7 +185,7 @@ class Cloned(GlimpLLM):
 
     def __deepcopy__(self, memo: Any = None) -> Any:
         copied = super().__deepcopy__(memo)
-        copied._given = copy.copy(self._given)
+        copied._given = copy.copy(self._given)  # the defect is planted in what a copy must share
         return copied
 
 

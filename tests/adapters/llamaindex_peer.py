@@ -83,4 +83,4 @@ class TestHuggingFaceLLM(LLMConformance):
         return hooked(fail)
 
     def weights(self, llm: LLM) -> Any:
-        return llm._model  # type: ignore[attr-defined]
+        return llm._model  # type: ignore[attr-defined]  # HuggingFaceLLM shows its weights nowhere else

@@ -14,6 +14,7 @@ from langchain.agents import create_agent
 from langchain.chat_models import init_chat_model
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField
 
@@ -65,10 +66,15 @@ def cache_key(llm: ChatGlimp) -> str:
     return llm._get_llm_string()
 
 
+def tracing_params(llm: ChatGlimp, **options: Any) -> Any:
+    """What LangSmith is told of a call: LangChain's method for that is private, too."""
+    return llm._get_ls_params(**options)
+
+
 def test_a_secret_shows_nowhere() -> None:
     """The access token is in no repr, no trace, no cache key, no error and no name of a model."""
     llm = ChatGlimp(**NAMES, api_key="hf_secret")
-    shown = [repr(llm), str(llm._serialized), cache_key(llm), str(llm.asdict()), str(llm._get_ls_params())]
+    shown = [repr(llm), str(dumpd(llm)), cache_key(llm), str(llm.asdict()), str(tracing_params(llm))]
     with pytest.raises(ValueError, match="unknown option") as error:
         ChatGlimp(api_key="hf_secret", nope=1)
     assert "hf_secret" not in "".join([*shown, str(error.value)])
@@ -124,7 +130,7 @@ def test_no_two_configurations_share_a_cache_key() -> None:
 @pytest.mark.parametrize("options", CONFIGURATIONS)
 def test_identifying_params_are_json(options: dict[str, Any]) -> None:
     """What goes to traces can be written as JSON."""
-    params = ChatGlimp(**{**NAMES, **options})._identifying_params
+    params = ChatGlimp(**{**NAMES, **options})._identifying_params  # LangChain's name for what traces are told
     assert json.loads(json.dumps(params))["model_name"].count("+") == 1
 
 
@@ -197,7 +203,7 @@ def test_an_unknown_option_of_a_call_is_an_error() -> None:
 def test_tracing_parameters_follow_the_call() -> None:
     """LangSmith is told provider, names, sampling and stop strings as the call has them."""
     llm = ChatGlimp(**NAMES, temperature=0.5, stop=["a"])
-    params = llm._get_ls_params(stop=["b"], max_tokens=7, temperature=0.1)
+    params = tracing_params(llm, stop=["b"], max_tokens=7, temperature=0.1)
     assert params["ls_provider"] == "glimp"
     assert params["ls_model_name"] == "glimp-tiny-small+glimp-tiny-large"
     assert (params["ls_temperature"], params["ls_max_tokens"], params["ls_stop"]) == (0.1, 7, ["a", "b"])

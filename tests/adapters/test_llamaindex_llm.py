@@ -96,7 +96,7 @@ class TestMaking:
         """A policy is for all calls, one of a call wins; copies have it, through dicts, pickles and a given router."""
 
         def share(llm: GlimpLLM, **kwargs: Any) -> float:
-            return llm.chat(QUESTION, **kwargs).raw["routing"]["summary"]["intervention_rate"]  # type: ignore[index, no-any-return]
+            return llm.chat(QUESTION, **kwargs).raw["routing"]["summary"]["intervention_rate"]
 
         llm = GlimpLLM(router=pair(thinking="One.\n\nTwo."), policy=AlwaysLarge())
         assert [share(llm), share(llm, writer="small"), share(llm, threshold=1.0)] == [1.0, 0.0, 0.5]
@@ -188,7 +188,7 @@ class TestAsking:
         """threshold, writer and policy choose who writes, by field and by call."""
 
         def shares(llm: GlimpLLM, **kwargs: Any) -> list[str]:
-            return [step["engine"] for step in llm.chat(QUESTION, **kwargs).raw["routing"]["steps"][:2]]  # type: ignore[index]
+            return [step["engine"] for step in llm.chat(QUESTION, **kwargs).raw["routing"]["steps"][:2]]
 
         llm, _ = asked()
         assert shares(llm) == ["small", "large"]
@@ -203,9 +203,9 @@ class TestAsking:
     def test_reasoning(self, off: Any) -> None:
         """Thinking is switched off by field and by call."""
         llm, _ = asked()
-        assert not llm.chat(QUESTION, reasoning=off).raw["routing"]["summary"]["routed_steps"]  # type: ignore[index]
-        assert asked(reasoning="off")[0].chat(QUESTION).raw["routing"]["summary"]["mode"] == "off"  # type: ignore[index]
-        assert llm.chat(QUESTION, reasoning=True).raw["routing"]["summary"]["routed_steps"] == 2  # type: ignore[index]
+        assert not llm.chat(QUESTION, reasoning=off).raw["routing"]["summary"]["routed_steps"]
+        assert asked(reasoning="off")[0].chat(QUESTION).raw["routing"]["summary"]["mode"] == "off"
+        assert llm.chat(QUESTION, reasoning=True).raw["routing"]["summary"]["routed_steps"] == 2
 
     def test_timeout(self) -> None:
         """A reply that takes too long is given up."""

@@ -98,7 +98,7 @@ class TestReporting:
     def test_streams_say_who_writes(self) -> None:
         """Each chunk says which model is writing."""
         chunks = list(asked()[0].stream_chat(QUESTION))[:-1]
-        writers = {(chunk.raw["step"]["index"], chunk.raw["step"]["engine"]) for chunk in chunks}  # type: ignore[index]
+        writers = {(chunk.raw["step"]["index"], chunk.raw["step"]["engine"]) for chunk in chunks}
         assert writers == {(0, "small"), (1, "large"), (2, "large")}
 
     async def test_step_events(self) -> None:

@@ -124,12 +124,12 @@ class TestOnTinyModels(Hooks):
             assert Settings.tokenizer("abc") == llm.tokenizer("abc")
         finally:
             Settings.tokenizer = None  # type: ignore[assignment]
-            Settings._llm = MockLLM()
+            Settings.llm = MockLLM()
 
     def test_verbatim_prompt(self) -> None:
         """A formatted prompt is tokenised as it is, with control tokens where they are written."""
         llm = GlimpLLM(router=shared(), temperature=0)
         prompt = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n"
         formatted, asked = llm.complete(prompt, formatted=True), llm.complete("Hi")
-        assert formatted.raw["usage"]["prompt_tokens"] == asked.raw["usage"]["prompt_tokens"]  # type: ignore[index]
+        assert formatted.raw["usage"]["prompt_tokens"] == asked.raw["usage"]["prompt_tokens"]
         assert formatted.text == asked.text

@@ -32,7 +32,7 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> list[GlimpRouter]:
         made.append(GlimpRouter(*engines, *settings))
         return made[-1]
 
-    monkeypatch.setattr(GlimpRouter, "from_pretrained", pretend)
+    monkeypatch.setattr(GlimpRouter, "from_pretrained", pretend)  # a command makes its pair of names
     return made
 
 

@@ -83,7 +83,7 @@ def test_agreement_by_entropy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def pretend(small: object, large: object, **options: Any) -> GlimpRouter:
         return router(ScriptedEngine(other, "4", ENTROPIES), ScriptedEngine(STEPS, "4"))
 
-    monkeypatch.setattr(GlimpRouter, "from_pretrained", pretend)
+    monkeypatch.setattr(GlimpRouter, "from_pretrained", pretend)  # a command makes its pair of names
     document = ran("agreement.py", tmp_path / "agreement", "--n", "2", monkeypatch=monkeypatch)
     same = {row["from"]: row["same"] for row in document["bins"]}
     assert sum(row["steps"] for row in document["bins"]) == len(document["entropies"]) == 2 * len(STEPS)

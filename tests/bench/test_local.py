@@ -10,8 +10,8 @@ import pytest
 import tiny
 from glimp_core import Decision, GlimpRouter, Glimpse, RouterConfig, SamplingParams
 from glimp_core.bench import KINDS, Method, Question, Record, answer, methods
-from glimp_core.local import LocalEngine
 from glimp_core.policy import EntropyThreshold
+from hooks import before_forwards, models_of
 
 SHORT = RouterConfig(max_step_tokens=11, max_reasoning_tokens=60, max_answer_tokens=20)
 QUESTION = Question("q", "How many are two and two?", "", lambda reply: True)
@@ -80,12 +80,17 @@ def test_a_draft_that_is_thrown_away_leaves_no_trace(
     assert (record.reasoning, record.answer) == (repeated.reasoning, repeated.answer)
 
 
-def test_each_question_starts_cold(pair: GlimpRouter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both engines are told to forget, so that no method profits from the prompt that the one before it has read."""
-    forgotten: list[object] = []
-    monkeypatch.setattr(LocalEngine, "forget", lambda engine: forgotten.append(engine))
-    ran(pair, "small")
-    assert forgotten == [pair.small, pair.large]
+def test_each_question_starts_cold(pair: GlimpRouter) -> None:
+    """A question is read anew each time, so that no method profits from the prompt that the one before it has read."""
+
+    def fed() -> int:
+        sizes: list[int] = []
+        with before_forwards(models_of(pair), lambda arguments: sizes.append(arguments["input_ids"].numel())):
+            ran(pair, "small")
+        return sum(sizes)
+
+    pair.load()
+    assert fed() == fed()
 
 
 @pytest.mark.parametrize(("plain", "drafted"), [("large", "large-draft"), ("glimp", "glimp-draft")])

@@ -33,7 +33,7 @@ def test_calls_are_counted_by_what_was_asked(tmp_path: Path, monkeypatch: pytest
     def pretend(small: object, large: object, **options: Any) -> GlimpRouter:
         return GlimpRouter(ScriptedEngine([], reply), ScriptedEngine([], reply))
 
-    monkeypatch.setattr(GlimpRouter, "from_pretrained", pretend)
+    monkeypatch.setattr(GlimpRouter, "from_pretrained", pretend)  # a command makes its pair of names
     document = ran("tool_calls.py", tmp_path / "calls", "--small", "s", "--large", "l", monkeypatch=monkeypatch)
     assert document["counts"] == {
         "required": {"of": 10, "called": 10, "valid": 9, "right_tool": 3},

@@ -48,8 +48,8 @@ def written(guide: GrammarConstraint, limit: int, choose: Chooser) -> list[int]:
     """Write a reply of at most `limit` tokens; the end-of-reply token is left out."""
     token_ids: list[int] = []
     for left in range(limit - 1, -1, -1):
-        token_id = guide.advance(choose(allowed(guide, guide._compiler.size)), left)
-        if token_id in guide._compiler.stop_ids:
+        token_id = guide.advance(choose(allowed(guide, guide.compiler.size)), left)
+        if token_id in guide.compiler.stop_ids:
             break
         token_ids.append(token_id)
         if guide.done:

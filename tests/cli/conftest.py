@@ -32,7 +32,7 @@ class Glimp:
         self.script: dict[str, Any] = {"steps": STEPS, "answer": "It is 4.", "entropies": ENTROPIES}
         self.made: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.asked: list[Any] = []
-        monkeypatch.setattr(GlimpRouter, "from_pretrained", self._pretend)
+        monkeypatch.setattr(GlimpRouter, "from_pretrained", self._pretend)  # a command makes its pair of names
 
     def __call__(self, *arguments: str, stdin: str = "") -> Ran:
         self._monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))

@@ -113,7 +113,7 @@ async def test_an_exception_while_making_the_iterator_arrives_too() -> None:
 async def test_aclose_stops_the_source() -> None:
     """Breaking out of a closed-over stream cancels and closes the source."""
     source = Source()
-    async with aclosing(stream_in_thread(source)) as stream:  # type: ignore[type-var]
+    async with aclosing(stream_in_thread(source)) as stream:
         async for item in stream:
             if item == 3:
                 break

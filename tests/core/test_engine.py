@@ -40,7 +40,7 @@ def test_a_declared_engine_is_its_own_type_alone() -> None:
     """A class that declares itself an engine has instances of its own, and no lookalikes."""
 
     class Declared(Engine):
-        name, vocabulary, window = "declared", "characters", 1  # type: ignore[assignment]
+        name, vocabulary, window = "declared", "characters", 1
 
     declared: Any = Declared()  # type: ignore[abstract]
     assert isinstance(declared, Declared)

@@ -81,7 +81,7 @@ def test_a_closed_stream_leaves_the_next_request_unchanged(taken: int) -> None:
     stream = router.stream("?")
     for _ in range(taken):
         next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert timeless(router.generate("?")) == first
 
 
@@ -92,7 +92,7 @@ def test_closing_a_stream_stops_the_engine() -> None:
     for _ in range(4):
         next(stream)
     written = engine.written
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert (engine.closed, engine.written) == (1, written)
 
 

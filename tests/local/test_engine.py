@@ -30,8 +30,10 @@ from glimp_core.chat.prompt.renderer import Renderer
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context
 from glimp_core.local import LocalEngine
-from glimp_core.local.scheduler import Scheduler
+from glimp_core.local.scheduler import Scheduler, Task
+from glimp_core.local.session import Forward
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Request
+from hooks import before_forwards, models_of
 
 SHORT = RouterConfig(max_step_tokens=11, max_reasoning_tokens=60, max_answer_tokens=20)
 QUESTION = "How many are two and two?"
@@ -139,7 +141,7 @@ def test_a_closed_stream_leaves_the_next_request_unchanged(pair: GlimpRouter) ->
     """Leaving a stream at any point changes nothing for who comes next."""
     expected = run(pair)[1]
     for stop_after in (1, 3, 10, 40):
-        with closing(pair.stream(QUESTION)) as events:  # type: ignore[type-var]
+        with closing(pair.stream(QUESTION)) as events:
             for _, _ in zip(range(stop_after), events, strict=False):
                 pass
         assert run(pair)[1] == expected
@@ -168,23 +170,17 @@ def test_threads_equal_sequence(pair: GlimpRouter) -> None:
     assert len({tuple(written) for written in one_by_one}) > 4
 
 
-def test_a_workers_exception_reaches_its_caller(pair: GlimpRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workers_exception_reaches_its_caller(pair: GlimpRouter) -> None:
     """An error inside a forward is raised in the thread that asked, and the engine serves the next request."""
     expected = run(pair)[1]
-    small = pair.small
-    assert isinstance(small, LocalEngine)
     calls = iter(range(100))
-    plain = small.loaded[0].forward
 
-    def failing(*args: Any, **kwargs: Any) -> Any:
+    def fail(arguments: Any) -> None:
         if next(calls) == 7:
             raise RuntimeError("the device fell off")
-        return plain(*args, **kwargs)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(small.loaded[0], "forward", failing)
-        with pytest.raises(RuntimeError, match="fell off"):
-            run(pair)
+    with before_forwards(models_of(pair)[:1], fail), pytest.raises(RuntimeError, match="fell off"):
+        run(pair)
     assert run(pair)[1] == expected
 
 
@@ -264,14 +260,20 @@ def test_max_tokens_bounds_the_answer_not_the_thinking(pair: GlimpRouter) -> Non
     assert done.finish_reason == "length"
 
 
-def test_threads_end_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scheduler's thread leaves after a while without work, and comes back with the next request."""
-    monkeypatch.setattr("glimp_core.local.scheduler.IDLE_SECONDS", 0.05)
-    router = tiny.router(AlwaysSmall(), SHORT)
-    expected = run(router)[1]
-    scheduler = Scheduler.of(torch.device("cpu"))
+def test_threads_end_when_there_is_nothing_to_do() -> None:
+    """The scheduler's thread leaves after a while without work, and comes back with the next task."""
+    scheduler = Scheduler("cpu", idle=0.05)
+
+    def work(task: Task) -> Iterator[Forward]:
+        task.put("done")
+        yield from ()
+
+    def results() -> list[str]:
+        return list(scheduler.submit(Task(work, lambda: False)).results())  # type: ignore[arg-type] - no forward to make
+
+    assert results() == ["done"]
     deadline = time.monotonic() + 10
     while scheduler.running and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not scheduler.running
-    assert run(router)[1] == expected
+    assert results() == ["done"]

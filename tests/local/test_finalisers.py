@@ -11,8 +11,8 @@ import pytest
 
 import tiny
 from glimp_core import GlimpRouter, RandomRate, RouterConfig
-from glimp_core.local import admission, pool, scheduler
-from glimp_core.local.pool import SessionPool
+from glimp_core.local import admission, scheduler
+from hooks import before_forwards, models_of
 
 CONFIG = RouterConfig(max_reasoning_tokens=16, max_answer_tokens=8, max_step_tokens=6)
 PATIENCE = 120.0
@@ -78,7 +78,7 @@ def test_a_collection_while_a_lock_is_held_hangs_nothing(where: str, monkeypatch
         nonlocal closed
         closed += gc.collect() > 0
 
-    def put_in(holder: Any, name: str) -> None:
+    def put_in(holder: Any, name: str) -> None:  # a lock is nobody's to give: it is replaced, and by its private name
         monkeypatch.setattr(holder, name, Collecting(getattr(holder, name), collect))
 
     for _ in range(3):
@@ -89,30 +89,23 @@ def test_a_collection_while_a_lock_is_held_hangs_nothing(where: str, monkeypatch
         case "admission":
             put_in(admission, "_lock")
         case "scheduler":
-            put_in(engine._scheduler, "_lock")
+            put_in(engine.scheduler, "_lock")
         case "schedulers":
             put_in(scheduler, "_lock")
             scheduler.Scheduler.of(engine.device)
     assert within(PATIENCE, lambda: router.generate("And this?").reasoning) == expected
     assert closed
-    assert not engine._admission.inside
+    assert not engine.admission.inside
     assert not engine.pool.leased
 
 
 @pytest.mark.usefixtures("collected_by_hand")
-def test_collections_at_every_allocation_hang_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collections_at_every_allocation_hang_nothing() -> None:
     """Law: with a collection at every allocation of a container, and abandoned streams always about, requests of
     several threads end as they do alone, and nothing stays in use."""
     router = tiny.router(RandomRate(0.5, seed=1), CONFIG)
     questions = [f"How much is {n} and {n}?" for n in range(4)]
     alone = [router.generate(question).reasoning for question in questions]
-    make = SessionPool.take
-
-    def take(self: SessionPool, *asked: Any) -> Any:
-        gc.collect()
-        return make(self, *asked)
-
-    monkeypatch.setattr(pool.SessionPool, "take", take)
 
     def ask(n: int) -> bool:
         draws = random.Random(n)
@@ -122,11 +115,11 @@ def test_collections_at_every_allocation_hang_nothing(monkeypatch: pytest.Monkey
     gc.set_threshold(1, 1, 1000)  # the youngest at each container made, the middle ones at every other one
     gc.enable()
     try:
-        with ThreadPoolExecutor(4) as threads:
+        with before_forwards(models_of(router), lambda _: gc.collect()), ThreadPoolExecutor(4) as threads:
             assert all(within(PATIENCE, lambda: list(threads.map(ask, range(8)))))
     finally:
         gc.set_threshold(700, 10, 10)
     gc.collect()
     for engine in (router.small, router.large):
-        assert not engine._admission.inside  # type: ignore[attr-defined]
+        assert not engine.admission.inside  # type: ignore[attr-defined]
         assert not engine.pool.leased  # type: ignore[attr-defined]

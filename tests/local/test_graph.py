@@ -1,7 +1,6 @@
 """Decoding over fixed memory, as CUDA graphs do."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,18 +8,11 @@ import torch
 
 import tiny
 from glimp_core import AlwaysLarge, RandomRate, RouterConfig, SamplingParams
-from glimp_core.local import graph
 from glimp_core.local.graph import RECORDERS, WARM_UP, Recorder
 from glimp_core.local.session import KVSession
 from recorders import again, broken, wrong
 
 FAMILIES = ("llama", "qwen3", "mistral", "gemma3")
-
-
-@pytest.fixture(autouse=True)
-def _forget_refusals() -> Iterator[None]:
-    yield
-    graph._refused.clear()
 
 
 @torch.inference_mode()

@@ -54,6 +54,7 @@ def test_weights_are_widened_where_16_bits_are_slow(
 ) -> None:
     """On a CPU without instructions for bfloat16, unless a dtype is asked for or memory is short."""
     tiny.model().to(torch.bfloat16).save_pretrained(tmp_path)
+    # what the machine can do is asked of the machine
     monkeypatch.setattr(loading, "fast_in_16_bits", lambda: fast)
     monkeypatch.setattr(loading, "machine_memory", lambda: memory)
     assert loading.load_model(ModelSource.of(tmp_path, device="cpu", **options)).dtype == dtype

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 import tiny
 from glimp_core import AlwaysLarge, GlimpRouter, ModelLoadError, RouterConfig, SamplingParams
-from glimp_core.local import LocalEngine, adapter
+from glimp_core.local import LocalEngine
 
 peft = pytest.importorskip("peft")
 LIMITS = RouterConfig(reasoning="off", speculate=False, max_answer_tokens=12)
@@ -110,7 +111,7 @@ def test_without_peft_the_install_line_is_said(
 ) -> None:
     """In one sentence."""
     folder = edited(made, tmp_path / "adapter", base_model_name_or_path=str(made[0] / "base"))
-    monkeypatch.setattr(adapter.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "peft", None)  # as where it is not installed
     refused(folder, r"pip install 'glimp\[peft\]'")
 
 

@@ -1,6 +1,5 @@
 """Reading ahead: the large model reads along while the small one writes."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, sleep
 from typing import Any
@@ -11,8 +10,8 @@ import tiny
 from glimp_core import AlwaysSmall, GlimpRouter, RandomRate, RouterConfig
 from glimp_core.events import Routed
 from glimp_core.local.scheduler import Scheduler
-from glimp_core.local.session import KVSession
 from glimp_core.types import Step
+from hooks import before_forwards, models_of
 
 LIMITS: dict[str, Any] = {"max_reasoning_tokens": 120, "max_answer_tokens": 24, "max_step_tokens": 10}
 POLICIES = [RandomRate(0.5, seed=1), AlwaysSmall()]
@@ -22,7 +21,7 @@ def router(policy: Any = POLICIES[0], apart: bool = True, **settings: Any) -> Gl
     """A pair whose models have a thread each, as on two devices, unless they are not kept `apart`."""
     made = tiny.router(policy, RouterConfig(**LIMITS, **settings))
     if apart:
-        made.large.__dict__["_scheduler"] = Scheduler("another device")
+        made.large.scheduler = Scheduler("another device")  # type: ignore[attr-defined]
     return made
 
 
@@ -50,26 +49,22 @@ def test_the_large_model_has_read_when_its_turn_comes() -> None:
     while not any(session.logits is not None for session in made.large.pool.leased):  # type: ignore[attr-defined]
         assert monotonic() < deadline
         sleep(0.01)
-    events.close()  # type: ignore[attr-defined]
+    events.close()
 
 
 @pytest.mark.parametrize(("prewarm", "reads"), [(None, False), (True, True), (False, False)])
-def test_on_one_device_only_where_it_is_wanted(
-    prewarm: bool | None, reads: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_one_device_only_where_it_is_wanted(prewarm: bool | None, reads: bool) -> None:
     """By default nobody reads ahead on a device that the other model needs."""
-    made, begun = router(AlwaysSmall(), apart=False, prewarm=prewarm), []
-    submit = Scheduler.submit
-
-    def noting(self: Scheduler, task: Any) -> Any:
-        begun.append(threading.current_thread())
-        return submit(self, task)
-
-    made.load()
-    monkeypatch.setattr(Scheduler, "submit", noting)
-    done = made.generate("What is it?")
-    needed = 2 * len([step for step in done.steps if step.entropy is not None]) + 1
-    assert (len(begun) > needed) is reads
+    made = router(AlwaysSmall(), apart=False, prewarm=prewarm)
+    small, large = models_of(made)
+    order: list[str] = []
+    made.load()  # which runs forwards, too
+    notes_small = before_forwards([small], lambda _: order.append("small"))
+    notes_large = before_forwards([large], lambda _: order.append("large"))
+    with notes_small, notes_large:
+        made.generate("What is it?")
+    last = len(order) - 1 - order[::-1].index("small")
+    assert ("large" in order[:last]) is reads
 
 
 def test_many_at_once_and_some_closed() -> None:
@@ -83,7 +78,7 @@ def test_many_at_once_and_some_closed() -> None:
             stream = made.stream(questions[at])
             for _ in zip(range(at), stream, strict=False):
                 pass
-            stream.close()  # type: ignore[attr-defined]
+            stream.close()
             return None
         return made.generate(questions[at]).reasoning
 
@@ -93,19 +88,14 @@ def test_many_at_once_and_some_closed() -> None:
     assert made.large.pool.leased == ()  # type: ignore[attr-defined]
 
 
-def test_what_reading_meets_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_reading_meets_reaches_the_caller() -> None:
     """Law: an error of the thread that reads ahead is raised, and the next request is answered."""
     made = router(prewarm=True)
     made.load()
-    feed = KVSession.feed
 
-    def failing(self: KVSession, *arguments: Any) -> None:
-        if self.model is made.large.loaded[0]:  # type: ignore[attr-defined]
-            raise RuntimeError("the device is gone")
-        feed(self, *arguments)
+    def fail(arguments: Any) -> None:
+        raise RuntimeError("the device is gone")
 
-    monkeypatch.setattr(KVSession, "feed", failing)
-    with pytest.raises(RuntimeError, match="the device is gone"):
+    with before_forwards(models_of(made)[1:], fail), pytest.raises(RuntimeError, match="the device is gone"):
         made.generate("What is it?")
-    monkeypatch.undo()
     assert made.generate("What is it?").answer

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,9 +13,9 @@ import torch
 
 import tiny
 from glimp_core import EngineError, GlimpRouter, RandomRate, RouterConfig
-from glimp_core.local import scheduler
-from glimp_core.local.scheduler import Scheduler
-from glimp_core.local.session import KVSession
+from glimp_core.local.scheduler import Scheduler, Task
+from glimp_core.local.session import Forward
+from hooks import before_forwards, models_of
 
 CONFIG = RouterConfig(max_reasoning_tokens=16, max_answer_tokens=8, max_step_tokens=6)
 PATIENCE = 60.0
@@ -33,7 +33,7 @@ def in_child(work: Callable[[], str]) -> str:
         except BaseException as error:
             said = f"{type(error).__name__}: {error}"
         os.write(writer, said.encode())
-        os._exit(0)
+        os._exit(0)  # the one way out of a child that runs nothing of its parent's
     os.close(writer)
     deadline = time.monotonic() + PATIENCE
     while os.waitpid(child, os.WNOHANG) == (0, 0):
@@ -75,17 +75,26 @@ def test_a_forked_child_answers_as_its_parent_does() -> None:
 @needs_fork
 def test_a_request_that_ran_at_the_fork_ends_with_a_reason_in_the_child() -> None:
     """A task of the parent's thread is told to the child as lost; nothing waits for it."""
-    made = scheduler.Task(lambda task: iter(()), lambda: False)  # type: ignore[arg-type, return-value]
-    one = Scheduler("cpu")
-    one._active.append(made)
-    assert "forked while this request ran" in in_child(lambda: str(next(made.results())))
+    begun, over = threading.Event(), threading.Event()
+
+    def work(task: Task) -> Iterator[Forward]:
+        begun.set()
+        over.wait(PATIENCE)
+        yield from ()
+
+    try:
+        task = Scheduler("cpu").submit(Task(work, lambda: False))  # type: ignore[arg-type] - it has no forward to make
+        assert begun.wait(PATIENCE)
+        assert "forked while this request ran" in in_child(lambda: str(next(task.results())))
+    finally:
+        over.set()
 
 
 @needs_fork
 def test_a_child_of_a_process_that_used_a_gpu_is_told_what_to_do() -> None:
     """What cannot go on after a fork says so, with the way out."""
     one = Scheduler("cuda:0")
-    said = in_child(lambda: str(one.submit(scheduler.Task(lambda task: iter(()), lambda: False))))  # type: ignore[arg-type, return-value]
+    said = in_child(lambda: str(one.submit(Task(lambda task: iter(()), lambda: False))))  # type: ignore[arg-type, return-value]
     assert said.startswith("EngineError: this process was forked")
     assert "spawn" in said
 
@@ -110,40 +119,33 @@ def test_a_request_after_the_end_has_begun_raises() -> None:
 
 @pytest.mark.parametrize("family", ["llama", "lfm2"])
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
-def test_a_forward_without_memory_is_tried_once_more(
-    family: str, error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forward_without_memory_is_tried_once_more(family: str, error: Exception) -> None:
     """Law: where memory is short once, the caches are emptied and the reply is what it is with ample memory."""
     engine = tiny.engine(family, seed=3)
     router = GlimpRouter(engine, engine, RandomRate(0.5, seed=1), CONFIG)
     expected = router.generate("How much is one and one?").reasoning
     for at in (0, 1, 9):
         engine.forget()
-        feed, fed = KVSession.feed, []
+        forwards: list[Any] = []
 
-        def short(
-            self: Any, token_ids: Any, keep: int = 1, at: int = at, fed: list[int] = fed, feed: Any = feed
-        ) -> None:
-            fed.append(len(token_ids))
-            if len(fed) == at + 1:
-                self.repair()
+        def short(arguments: Any, at: int = at, forwards: list[Any] = forwards) -> None:
+            forwards.append(arguments)
+            if len(forwards) == at + 1:
                 raise error
-            feed(self, token_ids, keep)
 
-        monkeypatch.setattr(KVSession, "feed", short)
-        assert router.generate("How much is one and one?").reasoning == expected
-        monkeypatch.setattr(KVSession, "feed", feed)
-        assert len(fed) > at
+        with before_forwards([engine.loaded[0]], short):
+            assert router.generate("How much is one and one?").reasoning == expected
+        assert len(forwards) > at
 
 
-def test_memory_that_stays_short_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_stays_short_is_said() -> None:
     """The error says where, for how much, and what to lower."""
     router = tiny.router(RandomRate(0.5, seed=1), CONFIG)
-    router.load()
 
-    def short(self: Any, token_ids: Any, keep: int = 1) -> None:
+    def short(arguments: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(KVSession, "feed", short)
-    with pytest.raises(EngineError, match=r"memory is short on cpu, for \d+ more tokens .* lower max_batch"):
+    says = r"memory is short on cpu, for \d+ more tokens .* lower max_batch"
+    router.load()
+    with before_forwards(models_of(router), short), pytest.raises(EngineError, match=says):
         router.generate("?")

@@ -1,18 +1,18 @@
 """The proof at load: what a model does wrongly on a cache is not used, or the model is refused."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import AttentionInterface, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 import tiny
 from glimp_core import AlwaysLarge, GlimpRouter, ModelLoadError, RouterConfig, SamplingParams
-from glimp_core.local import LocalEngine
+from glimp_core.local import LocalEngine, packing
 from glimp_core.local.forward import ModelForward
 from glimp_core.source import ModelSource
 
@@ -224,15 +224,16 @@ def test_wrapped_models_answer_as_generate(wrap: Callable[[Any], Any]) -> None:
 
 
 @pytest.fixture
-def crooked_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+def crooked_packing() -> Iterator[None]:
     """Attention of packed rows that takes the first row's keys for all."""
-    from glimp_core.local import packing
 
     def crooked(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
         key[:], value[:] = [key[0]] * len(key), [value[0]] * len(value)
         return packing.packed_attention(module, query, key, value, mask, **options)
 
-    monkeypatch.setitem(packing.AttentionInterface._global_mapping, packing.NAME, crooked)
+    AttentionInterface.register(packing.NAME, crooked)
+    yield
+    AttentionInterface.register(packing.NAME, packing.packed_attention)
 
 
 @pytest.mark.usefixtures("crooked_packing")

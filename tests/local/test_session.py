@@ -13,6 +13,7 @@ import tiny
 from glimp_core.local import cache
 from glimp_core.local.cache import rollback_kind
 from glimp_core.local.session import CPU_CHUNK, KVSession, common_prefix
+from hooks import before_forwards
 
 FAMILIES = list(tiny.CONFIGS)
 MODELS: dict[str, Any] = {}
@@ -109,15 +110,12 @@ def test_long_prefills_run_in_chunks() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "lfm2"])
-def test_a_forward_that_breaks_off_leaves_a_usable_session(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forward_that_breaks_off_leaves_a_usable_session(family: str) -> None:
     """After an error half way through the layers the next sync answers as a fresh session would."""
     session = KVSession(model(family))
     sync(session, range(10, 20))
-    last = model(family).model.layers[-1]
-    with monkeypatch.context() as patch:
-        patch.setattr(last, "forward", lambda *args, **kwargs: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            sync(session, range(10, 25))
+    with before_forwards([model(family).model.layers[-1]], lambda _: 1 / 0), pytest.raises(ZeroDivisionError):
+        sync(session, range(10, 25))
     sync(session, range(10, 25))
     fresh = KVSession(model(family))
     sync(fresh, range(10, 25))

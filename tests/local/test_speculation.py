@@ -14,6 +14,8 @@ from glimp_core.testing import ScriptedEngine
 
 LIMITS: dict[str, Any] = {"max_step_tokens": 17, "max_reasoning_tokens": 80, "max_answer_tokens": 40}
 OTHER = ["\n\n", "he", "on"]
+SEEDED = SamplingParams(temperature=0, seed=1)
+"""With a seed, how much is drafted does not hang on measured times."""
 
 
 def engines(kind: str) -> tuple[Any, Any]:
@@ -34,6 +36,7 @@ def engines(kind: str) -> tuple[Any, Any]:
 
 def written(small: Any, large: Any, speculate: bool, policy: Any, **options: Any) -> tuple[list[int], Completion]:
     router = GlimpRouter(small, large, policy, RouterConfig(speculate=speculate, **LIMITS))
+    options.setdefault("sampling", SEEDED)
     contexts: list[Any] = []
     prepare = large.prepare
     large.prepare = lambda context: contexts.append(context) or prepare(context)
@@ -44,9 +47,8 @@ def written(small: Any, large: Any, speculate: bool, policy: Any, **options: Any
 
 @pytest.mark.parametrize("policy", [AlwaysLarge(), RandomRate(0.5)])
 @pytest.mark.parametrize("kind", ["twin", "cousin", "stranger", "translator"])
-def test_greedy_is_identical(kind: str, policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_greedy_is_identical(kind: str, policy: Any) -> None:
     """Token for token what the large model writes by itself, whoever drafts and however often it is wrong."""
-    monkeypatch.setattr("glimp_core.local.draft_length.DraftLengthController.limit", lambda self, context: 8)
     small, large = engines(kind)
     plain, alone = written(small, large, False, policy)
     drafted, done = written(small, large, True, policy)
@@ -56,9 +58,8 @@ def test_greedy_is_identical(kind: str, policy: Any, monkeypatch: pytest.MonkeyP
     assert done.usage.completion_tokens == alone.usage.completion_tokens
 
 
-def test_a_draft_that_agrees_saves_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_draft_that_agrees_saves_forwards() -> None:
     """When the draft is right the large model needs a fraction of its forwards."""
-    monkeypatch.setattr("glimp_core.local.draft_length.DraftLengthController.limit", lambda self, context: 8)
     small, large = engines("twin")
     done = written(small, large, True, AlwaysLarge())[1]
     usage = done.usage.large
@@ -86,19 +87,18 @@ def test_sampled_speculation_is_distributed_as_the_target(law: DrawingRule, look
     assert float(((counts[possible] - expected) ** 2 / expected).sum()) < 24.3
 
 
-def test_sampled_replies_follow_the_large_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the engine, the first answer token of many seeds has the law that it has without drafts."""
-    monkeypatch.setattr("glimp_core.local.drafting.SURE", 0.0)
+def test_sampled_replies_follow_the_large_model() -> None:
+    """Through the engine, the first answer tokens of many seeds are distributed as they are without drafts."""
     small, large = engines("cousin")
     config = RouterConfig(reasoning="off", max_answer_tokens=3)
-    firsts: dict[bool, list[int]] = {True: [], False: []}
+    firsts: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
     for speculate in (True, False):
         router = GlimpRouter(small, large, config=RouterConfig(**{**vars_of(config), "speculate": speculate}))
         for seed in range(150):
             events = router.stream("Say!", sampling=SamplingParams(temperature=1.5, seed=seed))
             ids = [i for e in events for i in getattr(e, "token_ids", ())]
-            firsts[speculate].append(ids[1] if len(ids) > 1 else -1)
-    kinds = sorted({*firsts[True], *firsts[False]}, key=lambda i: -firsts[True].count(i) - firsts[False].count(i))[:5]
+            firsts[speculate] += enumerate(ids[:2])
+    kinds = sorted({*firsts[True], *firsts[False]}, key=lambda i: -firsts[True].count(i) - firsts[False].count(i))[:9]
     for kind in kinds:
         a, b = firsts[True].count(kind), firsts[False].count(kind)
         assert abs(a - b) <= 4 * max(1, (a + b)) ** 0.5
@@ -108,7 +108,7 @@ def vars_of(config: RouterConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in RouterConfig.__dataclass_fields__}
 
 
-def test_seeds_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeds_hold() -> None:
     """With a seed, a drafted reply repeats itself whatever was measured about its pace."""
     small, large = engines("cousin")
     sampling = SamplingParams(temperature=1.0, seed=7)
@@ -118,9 +118,8 @@ def test_seeds_hold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("family", ["lfm2", "qwen3-next"])
 @pytest.mark.parametrize("policy", [AlwaysLarge(), RandomRate(0.5)])
-def test_recurrent_models_are_drafted_for(family: str, policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recurrent_models_are_drafted_for(family: str, policy: Any) -> None:
     """Law: a state that cannot be cut is gone back to, and the words are those without drafts, in fewer forwards."""
-    monkeypatch.setattr("glimp_core.local.draft_length.DraftLengthController.limit", lambda self, context: 8)
     small, large = tiny.engine(family, seed=2), tiny.engine(family, seed=2)
     plain, alone = written(small, large, False, policy)
     drafted, done = written(small, large, True, policy)

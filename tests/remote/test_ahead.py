@@ -97,7 +97,7 @@ def test_a_request_that_is_given_up_reads_no_more() -> None:
         next(event for event in events if isinstance(event, Step))
         while not large.running:
             sleep(0.01)
-        events.close()  # type: ignore[attr-defined]
+        events.close()
         deadline = monotonic() + 10
         while not large.closed_by_client:
             assert monotonic() < deadline

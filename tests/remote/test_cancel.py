@@ -61,7 +61,7 @@ def test_cancelling_closes_the_stream_at_once(servers: tuple[Served, Served], wa
 
 def test_leaving_a_stream_closes_it(servers: tuple[Served, Served]) -> None:
     """Whoever stops reading stops the server."""
-    with closing(_router(servers).stream("?")) as events:  # type: ignore[type-var]
+    with closing(_router(servers).stream("?")) as events:
         for event in events:
             if isinstance(event, Delta):
                 break

@@ -1,5 +1,6 @@
 """What a remote engine refuses before any server is asked."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_addresses_that_cannot_work(address: str, says: str) -> None:
 
 def test_without_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the openai package is missing, the error names what to install."""
-    monkeypatch.setattr("glimp_core.remote.client.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "openai", None)  # as where it is not installed
     with pytest.raises(ConfigError, match=r'pip install "glimp\[remote\]"'):
         RemoteEngine("http://host/v1", "m")
     with pytest.raises(ConfigError, match=r'pip install "glimp\[remote\]"'):

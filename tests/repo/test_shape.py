@@ -29,7 +29,7 @@ def test_private_reads_and_patched_names_are_found(tmp_path: Path) -> None:
     (reads,) = private_reads(tmp_path).values()
     assert sorted(read.partition(": ")[2] for read in reads) == ["engine._pool", "engine._pool._leased"]
     (patched,) = patched_names(tmp_path).values()
-    targets = [ast.parse(name.partition(": ")[2]).body[0].value.args[0] for name in patched]  # type: ignore[attr-defined]
+    targets = [ast.parse(name.partition(": ")[2]).body[0].value.args[0] for name in patched]
     assert [ast.unparse(target) for target in targets] == [
         "'glimp_core.local.scheduler.IDLE_SECONDS'",
         "scheduler.Scheduler",

@@ -163,7 +163,7 @@ def test_a_reader_who_leaves_ends_the_span() -> None:
     stream.close()
     for event in (whole := recorder.router.stream("?")):
         if type(event).__name__ == "Finish":
-            whole.close()  # type: ignore[attr-defined]
+            whole.close()
     left, done = recorder.requests()
     assert (told(left)["glimp.closed_early"], left.status.status_code) == (True, StatusCode.UNSET)
     assert told(done)["glimp.closed_early"] is False

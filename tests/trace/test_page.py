@@ -202,7 +202,7 @@ def test_replays_are_labelled() -> None:
 def test_a_completion_shows_itself_in_a_notebook(steps: Any) -> None:
     """The fragment has the chain and its own style, no script, and its names are used once a cell."""
     done = recorded(*steps).completion
-    one, other = parse(done._repr_html_()), parse(cell(done))
+    one, other = parse(done._repr_html_()), parse(cell(done))  # Jupyter's protocol has an underscore
     assert not one.find("script")
     assert len(one.find("ol", "chain")[0].find("li")) == len(steps) + 1
     ids = [{e.attributes["id"] for e in dom.all() if "id" in e.attributes} for dom in (one, other)]

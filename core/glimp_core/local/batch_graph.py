@@ -73,6 +73,11 @@ class BatchGraph:
         return [fed.get(session) for session in self._sessions]
 
 
+def has_batch(model: PreTrainedModel) -> bool:
+    """Whether a graph of this model, or the count towards one, is held."""
+    return model in _batches
+
+
 def forget_batch(model: PreTrainedModel) -> None:
     """Let go of a model's graph, and of the memory of its sessions."""
     _batches.pop(model, None)

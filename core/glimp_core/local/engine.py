@@ -85,7 +85,9 @@ class LocalEngine:
         """
         with self._loading:
             if self._use is None:
-                (use,) = self._scheduler.submit(Task(self._prove, lambda: False)).results()
+                # from Python 3.12 on cached_property has no lock: two threads would make two of what must be one
+                self.admission, self._renderer, self._space  # noqa: B018
+                (use,) = self.scheduler.submit(Task(self._prove, lambda: False)).results()
                 self._use = use
 
     def encode(self, text: str) -> list[int]:
@@ -117,8 +119,8 @@ class LocalEngine:
         conversation = self.conversation(context)
         token_ids = conversation.token_ids()
         task = Task(lambda _: self._read(conversation, token_ids), context.cancelled.is_set)
-        if not conversation.reads and self._admission.enters_at_once(context, task):
-            conversation.read_ahead(self._scheduler.submit(task))
+        if not conversation.reads and self.admission.enters_at_once(context, task):
+            conversation.read_ahead(self.scheduler.submit(task))
 
     def run(self, context: Context, work: Callable[[Task], Generator[Forward, None, None]]) -> Iterator[Any]:
         """Have the scheduler of this model's device do some work; yields what it puts."""
@@ -130,8 +132,8 @@ class LocalEngine:
         if self.cache_use.rollback == "snapshot":
             conversation.opening  # noqa: B018 - rendered here, and not in the thread that owns the device
         task = Task(work, context.cancelled.is_set)
-        self._admission.enter(context, task)
-        return self._scheduler.submit(task).results()
+        self.admission.enter(context, task)
+        return self.scheduler.submit(task).results()
 
     def chain(self, context: Context) -> tuple[KVSession, list[int]]:
         """Return the session that serves a request, and the ids of its prompt and chain so far."""
@@ -252,19 +254,21 @@ class LocalEngine:
             return KVSession(self._model, self._use)
 
         if most := self.source.options.get("max_cached_tokens"):
-            pool = SessionPool(make, most, wake=self._scheduler.wake)
+            pool = SessionPool(make, most, wake=self.scheduler.wake)
         else:
             most = int(CACHE_SHARE * device_memory(self.device))
-            pool = SessionPool(make, most, attrgetter("bytes"), wake=self._scheduler.wake)
-        self._scheduler.pools.add(pool)
+            pool = SessionPool(make, most, attrgetter("bytes"), wake=self.scheduler.wake)
+        self.scheduler.pools.add(pool)
         return pool
 
     @cached_property
-    def _admission(self) -> Admission:
+    def admission(self) -> Admission:
+        """Who is served, and who waits."""
         return Admission(self.source.options.get("max_batch", MAX_BATCH))
 
     @cached_property
-    def _scheduler(self) -> Scheduler:
+    def scheduler(self) -> Scheduler:
+        """The thread of this model's device."""
         return Scheduler.of(self.device)
 
     @cached_property

@@ -18,7 +18,7 @@ from glimp_core.local.pool import SessionPool
 from glimp_core.local.session import Forward
 
 IDLE_SECONDS = 5.0
-"""A thread without work ends after this time; the next task starts another."""
+"""A thread without work ends after this time, unless the scheduler says otherwise; the next task starts another."""
 
 SHORT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory")
 
@@ -80,12 +80,14 @@ class Task:
 class Scheduler:
     """Runs the tasks of one device, a forward of each in turn, in a thread that lives while there is work.
 
-    `pools` are those of the models on this device: their sessions are put away between two turns.
+    `pools` are those of the models on this device: their sessions are put away between two turns. Without work the
+    thread ends after `idle` seconds.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, idle: float = IDLE_SECONDS):
         self.pools: WeakSet[SessionPool] = WeakSet()
         self._name = name
+        self._idle = idle
         self._lock = Lock()
         self._waiting: SimpleQueue[Task | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -159,7 +161,7 @@ class Scheduler:
     def _serve(self) -> None:
         while not self._stopping:
             self._settle()
-            arrived = self._arrivals(0.0 if self._active else IDLE_SECONDS)
+            arrived = self._arrivals(0.0 if self._active else self._idle)
             self._active += arrived or []
             if arrived is None and not self._active and self._retired():
                 return

@@ -24,13 +24,14 @@ class SpeculativeEngine:
 
     What repeats an earlier passage is drafted from there; else the drafting model proposes while it is sure. One
     forward of the target reads what is new and verifies it, token by token, within a grammar too. Goes on without the
-    drafting model, and says so in the summary, if a cache cannot take tokens back or drafting loses time.
+    drafting model, and says so in the summary, if a cache cannot take tokens back or drafting loses time. `lengths`
+    decides how much is drafted; all requests of the two models share one, unless it is given.
     """
 
-    def __init__(self, target: LocalEngine, draft: LocalEngine):
+    def __init__(self, target: LocalEngine, draft: LocalEngine, lengths: DraftLengthController | None = None):
         self.target = target
         self.draft = draft
-        self.lengths = DraftLengthController.of(target, draft)
+        self.lengths = lengths or DraftLengthController.of(target, draft)
 
     def __repr__(self) -> str:
         return f"SpeculativeEngine(target={self.target.name!r}, draft={self.draft.name!r})"

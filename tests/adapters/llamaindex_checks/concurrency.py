@@ -182,7 +182,7 @@ class Concurrency(Hooks):
         for work in (
             lambda: llm.chat(QUESTION),
             lambda: list(llm.stream_chat(QUESTION)),
-            lambda: asyncio.run(llm.achat(QUESTION)),  # type: ignore[arg-type]
+            lambda: asyncio.run(llm.achat(QUESTION)),
             lambda: asyncio.run(astream()),
         ):
             assert "boom" in str(within(3, work))

@@ -56,7 +56,7 @@ class Copies(Hooks):
 
     def test_settings(self) -> None:
         """It can be LlamaIndex's default LLM, and have its callbacks replaced."""
-        llm, old = self.llm(), Settings._llm
+        llm = self.llm()
         try:
             Settings.llm = llm
             assert Settings.llm is llm
@@ -64,4 +64,4 @@ class Copies(Hooks):
             llm.callback_manager = manager
             assert llm.callback_manager is manager
         finally:
-            Settings._llm = old or MockLLM()
+            Settings.llm = MockLLM()

@@ -115,7 +115,7 @@ class Pipelines(Hooks):
             selector, PydanticSingleSelector if llm.metadata.is_function_calling_model else LLMSingleSelector
         )
         text = self.scripted('[{"choice": 2, "reason": "It fits."}]', thinking='[{"choice": 1}]')
-        assert LLMSingleSelector.from_defaults(text).select(["a", "b"], "Which?").selections[0].index == 1  # type: ignore[arg-type]
+        assert LLMSingleSelector.from_defaults(text).select(["a", "b"], "Which?").selections[0].index == 1
 
     async def test_router_query_engine(self) -> None:
         """The chosen engine answers."""

@@ -17,7 +17,7 @@ class GrammarConstraint:
 
     def __init__(self, compiler: GrammarCompiler, grammar: Grammar):
         compiled = compiler.compile(grammar)
-        self._compiler = compiler
+        self.compiler = compiler
         self._hints = compiled.hints
         self._tokens, self._bytes = compiled.by_token.deep_copy(), compiled.by_byte.deep_copy()
         self._outline = compiled.outline
@@ -28,7 +28,7 @@ class GrammarConstraint:
     @property
     def shortest(self) -> int:
         """How many tokens it takes to close the reply from here."""
-        return len(self._compiler.spell(self._closing))
+        return len(self.compiler.spell(self._closing))
 
     @property
     def whole(self) -> bool:
@@ -52,39 +52,39 @@ class GrammarConstraint:
         """Return a bit for every token that may come next, lowest bit first."""
         if not self._rest:
             return bytes(self._tokens.compute_bitmask())
-        size = (self._compiler.size + 31) // 32 * 4
+        size = (self.compiler.size + 31) // 32 * 4
         return (1 << self._rest[0]).to_bytes(size, "little")
 
     def advance(self, token_id: int, left: int) -> int:
         """Take a drawn token, with `left` more to come at most; return it, or the closing path's next one."""
         if self._rest is None:
-            if token_id in self._compiler.stop_ids and self.whole:
+            if token_id in self.compiler.stop_ids and self.whole:
                 self._ended = True
                 return token_id
             if self._accept(token_id, left):
                 self._ended = left <= 0
                 return token_id
-            self._rest = self._compiler.spell(self._closing)
+            self._rest = self.compiler.spell(self._closing)
         if not self._rest:
             self._ended = True
-            return self._compiler.stop_ids[0]
+            return self.compiler.stop_ids[0]
         token_id = self._rest.pop(0)
         self._tokens.consume_token(token_id)
         return token_id
 
     def feed(self, path: Path, left: int) -> bool:
         """Take text that stands already; tell whether it fits the grammar and can be closed in time."""
-        return all(self._accept(token_id, left) for token_id in self._compiler.spell(path))
+        return all(self._accept(token_id, left) for token_id in self.compiler.spell(path))
 
     def _accept(self, token_id: int, left: int) -> bool:
         """Take a token if the reply can still be closed after it."""
-        piece = self._compiler.as_bytes(token_id)
+        piece = self.compiler.as_bytes(token_id)
         if not self._tokens.try_consume_tokens([token_id]):
             return False
         self._bytes.consume_tokens(piece)
         outline = advanced(self._outline, piece, self._hints)
         closing = self._closing_after(piece, outline)
-        if closing is not None and (len(closing) <= left or len(self._compiler.spell(closing)) <= left):
+        if closing is not None and (len(closing) <= left or len(self.compiler.spell(closing)) <= left):
             self._outline, self._closing = outline, closing
             return True
         self._tokens.rollback(1)

@@ -16,21 +16,24 @@ CUT = 16
 """A cut through a text makes at most so many tokens more than there are."""
 
 
-def check_length(context: Context, encode: Callable[[str], Sequence[int]], window: int) -> None:
+def check_length(
+    context: Context, encode: Callable[[str], Sequence[int]], window: int, large: int = LARGE, piece: int = PIECE
+) -> None:
     """Count the tokens of a very long request piece by piece, until it is clear that it cannot fit the `window`.
 
-    Raises `ContextOverflowError`, and `Cancelled` if the request is cancelled meanwhile. A request that is to be
+    Text of fewer than `large` characters is let pass, and a piece has `piece` of them. Raises
+    `ContextOverflowError`, and `Cancelled` if the request is cancelled meanwhile. A request that is to be
     counted as a whole (`context.counted`) is let pass.
     """
     texts = [*_texts(context.request.messages), *_texts(context.request.tools)]
-    if context.counted or sum(map(len, texts)) < LARGE:
+    if context.counted or sum(map(len, texts)) < large:
         return
     tokens = 0
     for text in texts:
-        for start in range(0, len(text), PIECE):
+        for start in range(0, len(text), piece):
             if context.cancelled.is_set():
                 raise Cancelled("the request was cancelled")
-            tokens += max(0, len(encode(text[start : start + PIECE])) - CUT)
+            tokens += max(0, len(encode(text[start : start + piece])) - CUT)
             if tokens > window:
                 raise ContextOverflowError(
                     f"the prompt has {sum(map(len, texts)):,} characters, of which the first {tokens:,} tokens or so "
