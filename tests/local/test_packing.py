@@ -1,7 +1,8 @@
 """Batching: forwards that run together give what they give alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 
 import tiny
 from glimp_core import AlwaysLarge, Delta, GlimpRouter, RandomRate, RouterConfig, SamplingParams
-from glimp_core.local import packing
-from glimp_core.local.packing import causal_mask, run_together
+from glimp_core.local.packing import Packing, causal_mask, run_together
 from glimp_core.local.session import Forward, KVSession
+from hooks import after_forwards, before_forwards, models_of, packed_sessions
 
 FAMILIES = ["llama", "qwen3", "mistral", "gemma3"]
 MODELS: dict[str, Any] = {}
@@ -32,13 +33,32 @@ def session(family: str, token_ids: list[int]) -> KVSession:
     return made
 
 
-@pytest.fixture
-def packed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many forwards have gone into packs."""
+@contextmanager
+def packs(router: GlimpRouter) -> Iterator[list[int]]:
+    """How many sessions each packed forward of a pair feeds."""
     sizes: list[int] = []
-    feed = packing._feed
-    monkeypatch.setattr(packing, "_feed", lambda forwards, *way: (sizes.append(len(forwards)), feed(forwards, *way)))
-    return lambda: sum(sizes)
+
+    def note(arguments: Any) -> None:
+        if size := packed_sessions(arguments):
+            sizes.append(size)
+
+    with before_forwards(models_of(router), note):
+        yield sizes
+
+
+@contextmanager
+def failing_packs(router: GlimpRouter, fails: Callable[[int], bool], error: Exception) -> Iterator[list[int]]:
+    """Have packed forwards end in an error, by their number from 1 on, once the model has done all of its work."""
+    tries: list[int] = []
+
+    def fail(arguments: Any, output: Any) -> None:
+        if packed_sessions(arguments):
+            tries.append(1)
+            if fails(len(tries)):
+                raise error
+
+    with after_forwards(models_of(router), fail):
+        yield tries
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -69,7 +89,7 @@ def test_packed_equals_alone(family: str, rows: list[tuple[int, list[int], int]]
 
 
 @pytest.mark.parametrize("speculate", [False, True])
-def test_requests_at_once_equal_requests_alone(speculate: bool, packed: Callable[[], int]) -> None:
+def test_requests_at_once_equal_requests_alone(speculate: bool) -> None:
     """Threads share forwards and get, token for token, what each gets by itself."""
     config = RouterConfig(speculate=speculate, max_step_tokens=11, max_reasoning_tokens=40, max_answer_tokens=12)
     router = tiny.router(RandomRate(0.5), config)
@@ -79,69 +99,85 @@ def test_requests_at_once_equal_requests_alone(speculate: bool, packed: Callable
         events = router.stream(case[0], sampling=case[1])
         return [i for event in events if isinstance(event, Delta) for i in event.token_ids]
 
-    alone = [written(case) for case in cases]
-    assert packed() == 0
-    with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(written, cases)) == alone
-    assert packed() > 50
+    with packs(router) as sizes:
+        alone = [written(case) for case in cases]
+        assert not sizes
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(written, cases)) == alone
+    assert sum(sizes) > 50
 
 
 @pytest.mark.parametrize("family", ["lfm2", "qwen3-next", "gemma3"])
-def test_every_kind_of_cache_shares_forwards(family: str, packed: Callable[[], int]) -> None:
+def test_every_kind_of_cache_shares_forwards(family: str) -> None:
     """Law: recurrent states have a row each, and each request says what it says alone."""
     router = GlimpRouter(tiny.engine(family, seed=1), tiny.engine(family, seed=2), RandomRate(0.5), CONFIG)
     alone = [router.generate(f"Question {n}?").answer for n in range(3)]
-    with ThreadPoolExecutor(3) as threads:
+    with packs(router) as sizes, ThreadPoolExecutor(3) as threads:
         assert list(threads.map(lambda n: router.generate(f"Question {n}?").answer, range(3))) == alone
-    assert packed() > 10
+    assert sum(sizes) > 10
 
 
 @pytest.mark.parametrize("family", ["llama", "lfm2"])
 @pytest.mark.parametrize("after", [0, 5])
-def test_a_broken_pack_is_run_one_by_one(family: str, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_pack_is_run_one_by_one(family: str, after: int) -> None:
     """Law: when a pack fails, at first or later, each request says what it says alone; packing is tried again."""
     engines = tiny.engine(family, seed=7), tiny.engine(family, seed=8)
     router = GlimpRouter(*engines, AlwaysLarge(), CONFIG)
     expected = [router.generate(f"Question {n}?").answer for n in range(4)]
-    feed, tries = packing._feed, []
-
-    def broken(*arguments: Any) -> None:
-        tries.append(1)
-        feed(*arguments)
-        if after < len(tries) < after + 4:
-            raise RuntimeError("one of these is bad")
-
-    monkeypatch.setattr(packing, "_feed", broken)
-    monkeypatch.setattr(packing, "PAUSE", 3)
-    monkeypatch.setattr(packing, "SHORT_PAUSE", 3)
     for engine in engines:
+        packing = Packing.of(engine.loaded[0])
+        packing.pause = packing.short_pause = 3
         engine.forget()
-    with ThreadPoolExecutor(4) as threads:
+    error = RuntimeError("one of these is bad")
+    with (
+        failing_packs(router, range(after + 1, after + 4).__contains__, error) as tries,
+        ThreadPoolExecutor(4) as threads,
+    ):
         assert list(threads.map(lambda n: router.generate(f"Question {n}?").answer, range(4))) == expected
     assert len(tries) > after + 8
     assert any("one of these is bad" in note for note in router.generate("And?").finish.notes)
 
 
 @pytest.mark.parametrize("family", ["llama", "lfm2"])
-def test_a_pack_without_memory_costs_no_words(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_without_memory_costs_no_words(family: str) -> None:
     """Law: if memory is short in packed forwards, what a state has lost is read back before its next forward."""
     engines = tiny.engine(family, seed=7), tiny.engine(family, seed=8)
     router = GlimpRouter(*engines, AlwaysLarge(), CONFIG)
     expected = [router.generate(f"Question {n}?").answer for n in range(4)]
-    feed, tries = packing._feed, []
-
-    def short(*arguments: Any) -> None:
-        tries.append(1)
-        feed(*arguments)
-        if len(tries) in (1, 4, 5):
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(packing, "_feed", short)
     for engine in engines:
         engine.forget()
-    with ThreadPoolExecutor(4) as threads:
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    with failing_packs(router, {1, 4, 5}.__contains__, error) as tries, ThreadPoolExecutor(4) as threads:
         assert list(threads.map(lambda n: router.generate(f"Question {n}?").answer, range(4))) == expected
     assert len(tries) > 5
+
+
+def states(session: KVSession) -> list[torch.Tensor]:
+    layers: list[Any] = session.cache.layers
+    held = [getattr(layer, name, {}) for layer in layers for name in ("conv_states", "recurrent_states")]
+    return [state for kind in held for state in kind.values() if state is not None]
+
+
+@pytest.mark.parametrize("family", ["lfm2", "qwen3-next"])
+@torch.inference_mode()
+def test_a_session_that_rests_keeps_no_memory_of_others(family: str) -> None:
+    """Law: states that lay side by side take their own bytes and no more once their session waits."""
+    sessions = [session(family, [7 + n, 8, 9]) for n in range(4)]
+    run_together([Forward(one, [5]) for one in sessions])
+    run_together([Forward(one, [6]) for one in sessions])
+
+    def kept() -> list[bool]:
+        return [state.untyped_storage().nbytes() > state.nbytes for one in sessions for state in states(one)]
+
+    assert any(kept())
+    for one in sessions:
+        one.rest()
+    assert not any(kept())
+    run_together([Forward(one, [5]) for one in sessions[:2]])
+    for one in sessions[:2]:
+        fresh = session(family, one.token_ids)
+        assert one.logits is not None
+        torch.testing.assert_close(one.logits, fresh.logits, atol=2e-3, rtol=2e-3)
 
 
 @given(st.integers(1, 6), st.integers(0, 12), st.none() | st.integers(1, 8))

@@ -324,6 +324,20 @@ def grown_bytes(cache: Cache) -> int:
     return sum(_bytes(layer.buffers) for layer in cache.layers if isinstance(layer, GrowLayer))
 
 
+def own_states(cache: Cache) -> None:
+    """Copy the states that are rows of a larger tensor: a row keeps the memory of all rows that it was packed with."""
+    for layer in cache.layers:
+        for name, held in list(vars(layer).items()):
+            if not (isinstance(layer, GrowLayer) and name in GROWN):
+                setattr(layer, name, _owned(held))
+
+
+def _owned(held: Any) -> Any:
+    if isinstance(held, torch.Tensor):
+        return held.clone() if held.untyped_storage().nbytes() > _bytes(held) else held
+    return {key: _owned(value) for key, value in held.items()} if isinstance(held, dict) else held
+
+
 def _copied(held: Any) -> Any:
     """Copy tensors, in whatever they are nested: states are written in place, also after they were restored."""
     if isinstance(held, torch.Tensor):

@@ -36,7 +36,7 @@ GRAPHS = 4
 
 PAUSE, SHORT_PAUSE = 1000, 32
 """Packing is tried again after so many forwards that could have been packed: if it was found not to work, and after an
-error of a forward that has worked before."""
+error of a forward that has worked before. `Packing.pause` and `short_pause` may say otherwise."""
 
 NAME = "glimp_packed"
 
@@ -86,8 +86,9 @@ class Packing:
     def __init__(self, model: PreTrainedModel):
         self.model = model
         self._forward = ModelForward.of(model)
+        self.pause, self.short_pause = PAUSE, SHORT_PAUSE
         self._joined = self._proved = False
-        self._pause = 0
+        self._resting = 0
         self._usual = model.config.get_text_config(decoder=True)._attn_implementation
         renewed_in_children(self)
 
@@ -113,8 +114,8 @@ class Packing:
         """Run the forwards as one, if there is more than one and it works; the others stay to be done."""
         if len(forwards) < 2:
             return
-        if self._pause:
-            self._pause -= 1
+        if self._resting:
+            self._resting -= 1
             return
         if self._proved:
             self._attempt(forwards)
@@ -136,7 +137,7 @@ class Packing:
             for forward in forwards:
                 forward.session.read_back()
             if self._proved:
-                self._rest(error, SHORT_PAUSE)
+                self._rest(error, self.short_pause)
             return error
         share = (perf_counter() - started) / sum(len(forward.token_ids) for forward in forwards)
         for forward in forwards:
@@ -152,7 +153,7 @@ class Packing:
             if error is None:
                 break
         else:
-            self._rest(error, PAUSE)
+            self._rest(error, self.pause)
             return
         said = [forward.session.logits for forward in forwards]
         apart = 0.0
@@ -165,10 +166,10 @@ class Packing:
             apart = max(apart, distance(packed, forward.session.logits))
         self._proved = apart <= tolerance(self.model)
         if not self._proved:
-            self._rest(f"logits are {apart:.0%} off", PAUSE)
+            self._rest(f"logits are {apart:.0%} off", self.pause)
 
     def _rest(self, reason: object, pause: int) -> None:
-        self._pause = pause
+        self._resting = pause
         said = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else reason
         name = type(self.model).__name__
         self._forward.note(f"requests of {name} are decoded one by one for a while: packed into one forward, {said}")
@@ -229,11 +230,23 @@ class PackedCache(Cache):
     def __init__(self, sessions: Sequence[KVSession], sizes: Sequence[int], rows: bool, joined: bool, usual: str):
         super().__init__(layers=[])
         self.usual = usual
-        self._sessions = sessions
+        self.sessions = sessions
         self._joined = joined
         self._axis = 0 if rows else 2
         self._parts = [1] * len(sessions) if rows else list(sizes)
         self._lengths: dict[int, list[int]] = {}
+        self._masks: dict[Any, torch.Tensor | None] = {}
+
+    def mask(self, new: int, held: int, window: int | None, query: torch.Tensor) -> torch.Tensor | None:
+        """Return `causal_mask` as the model's attention takes it; layers of one kind share it within a forward."""
+        key = (new, held, window, query.device)
+        if key not in self._masks:
+            seen = causal_mask(new, held, window, query.device)
+            if seen is not None and self.usual == "eager":
+                least = torch.finfo(query.dtype).min
+                seen = torch.zeros_like(seen, dtype=query.dtype).masked_fill_(~seen, least)
+            self._masks[key] = seen
+        return self._masks[key]
 
     def split(self, states: torch.Tensor) -> Sequence[torch.Tensor]:
         """Take new states, [1, heads, tokens, size] or [rows, heads, tokens, size], apart by session."""
@@ -290,10 +303,10 @@ class PackedCache(Cache):
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return a length that is not 0, since no session is at its beginning; positions and masks are given."""
-        return max(len(session.token_ids) for session in self._sessions)
+        return max(len(session.token_ids) for session in self.sessions)
 
     def _layers(self, layer_idx: int) -> list[Any]:
-        return [session.cache.layers[layer_idx] for session in self._sessions]
+        return [session.cache.layers[layer_idx] for session in self.sessions]
 
 
 def _side_by_side(held: Sequence[dict[int, torch.Tensor | None]], state_idx: int) -> torch.Tensor | None:
@@ -343,9 +356,7 @@ def packed_attention(
         options["is_causal"] = False
     outputs: list[torch.Tensor] = []
     for own_query, own_key, own_value in zip(cache.split(query), key, value, strict=True):
-        mask = causal_mask(own_query.shape[2], own_key.shape[2], sliding_window, query.device)
-        if mask is not None and cache.usual == "eager":
-            mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, torch.finfo(query.dtype).min)
+        mask = cache.mask(own_query.shape[2], own_key.shape[2], sliding_window, query)
         outputs.append(attend(module, own_query, own_key, own_value, mask, **options)[0])
     return cache.together(outputs), None
 

@@ -16,6 +16,7 @@ from glimp_core.local.cache import (
     WindowLayer,
     grown_bytes,
     make_cache,
+    own_states,
     rollback_kind,
     state_bytes,
 )
@@ -254,6 +255,7 @@ class KVSession:
         self.logits = None  # they would save one forward if the very same chain were asked for again
         self._graph = self._checkpoint = None
         self._marks = set()
+        own_states(self.cache)
 
     def took(self, token_ids: Sequence[int], logits: torch.Tensor) -> None:
         """Note tokens that a forward has put into the cache, and its logits."""
