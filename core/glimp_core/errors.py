@@ -19,6 +19,9 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
+LISTED = 50
+"""As many names are listed in a message at most."""
+
 
 class GlimpError(ValueError):
     """Anything that Glimp raises on purpose."""
@@ -81,5 +84,6 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigError:
     """Return the error for a name that is not one of `known`, with the nearest one suggested."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names)}"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names[:LISTED])}{more}"
     return ConfigError(f"unknown {what} {shown(name)}: {hint}")

@@ -28,6 +28,12 @@ LONGEST = 500
 """What a server says is told up to this length: a proxy may answer with a whole page."""
 
 
+STREAM = "text/event-stream"
+EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+LARGEST = 64 * 2**20
+"""As many bytes of a document, or of one event of a stream, are taken at most: a whole vocabulary has fewer."""
+
 ANSWER_WITHIN = 5.0
 """How long, in seconds, a server has for the answer to a cheap question."""
 
@@ -85,8 +91,10 @@ class Client:
 
     async def get(self, path: str, kind: type = object) -> Any:
         """Get a document, as JSON or as text. A path with a host is taken as it is. Raises like `lines`."""
+        client = self._openai  # the first look imports it, which takes its time
         with self._translated():
-            document = await self._openai.get(path, cast_to=kind, options=self._options)
+            async with asyncio.timeout(self.timeout):  # the client's own is that of a silence
+                document = await client.get(path, cast_to=kind, options=self._options)
         self._lists |= path == "/models"
         return document
 
@@ -95,8 +103,9 @@ class Client:
         import openai
 
         try:
-            await self._openai.get("/models", cast_to=object, options={**self._options, "timeout": ANSWER_WITHIN})
-        except openai.APITimeoutError:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await self._openai.get("/models", cast_to=object, options={**self._options, "timeout": ANSWER_WITHIN})
+        except (openai.APITimeoutError, TimeoutError):
             return None
         except openai.APIConnectionError:
             return False
@@ -119,7 +128,7 @@ class Client:
             )
         try:
             kind = stream.response.headers.get("content-type", "")
-            if not kind.startswith("text/event-stream"):
+            if not kind.startswith(STREAM):
                 raise RemoteEngineError(
                     f"{self.base_url} answers with {kind or 'an untyped text'!r}, not with a stream of events: "
                     "is base_url right? It mostly ends in /v1"
@@ -140,7 +149,23 @@ class Client:
             api_key=self._api_key or "none",
             max_retries=0,
             timeout=openai.Timeout(self.timeout, connect=self._connect_timeout),
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._bound]}),
         )
+
+    async def _bound(self, response: Any) -> None:
+        """Have a response end with an error if it grows without an end; called before its body is read."""
+        read, streams = response.aiter_bytes, response.headers.get("content-type", "").startswith(STREAM)
+
+        async def bounded(*chunk: Any) -> AsyncGenerator[bytes, None]:
+            size, last = 0, b""
+            async for part in read(*chunk):
+                ended = streams and any(end in last + part for end in EVENT_ENDS)
+                size, last = 0 if ended else size + len(part), part[-3:]
+                if size > LARGEST:
+                    raise RemoteEngineError(f"{self.base_url} sends more than {LARGEST >> 20} MB without an end")
+                yield part
+
+        response.aiter_bytes = bounded
 
     @cached_property
     def _options(self) -> dict[str, Any]:
@@ -165,6 +190,10 @@ class Client:
     def _translate(self, error: Exception) -> Exception:
         import openai
 
+        if isinstance(error.__cause__, GlimpError):  # raised by what reads for the client
+            return error.__cause__
+        if isinstance(error, TimeoutError):
+            return TransientError(f"no whole answer within {self.timeout:g} seconds", timed_out=True)
         status = getattr(error, "status_code", None) or _code(getattr(error, "body", None))
         if isinstance(error, openai.APIError) and status and status < 500 and status not in RETRIED:
             return self._refusal(status, str(error))

@@ -6,7 +6,7 @@ from typing import Any
 
 from glimp_core.errors import ConfigError, EngineError, ModelLoadError, unknown_name
 from glimp_core.remote.server import Server
-from glimp_core.remote.wire import LLAMACPP, PROFILES, SGLANG, VLLM, ServerProfile
+from glimp_core.remote.wire import LLAMACPP, PROFILES, SGLANG, VLLM, ServerProfile, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ def read_listing(server: Server, window: int | None) -> Listing:
 def _models(server: Server) -> dict[str, Mapping[str, Any]]:
     listing = server.get("/models")
     entries = listing.get("data") if isinstance(listing, dict) else None
-    return {str(entry.get("id")): entry for entry in entries or () if isinstance(entry, dict)}
+    listed = entries if isinstance(entries, list) else ()
+    return {str(entry.get("id")): entry for entry in listed if isinstance(entry, dict)}
 
 
 def _entry(server: Server, models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -66,8 +67,8 @@ def _asked_as(name: str, entry: Mapping[str, Any]) -> str:
 
 def _window(entry: Mapping[str, Any]) -> int | None:
     """The length that the listing itself has: vLLM's and SGLang's, or llama.cpp's."""
-    window = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx")
-    return window if isinstance(window, int) else None
+    meta = entry.get("meta")
+    return whole(entry.get("max_model_len")) or whole(meta.get("n_ctx") if isinstance(meta, dict) else None)
 
 
 def _slots(server: Server) -> tuple[int | None, int | None]:
@@ -77,4 +78,4 @@ def _slots(server: Server) -> tuple[int | None, int | None]:
         slots, context = properties.get("total_slots"), properties["default_generation_settings"]["n_ctx"]
     except (EngineError, KeyError, TypeError, AttributeError):
         return None, None
-    return slots if isinstance(slots, int) else None, context if isinstance(context, int) else None
+    return whole(slots) or None, whole(context) or None

@@ -29,12 +29,17 @@ class StreamWatch:
         token_timeout: float,
     ):
         self.begun = False
-        """Whether the first token has come; to be set by the reader of the lines."""
+        """Whether the first token has come."""
+        self._heard = monotonic()
         self._lines = lines
         self._answers = answers
         self._timeouts = {False: timeout, True: token_timeout}
         self._arrived: asyncio.Queue[Any] = asyncio.Queue()
         self._answered = True
+
+    def hear(self) -> None:
+        """Note that a token came; lines without one, which a server may send for ever, end no silence."""
+        self.begun, self._heard = True, monotonic()
 
     async def lines(self) -> AsyncGenerator[Any, None]:
         """Yield the lines as they come. Raises `TransientError` if the server is gone, or silent for too long."""
@@ -60,9 +65,9 @@ class StreamWatch:
 
     async def _next(self, tasks: list[asyncio.Task[None]]) -> Any:
         """Wait for a line, and ask the server each time that the wait has been long."""
-        limit, started = self._timeouts[self.begun], monotonic()
+        limit = self._timeouts[self.begun]
         self._answered = True
-        while (left := started + limit - monotonic()) > 0:
+        while (left := self._heard + limit - monotonic()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, ASK_AFTER)):
                     return await self._arrived.get()

@@ -148,7 +148,10 @@ class Probe:
         except EngineError:
             return None
         lines = [line.split() for line in text.splitlines() if line.startswith(GAUGES)]
-        return sum(float(words[-1]) for words in lines) if lines else None
+        try:
+            return sum(float(words[-1]) for words in lines) if lines else None
+        except ValueError:
+            return None
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return self._vocabulary.decode(token_ids).decode(errors="replace")

@@ -36,6 +36,9 @@ PATIENCE = 60.0
 GRACE = 0.25
 """How long, in seconds, the usage is waited for after the last token."""
 
+BEYOND = 64
+"""A server that takes text counts other tokens: so many more than asked for are no fault."""
+
 OVERFLOW = "context size has been exceeded"
 """What llama.cpp says to all of its slots, if they share one context and it is full."""
 
@@ -113,6 +116,7 @@ class Server:
                             written += piece.token_ids
                             ended = piece.finish is not None
                             yield piece
+                            self._check_ends(len(written), ask.max_tokens)
                     if ended:
                         return
                     raise TransientError("the stream ended before the reply did")
@@ -152,13 +156,22 @@ class Server:
         ):
             async for line in lines:
                 piece = _read(reader, line, top=not watch.begun)
-                watch.begun = watch.begun or bool(piece.token_ids)
+                if piece.token_ids:
+                    watch.hear()
                 if not piece.finish:
                     yield piece
                     continue
                 yield await _with_usage(piece, lines, reader)
                 await _drain(lines)
                 return
+
+    def _check_ends(self, written: int, most: int) -> None:
+        """Refuse a stream that never ends; a few more tokens may be counted here than at the server."""
+        if written > 2 * most + BEYOND:
+            raise RemoteEngineError(
+                f"{self.model!r} at {self.client.base_url} wrote {written} tokens where max_tokens was {most}: "
+                "it does not keep to the protocol"
+            )
 
     def _shared(self, fault: TransientError, place: AdmittedRequest) -> TransientError | None:
         """What is meant, if a full context is that of all slots together: from now on requests wait for their share."""

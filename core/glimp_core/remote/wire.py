@@ -1,6 +1,7 @@
 """What goes over the wire, as values: requests to /v1/completions, and the lines of their streams."""
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -11,6 +12,12 @@ from glimp_core.types import SamplingParams
 
 ID_PREFIX = "token_id:"
 """How vLLM spells an id where others put a token's text."""
+
+MOST = 0.01
+"""A log-probability is at most 0, but for what rounding adds."""
+
+SHOWN = 200
+"""As many characters of a line that cannot be read are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +159,23 @@ class Reader:
             return self._read(line, top)
         except RemoteEngineError:
             raise
-        except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-            raise ProtocolError(f"{type(error).__name__}: {error} in {str(line)[:200]!r}") from error
+        except Exception as error:  # of any kind: a line may hold anything
+            raise ProtocolError(f"{type(error).__name__}: {str(error)[:SHOWN]} in {_shown(line)}") from error
 
     def _read(self, line: Mapping[str, Any], top: bool) -> CompletionChunk:
         usage, timings = line.get("usage") or {}, line.get("timings") or {}
         details = usage.get("prompt_tokens_details") or {}
-        counts = (usage.get("prompt_tokens"), details.get("cached_tokens", timings.get("cache_n")))
+        counts = (whole(usage.get("prompt_tokens")), whole(details.get("cached_tokens", timings.get("cache_n"))))
         choice = (line.get("choices") or [{}])[0]
-        text = choice.get("text") or ""
+        text, finish = choice.get("text") or "", choice.get("finish_reason")
+        if not isinstance(text, str) or not isinstance(finish, str | None):
+            raise TypeError(f"text and finish_reason are texts, not {type(text).__name__}, {type(finish).__name__}")
         ids, by_id = self._token_ids(choice, text)
         reason = choice.get("stop_reason", choice.get("matched_stop"))
         shown = _top(choice) if top else ()
-        return CompletionChunk(ids, text, shown, choice.get("finish_reason"), reason, *counts, by_id)
+        return CompletionChunk(
+            ids, text, shown, finish, reason if isinstance(reason, str | int) else None, *counts, by_id
+        )
 
     def _token_ids(self, choice: Mapping[str, Any], text: str) -> tuple[tuple[int, ...], bool]:
         """The ids a line brings, in whatever way this server says them; else the ids of its text."""
@@ -194,9 +205,11 @@ class Reader:
 
     def _known(self, ids: Sequence[int]) -> tuple[int, ...]:
         for token_id in ids:
+            if type(token_id) is not int:
+                raise TypeError(f"a token id is a whole number, not {type(token_id).__name__}")
             if not 0 <= token_id < len(self._vocabulary.token_bytes):
                 raise RemoteEngineError(
-                    f"the server wrote token {token_id}, which the tokenizer does not have: "
+                    f"the server wrote token {_shown(token_id)}, which the tokenizer does not have: "
                     "pass the folder or hub id of the served model as tokenizer=..."
                 )
         return tuple(ids)
@@ -206,12 +219,26 @@ def _top(choice: Mapping[str, Any]) -> Top:
     """The likeliest tokens of a line's first token, likeliest first."""
     logprobs = choice.get("logprobs") or {}
     if content := logprobs.get("content"):
-        found = [(token["id"], float(token["logprob"])) for token in content[0].get("top_logprobs") or ()]
+        shown = content[0].get("top_logprobs") or ()
+        found: list[tuple[int | str, float]] = [(int(token["id"]), float(token["logprob"])) for token in shown]
     else:
         first = (logprobs.get("top_logprobs") or [None])[0] or {}
         found = [(_key(token), float(value)) for token, value in first.items()]
+    for _, value in found:
+        if not value <= MOST:  # neither is NaN
+            raise ValueError(f"{value} is no log-probability")
     return tuple(sorted(found, key=lambda entry: -entry[1]))
 
 
 def _key(token: str) -> int | str:
     return int(token.removeprefix(ID_PREFIX)) if token.startswith(ID_PREFIX) else token
+
+
+def whole(value: Any) -> int | None:
+    """Return a count that a server tells, None for what cannot be one."""
+    return value if type(value) is int and 0 <= value < 2**53 else None
+
+
+def _shown(value: Any) -> str:
+    """The beginning of a value; long numbers and deep lists are not written out for it."""
+    return reprlib.repr(value)[:SHOWN]
