@@ -116,10 +116,12 @@ def test_each_model_answers_alone(good: Served) -> None:
     [
         ({"threshold": 9.0}, 0),
         ({"threshold": 0.0}, 1),
+        ({"policy": "always_large"}, 1),
+        ({"policy": {"name": "target_rate", "rate": 0.0}}, 0),
     ],
 )
 def test_a_request_chooses_its_policy(good: Served, options: dict[str, Any], rate: float) -> None:
-    """`threshold` goes through `extra_body`."""
+    """`threshold` and `policy` go through `extra_body`."""
     done = client(good).chat.completions.create(model="glimp", messages=QUESTION, extra_body=options)
     assert done.glimp["summary"]["intervention_rate"] == rate  # type: ignore[attr-defined]
 

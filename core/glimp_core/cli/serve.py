@@ -23,7 +23,9 @@ def _serving(name: str, text: str) -> Any:
 Host = Annotated[str, _serving("--host", "Where to listen; 0.0.0.0 is every address of this machine.")]
 Port = Annotated[int, _serving("--port", "0 takes a free one.")]
 Name = Annotated[str, _serving("--name", "The name of the pair in the list of models.")]
-KeyVariable = Annotated[str | None, _serving("--api-key-env", "The environment variable with the key to demand.")]
+KeyVariable = Annotated[
+    str | None, _serving("--client-key-env", "The environment variable with the key that clients must send.")
+]
 Running = Annotated[int, _serving("--max-running", "Replies that are written at once.")]
 Waiting = Annotated[int, _serving("--max-waiting", "Requests that may wait; more are sent away (429).")]
 Seconds = Annotated[float, _serving("--timeout", "The most seconds that a reply may take.")]
@@ -41,7 +43,7 @@ def command(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     name: Name = "glimp",
-    api_key_env: KeyVariable = None,
+    client_key_env: KeyVariable = None,
     max_running: Running = 32,
     max_waiting: Waiting = 128,
     timeout: Seconds = 600.0,
@@ -58,7 +60,7 @@ def command(
         raise ConfigError(f"glimp serve needs more packages: {error}") from error
     _refuse_unused(settings)
     service = ServiceSettings(
-        api_key=_key(api_key_env),
+        api_key=_key(client_key_env),
         max_running=max_running,
         max_waiting=max_waiting,
         timeout=timeout,
@@ -81,7 +83,7 @@ def _serve(settings: Settings, service: "ServiceSettings", host: str, port: int,
         shown = f"[{host}]" if ":" in host else host
         say(f"serving {name} ({' + '.join(settings.pair)}) at http://{shown}:{bound}/v1 (Ctrl-C ends it)")
         if service.api_key is None and host not in listening.LOOPBACK:
-            say(f"warning: everyone who reaches {host}:{bound} can use it: set --api-key-env, or --host 127.0.0.1")
+            say(f"warning: everyone who reaches {host}:{bound} can use it: set --client-key-env, or --host 127.0.0.1")
         listening.log_to_stderr()
         listening.run_endpoint(pairs, service, sock)
 
@@ -90,7 +92,7 @@ def _key(variable: str | None) -> str | None:
     if variable is None:
         return None
     if not (key := os.environ.get(variable, "").strip()):
-        raise ConfigError(f"--api-key-env {variable}: this environment variable is not set, or is empty")
+        raise ConfigError(f"--client-key-env {variable}: this environment variable is not set, or is empty")
     return key
 
 
@@ -99,3 +101,8 @@ def _refuse_unused(settings: Settings) -> None:
     if settings.json or settings.system:
         given = "--json" if settings.json else "--system"
         raise ConfigError(f"glimp serve takes no {given}: requests say what they want")
+    if settings.api_key_env and not any("://" in name for name in map(str, settings.models)):
+        raise ConfigError(
+            f"--api-key-env {settings.api_key_env} is the key of servers that run the models, and neither model is on "
+            "one: --client-key-env names the key that clients must send"
+        )

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from glimp_core.errors import unknown_name
 from glimp_core.policy import EntropyThreshold, Policy
+from glimp_core.policy.named import policy_named
 from glimp_core.router import GlimpRouter, StreamOptions
 from glimp_core.serve.catalogue import Catalogue, ServedModel
 from glimp_core.serve.failures import Refused
@@ -155,7 +156,9 @@ def _policy(given: Mapping[str, Any], router: GlimpRouter) -> Policy | None:
     if threshold is not None and named is not None:
         raise Refused("threshold and policy say two things: give one of them", param="threshold")
     if named is not None:
-        raise Refused(f"policy={named!r:.100} is not supported: give a threshold", param="policy", code="unsupported")
+        if not isinstance(named, str | Mapping):
+            raise Refused(f"policy={named!r:.100} cannot be read: give a name or an object with a name", param="policy")
+        return policy_named(named, router.config)
     if threshold is None:
         return None
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):

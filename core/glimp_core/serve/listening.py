@@ -83,5 +83,5 @@ def hosts_for(host: str, more: Iterable[str]) -> tuple[str, ...]:
     """
     given = tuple(more)
     if host in LOOPBACK:
-        return (*LOOPBACK, *given)
+        return (*LOOPBACK, "[::1]", *given)
     return given

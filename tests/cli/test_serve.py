@@ -1,0 +1,58 @@
+"""`glimp serve`, up to the moment when it listens; tests/serve has what comes then."""
+
+import pytest
+
+from cli.conftest import Glimp
+from glimp_core.serve import ServedPair, ServiceSettings, listening
+
+Ran = list[tuple[list[ServedPair], ServiceSettings]]
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """What would have been served."""
+    found: Ran = []
+    monkeypatch.setattr(listening, "log_to_stderr", lambda: None)
+    monkeypatch.setattr(listening, "run_endpoint", lambda pairs, settings, sock: found.append((pairs, settings)))
+    return found
+
+
+def test_the_options_become_settings(glimp: Glimp, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pair by its name, the limits, and a key that is shown nowhere."""
+    monkeypatch.setenv("CLIENT_KEY", "secret")
+    done = glimp(
+        *("serve", "--port", "0", "--name", "mine", "--client-key-env", "CLIENT_KEY", "--max-running", "3"),
+        *("--template-option", "style", "--threshold", "0.7"),
+    )
+    ((pair,), settings) = ran[0]
+    assert (done.code, pair.name, settings.api_key, settings.max_running) == (0, "mine", "secret", 3)
+    assert getattr(pair.router.policy, "threshold", None) == 0.7
+    assert {"style", "enable_thinking"} <= set(settings.template_options)
+    assert "localhost" in settings.allowed_hosts
+    assert "secret" not in done.out + done.err
+    assert "serving mine (glimp-tiny-small + glimp-tiny-large) at http://127.0.0.1:" in done.err
+    assert "warning" not in done.err
+
+
+def test_an_open_door_is_warned_of(glimp: Glimp, ran: Ran) -> None:
+    """Without a key, on an address that others reach."""
+    done = glimp("serve", "--host", "0.0.0.0", "--port", "0")
+    assert "warning: everyone who reaches 0.0.0.0:" in done.err
+    assert ran[0][1].allowed_hosts == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--client-key-env", "NO_SUCH_KEY"], "--client-key-env NO_SUCH_KEY: this environment variable is not set"),
+        (["--api-key-env", "SOME"], "--client-key-env names the key that clients must send"),
+        (["--json"], "takes no --json"),
+        (["--name", "a:b"], "without a colon"),
+        (["--port", "99999"], "cannot listen on"),
+        (["--max-running", "0"], "max_running=0 cannot work"),
+    ],
+)
+def test_what_cannot_work_is_bad_input(glimp: Glimp, ran: Ran, arguments: list[str], said: str) -> None:
+    """One clear line, exit code 2, and nothing is served."""
+    done = glimp("serve", "--port", "0", *arguments)
+    assert (done.code, said in done.err, ran) == (2, True, []), done.err
