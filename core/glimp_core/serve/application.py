@@ -29,9 +29,12 @@ from glimp_core.serve.replying import PieceStream, failed, unless_left
 from glimp_core.serve.request_queue import RequestQueue
 from glimp_core.serve.service_metrics import ServiceMetrics
 from glimp_core.serve.service_settings import ServiceSettings
+from glimp_core.views.notebook import TEMPLATES
 
 log = logging.getLogger("glimp.serve")
 PAGE = Path(__file__).parent / "page"
+REPORT_STYLE = TEMPLATES / "style.css"
+"""The colours and charts of a trace's report, which the page shares."""
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -148,6 +151,7 @@ def _routes(endpoint: Endpoint) -> list[Route | Mount]:
         Route("/health", endpoint.health),
         Route("/metrics", endpoint.show_metrics),
         Route("/", _page),
+        Route("/page/report.css", _report_style),
         Mount("/page", PageFiles(directory=PAGE)),
     ]
 
@@ -177,6 +181,10 @@ class PageFiles(StaticFiles):
 
 async def _page(request: Request) -> Response:
     return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
+
+
+async def _report_style(request: Request) -> Response:
+    return FileResponse(REPORT_STYLE, headers=PAGE_HEADERS)
 
 
 async def _whole(pieces: AsyncGenerator[bytes, None]) -> bytes:

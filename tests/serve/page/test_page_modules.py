@@ -20,7 +20,7 @@ from glimp_core.types import Step, ToolCallDelta
 from glimp_core.views.columns import picture
 from recordings import recorded
 
-PAGE = Path(__file__).parents[2] / "core" / "glimp_core" / "serve" / "page"
+PAGE = Path(__file__).parents[3] / "core" / "glimp_core" / "serve" / "page"
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="there is no Node on this machine")
 

@@ -1,19 +1,21 @@
-"""The page in a real browser, over an endpoint of scripted models: what a person does, and what can go wrong."""
+"""The page in a real browser, over the real endpoint with scripted models: what a person does, and what goes wrong."""
 
 import json
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from glimp_core import GlimpRouter
+from glimp_core import EngineError, EntropyThreshold, GlimpRouter
+from glimp_core.events import Event
+from glimp_core.serve import ServiceSettings
+from glimp_core.tap import Asked
 from glimp_core.testing import ScriptedEngine
-from glimp_core.trace import load
-from page.endpoint import DONE, Endpoint, chunks, serving
+from glimp_core.trace import TraceFile, load
 
 playwright = pytest.importorskip("playwright.sync_api")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -28,13 +30,17 @@ ENTROPIES = (0.1, 2.0, 0.05, 1.5)
 SCREENS = [(1280, 860, "light"), (1280, 860, "dark"), (390, 844, "light"), (390, 844, "dark")]
 
 
-def scripted(body: dict[str, Any], pause: float = 0.0, **changed: Any) -> Iterator[Any]:
-    """The reply of the scripted pair, with a pause before each chunk."""
+def scripted(pause: float = 0.0, taps: Any = (), error: Exception | None = None, **changed: Any) -> GlimpRouter:
+    """A pair that writes the script, with a pause before each event; with an `error`, the large model fails by it."""
+
+    def slow(asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+        for event in events:
+            time.sleep(pause)
+            yield event
+
     script = {"steps": STEPS, "entropies": ENTROPIES, "answer": f"It is {HOSTILE} 4.", **changed}
-    for chunk in chunks(GlimpRouter(ScriptedEngine(**script), ScriptedEngine(**script)), body):
-        time.sleep(pause)
-        yield chunk
-    yield DONE
+    small, large = ScriptedEngine(**script, name="tiny"), ScriptedEngine(**script, name="big", error=error, error_at=3)
+    return GlimpRouter(small, large, policy=EntropyThreshold(0.3), taps=[*taps, *([slow] if pause else [])])
 
 
 @pytest.fixture(scope="module")
@@ -46,25 +52,28 @@ def browser() -> Iterator[Any]:
 
 
 class Visit:
-    """The page opened over an endpoint; what it asked for elsewhere and complained of is kept."""
+    """The page opened in a browser of its own; what it asked for elsewhere and complained of is kept."""
 
-    def __init__(self, browser: Any, endpoint: Endpoint, width: int = 1280, height: int = 860, scheme: str = "light"):
+    def __init__(self, browser: Any, endpoint: Any, width: int = 1280, height: int = 860, scheme: str = "light"):
         self.endpoint = endpoint
         self.complaints: list[str] = []
         self.elsewhere: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
         viewport = {"width": width, "height": height}
-        self.context = browser.new_context(viewport=viewport, color_scheme=scheme, accept_downloads=True)
+        self.context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
         self.page = self.context.new_page()
         self.page.set_default_timeout(20_000)
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
-        self.page.on("request", lambda request: self._note(request.url))
-        self.page.goto(endpoint.address)
+        self.page.on("request", self._note)
+        self.page.goto(endpoint.url + "/")
 
-    def _note(self, url: str) -> None:
-        if not url.startswith((self.endpoint.address, "blob:" + self.endpoint.address)):
-            self.elsewhere.append(url)
+    def _note(self, request: Any) -> None:
+        if not request.url.startswith((self.endpoint.url + "/", "blob:" + self.endpoint.url)):
+            self.elsewhere.append(request.url)
+        if request.method == "POST":
+            self.bodies.append(json.loads(request.post_data))
 
     def ask(self, question: str) -> None:
         self.page.fill("#question", question)
@@ -77,24 +86,26 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
-    """Opens the page over an endpoint that answers so; at the end nothing was complained of or asked elsewhere."""
+def visit(browser: Any, serving: Any) -> Iterator[Callable[..., Visit]]:
+    """Opens the page over an endpoint of a pair; at the end nothing was complained of or asked elsewhere."""
     visits: list[Visit] = []
-    contexts: list[Any] = []
+    with ExitStack() as stack:
 
-    def opened(answer: Any = scripted, *screen: Any, key: str = "") -> Visit:
-        context = serving(answer, key)
-        contexts.append(context)
-        visits.append(Visit(browser, context.__enter__(), *screen))
-        return visits[-1]
+        def opened(router: GlimpRouter | None = None, *screen: Any, **settings: Any) -> Visit:
+            endpoint = stack.enter_context(serving(router or scripted(), settings=ServiceSettings(**settings)))
+            until_loaded(endpoint)
+            visits.append(Visit(browser, endpoint, *screen))
+            stack.callback(visits[-1].context.close)
+            return visits[-1]
 
-    yield opened
-    for each in visits:
-        each.context.close()
-    for context in contexts:
-        context.__exit__(None, None, None)
+        yield opened
     assert [each.elsewhere for each in visits] == [[]] * len(visits)
     assert [each.complaints for each in visits] == [[]] * len(visits)
+
+
+def until_loaded(endpoint: Any) -> None:
+    while endpoint.endpoint.catalogue.status() != "loaded":
+        time.sleep(0.01)
 
 
 def colours(exchange: Any) -> list[str]:
@@ -105,7 +116,7 @@ def colours(exchange: Any) -> list[str]:
 @pytest.mark.parametrize("screen", SCREENS, ids=str)
 def test_a_person_asks_and_sees_who_writes(visit: Callable[..., Visit], screen: tuple[int, int, str]) -> None:
     """Both colours, every entropy at its step, a column each, the threshold line, the answer; nothing is cut off."""
-    page = (at := visit(scripted, *screen)).page
+    page = (at := visit(scripted(), *screen)).page
     at.ask("2 + 2?")
     exchange = at.done()
     assert colours(exchange) == ["small", "large", "small", "large"]
@@ -139,33 +150,34 @@ def test_the_next_message_is_asked_as_set(visit: Callable[..., Visit]) -> None:
     assert page.locator("#threshold").is_disabled()
     at.ask("third")
     assert colours(at.done(3)) == ["large"] * 4
-    first, second, third = at.endpoint.bodies
+    first, second, third = at.bodies
     assert ("threshold" in first, second["threshold"], "threshold" in third) == (False, 1.96, False)
-    assert [body["model"] for body in at.endpoint.bodies] == ["glimp", "glimp", "glimp:large"]
+    assert [body["model"] for body in at.bodies] == ["glimp", "glimp", "glimp:large"]
     assert [message["content"] for message in third["messages"][::2]] == ["first", "second", "third"]
     assert third["messages"][1]["content"] == f"It is {HOSTILE} 4."
     assert third["messages"][1]["reasoning_content"].startswith("Two and two.\n\nSo <img")
     page.click("text=New chat")
     at.ask("anew")
     at.done()
-    assert [message["content"] for message in at.endpoint.bodies[-1]["messages"]] == ["anew"]
+    assert [message["content"] for message in at.bodies[-1]["messages"]] == ["anew"]
 
 
 @pytest.mark.parametrize("how", ["Escape", "button"])
 def test_a_reply_is_stopped(visit: Callable[..., Visit], how: str) -> None:
     """The models are told by the connection that closes; what was written stays, and is no part of the history."""
-    page = (at := visit(lambda body: scripted(body, pause=0.05))).page
+    page = (at := visit(scripted(pause=0.02))).page
     at.ask("2 + 2?")
     page.wait_for_selector(".thoughts li")
     page.press("#question", "Escape") if how == "Escape" else page.click("text=Stop")
     exchange = at.done()
     assert exchange.locator(".problem").inner_text() == "stopped here"
-    assert at.endpoint.left.wait(10)
+    while at.endpoint.endpoint.queue.running:  # or the test's own limit ends it
+        time.sleep(0.01)
     assert page.locator("#send").inner_text() == "Send"
     at.ask("again")
     page.wait_for_selector(".exchange:nth-of-type(2) .thoughts li")
     page.press("#question", "Escape")
-    assert [message["content"] for message in at.endpoint.bodies[-1]["messages"]] == ["again"]
+    assert [message["content"] for message in at.bodies[-1]["messages"]] == ["again"]
 
 
 def test_a_reply_is_saved_and_replayed(visit: Callable[..., Visit], tmp_path: Path) -> None:
@@ -186,17 +198,14 @@ def test_a_reply_is_saved_and_replayed(visit: Callable[..., Visit], tmp_path: Pa
     assert replayed.locator(shown).all_text_contents() == live.locator(shown).all_text_contents()
     at.ask("and now?")
     at.done(3)
-    assert len(at.endpoint.bodies[-1]["messages"]) == 3, "a replay is no part of the conversation"
+    assert len(at.bodies[-1]["messages"]) == 3, "a replay is no part of the conversation"
 
 
 def test_a_file_of_many_requests_is_asked_about(visit: Callable[..., Visit], tmp_path: Path) -> None:
     """Each question is a button; what is no trace is said in one line."""
     file = tmp_path / "many.jsonl"
-    lines = []
     for question in ("one?", HOSTILE):
-        body = {"model": "glimp", "messages": [{"role": "user", "content": question}]}
-        lines += [c["glimp"]["line"] for c in scripted(body) if c is not DONE and "line" in c["glimp"]]
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        scripted(taps=[TraceFile(file)]).generate(question)
     page = (at := visit()).page
     page.set_input_files("#file", file)
     page.get_by_role("button", name=HOSTILE).click()
@@ -208,7 +217,7 @@ def test_a_file_of_many_requests_is_asked_about(visit: Callable[..., Visit], tmp
 
 def test_a_key_is_asked_for(visit: Callable[..., Visit]) -> None:
     """A server with a key refuses the page until it is given; it stays in this tab alone."""
-    page = (at := visit(scripted, key="s3cret")).page
+    page = (at := visit(None, api_key="s3cret")).page
     page.fill("#secret", "wrong")
     page.click("text=Use it")
     playwright.expect(page.locator("#pair")).to_contain_text("key")
@@ -222,39 +231,41 @@ def test_a_key_is_asked_for(visit: Callable[..., Visit]) -> None:
     at.complaints.clear()
 
 
-def broken(body: dict[str, Any]) -> Iterator[Any]:
-    yield from list(scripted(body))[:9]
-
-
-def failing(body: dict[str, Any]) -> Iterator[Any]:
-    yield from list(scripted(body))[:9]
-    yield {"error": {"message": "the large model\nis gone"}}
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [(broken, "The server ended the reply before it was whole."), (failing, "the large model is gone")],
-)
-def test_a_failure_is_said_in_one_line(visit: Callable[..., Visit], answer: Any, said: str) -> None:
+def test_a_failure_is_said_in_one_line(visit: Callable[..., Visit]) -> None:
     """What was written stays, the problem stands under it, and asking again replaces both."""
-    page = (at := visit(answer)).page
+    page = (at := visit(scripted(error=EngineError("the large model\nis gone")))).page
     at.ask("2 + 2?")
     exchange = at.done()
-    assert exchange.locator(".problem").inner_text() == said
-    assert "Two" in exchange.locator(".thoughts").inner_text()
-    at.endpoint.answer = scripted
+    assert "the large model is gone" in exchange.locator(".problem").inner_text()
+    assert "Two and two." in exchange.locator(".thoughts").inner_text()
+    page.check("text=Small alone", force=True)
     page.click("text=Try again")
     page.wait_for_selector(".answer .text")
     assert len(page.locator(".exchange").all()) == 1
+
+
+def test_a_connection_that_breaks_is_said_so(visit: Callable[..., Visit]) -> None:
+    """A stream that ends too early is no whole reply, and what came of it is shown."""
+    page = (at := visit()).page
+    told = {
+        "choices": [{"index": 0, "delta": {"reasoning_content": "Two"}}],
+        "glimp": {"index": 0, "phase": "thinking"},
+    }
+    cut = f"data: {json.dumps(told)}\n\ndata: {{"
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(body=cut, content_type="text/event-stream"))
+    at.ask("2 + 2?")
+    exchange = at.done()
+    assert exchange.locator(".problem").inner_text() == "The server ended the reply before it was whole."
+    assert "Two" in exchange.locator(".thoughts").inner_text()
 
 
 def test_tabs_are_apart_and_long_replies_flow(visit: Callable[..., Visit]) -> None:
     """Two tabs write at once; a reply of 400 steps is drawn whole, and its last step is in view."""
     steps = tuple(f"Step {n}.\n\n" for n in range(400))
     long = {"steps": steps, "entropies": tuple(0.01 * (n % 90) for n in range(400))}
-    at = visit(lambda body: scripted(body, **long))
+    at = visit(scripted(**long))
     other = at.context.new_page()
-    other.goto(at.endpoint.address)
+    other.goto(at.endpoint.url)
     at.ask("here")
     other.fill("#question", "there")
     other.press("#question", "Enter")
@@ -275,7 +286,7 @@ def test_it_works_by_keyboard(visit: Callable[..., Visit]) -> None:
     page.keyboard.type("two")
     page.keyboard.press("Enter")
     at.done()
-    assert at.endpoint.bodies[0]["messages"][0]["content"] == "one\ntwo"
+    assert at.bodies[0]["messages"][0]["content"] == "one\ntwo"
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("ArrowRight")
     assert page.locator("#nats").inner_text() != "0.30 nats"
@@ -287,11 +298,10 @@ def test_it_works_by_keyboard(visit: Callable[..., Visit]) -> None:
 
 def test_a_server_that_comes_late_is_found(visit: Callable[..., Visit]) -> None:
     """While the server is away the page says so, and goes on once it answers."""
-    gone = threading.Event()
     page = (at := visit()).page
-    page.route("**/v1/models", lambda route: route.continue_() if gone.is_set() else route.abort())
+    page.route("**/v1/models", lambda route: route.abort())
     page.reload()
     playwright.expect(page.locator("#pair")).to_contain_text("cannot be reached")
-    gone.set()
+    page.unroute("**/v1/models")
     page.wait_for_selector("#examples button")
     at.complaints.clear()

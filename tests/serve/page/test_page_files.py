@@ -2,15 +2,19 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from adapters.good_model import good_router
 from dom import parse
 from glimp_core.views.notebook import TEMPLATES
 
-PAGE = Path(__file__).parents[2] / "core" / "glimp_core" / "serve" / "page"
+PAGE = Path(__file__).parents[3] / "core" / "glimp_core" / "serve" / "page"
 FILES = sorted(PAGE.iterdir())
 MODULES = [file for file in FILES if file.suffix == ".js"]
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 ASIDE = {"report.css": TEMPLATES / "style.css"}
 """What the endpoint serves from elsewhere."""
 
@@ -63,3 +67,14 @@ def test_colours_are_those_of_the_report(sheet: str) -> None:
     modules = "".join(file.read_text() for file in MODULES)
     known = set(re.findall(r"(--[\w-]+):", report + text)) | set(re.findall(r"\"(--[\w-]+)\"", modules))
     assert set(re.findall(r"var\((--[\w-]+)", text)) <= known
+
+
+def test_the_endpoint_serves_the_page(serving: Any) -> None:
+    """The document is at the root, each file under its type; nothing may be loaded from elsewhere."""
+    with serving(good_router()) as endpoint:
+        for name, file in {"": PAGE / "index.html", **{f"page/{file.name}": file for file in FILES}}.items():
+            reply = httpx.get(f"{endpoint.url}/{name}")
+            assert (reply.status_code, reply.content) == (200, file.read_bytes())
+            assert reply.headers["content-type"].startswith(KINDS[file.suffix])
+            assert reply.headers["content-security-policy"].startswith("default-src 'self';")
+        assert httpx.get(f"{endpoint.url}/page/report.css").content == ASIDE["report.css"].read_bytes()
