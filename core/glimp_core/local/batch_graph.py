@@ -39,8 +39,10 @@ class BatchGraph:
         self._seen = {session: turn for session, turn in self._seen.items() if turn > self._turn - RECENT}
         mine = {forward.session: forward for forward in forwards if forward.session in self._sessions}
         self._turns_without += 1
+        # a session by itself is quicker with a graph of its own
         if self._graph is None or len(mine) < 2 or not self._graph.fits:
             return
+        # rows without a token are computed all the same: with more than half of them idle it does not suit
         if len(mine) == len(forwards) and 2 * len(self._seen) >= len(self._sessions):
             self._turns_without = 0
         started = perf_counter()
@@ -56,6 +58,7 @@ class BatchGraph:
         if self._turns_without < WARM_UP:
             return
         fed = {forward.session for forward in forwards}
+        # a session whose buffers are full would end the graph with its next token
         self._sessions = [session for session in self._seen if session in fed or session.room]
         self._turns_without = 0
         rows = [session.cache.layers for session in self._sessions]

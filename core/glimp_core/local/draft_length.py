@@ -37,6 +37,7 @@ class DraftLengthController:
         if self._lookup_resting:
             self._lookup_resting -= 1
             return False
+        # measured against the best of all other ways, each once it has been used often enough to be believed
         others = [mean.value for mean in (self._plain, *self._drafted.values()) if mean.rounds >= self.PLAIN]
         if self._looked_up.rounds < self.TRIAL or not others or self._looked_up.value <= min(others):
             return True
@@ -45,6 +46,7 @@ class DraftLengthController:
 
     def limit(self, context: Context) -> int:
         """Return how many tokens to draft at most in the next round, 0 for none."""
+        # nothing can be said to lose time before the plain way is timed on this machine, in this load
         if self._plain.rounds < self.PLAIN:
             return 0
         if self._resting:
@@ -64,6 +66,7 @@ class DraftLengthController:
 
     def record(self, limit: int, drafted: int, written: int, seconds: float) -> None:
         """Take the measure of one round, in which the small model was to draft `limit` tokens at most."""
+        # a round in which nothing was drafted took the plain way, whatever was allowed
         (self._drafted[limit] if drafted and limit in self._drafted else self._plain).add(seconds, written)
 
     def record_lookup(self, written: int, seconds: float) -> None:
@@ -96,6 +99,7 @@ class _Mean:
 
     def add(self, seconds: float, tokens: int) -> None:
         self.rounds += 1
+        # about the last 20 rounds count: other text, and other requests beside it, change what is quickest
         self._seconds = 0.95 * self._seconds + seconds
         self._tokens = 0.95 * self._tokens + tokens
 

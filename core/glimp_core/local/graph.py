@@ -53,6 +53,7 @@ class DecodeGraph:
     def decode(self, token_ids: TokenIds) -> torch.Tensor:
         """Feed a token to each session that gets one; returns float32 logits [sessions, vocabulary]."""
         self._inputs.copy_(self._told(token_ids))
+        # a copy: the next replay writes its logits into the same memory
         logits = self._replay().to(torch.float32, copy=True)
         _grew(self._rows, token_ids, 1)
         return logits
@@ -140,6 +141,7 @@ def cuda_graph(step: Replay, device: torch.device) -> Replay:
         step()
     torch.cuda.current_stream(device).wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
+    # other threads, of another device's scheduler for example, may use CUDA while this one records
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         logits = step()
 
@@ -167,6 +169,7 @@ def decode_graph(model: PreTrainedModel, rows: Rows, logits: torch.Tensor, token
     fed again.
     """
     try:
+        # one step back: the graph is recorded over the forward just made, so that both can be compared
         _grew(rows, token_ids, -1)
         graph = DecodeGraph(model, rows, token_ids, RECORDERS[model.device.type])
         said = graph.decode(token_ids)[[token_id is not None for token_id in token_ids]]

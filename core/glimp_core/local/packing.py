@@ -51,6 +51,7 @@ def run_together(forwards: Sequence[Forward]) -> None:
     """
     packing = Packing.of(forwards[0].session.model)
     short = [forward for forward in forwards if packing.takes(forward)]
+    # a graph goes over fixed memory: a window that forgets, and a state, move or are made anew
     single = [forward for forward in short if len(forward.token_ids) == 1 and forward.session.keeps_all]
     batch = BatchGraph.of(packing.model) if len(single) > 1 else None
     if batch:
@@ -129,9 +130,11 @@ class Packing:
         try:
             _feed(forwards, self._joined)
         except BaseException as error:
+            # some sessions may have taken their tokens before another one failed: all go back to the same point
             for forward, length in zip(forwards, lengths, strict=True):
                 del forward.session.token_ids[length:]
                 forward.session.repair()
+            # a lack of memory says nothing against packing: the scheduler empties the caches and tries once more
             if not isinstance(error, STRUCTURAL) or isinstance(error, torch.OutOfMemoryError):
                 raise
             for forward in forwards:
@@ -139,6 +142,7 @@ class Packing:
             if self._proved:
                 self._rest(error, self.short_pause)
             return error
+        # what one session cost cannot be told from outside: seconds are shared out by tokens
         share = (perf_counter() - started) / sum(len(forward.token_ids) for forward in forwards)
         for forward in forwards:
             forward.seconds, forward.done = share * len(forward.token_ids), True
@@ -147,6 +151,7 @@ class Packing:
     def _prove(self, forwards: Sequence[Forward]) -> None:
         """Run the forwards in each way of packing, then alone, and compare; what was said alone is kept."""
         kept = [_kept(forward.session) for forward in forwards]
+        # joined second: it copies the keys of all sessions in every layer
         for joined in (False, True):
             self._joined = joined
             error = self._attempt(forwards)
@@ -201,10 +206,12 @@ def _feed(forwards: Sequence[Forward], joined: bool) -> None:
     cache = PackedCache(sessions, sizes, rows, joined, config._attn_implementation)
     keep: int | torch.Tensor = max(forward.keep for forward in forwards)
     if not rows:
+        # in the one row of all tokens, each session's last ones stand before the next session begins
         ends = torch.tensor(sizes).cumsum(0).tolist()
         wanted = [end - n for end, forward in zip(ends, forwards, strict=True) for n in range(forward.keep, 0, -1)]
         keep = torch.tensor(wanted, device=model.device)
         ids, positions = [[*chain.from_iterable(ids)]], [[*chain.from_iterable(positions)]]
+    # transformers looks the attention up by this name in every layer, so that no module has to be replaced
     config._attn_implementation = NAME
     token = _running.set(cache)
     try:
@@ -291,6 +298,7 @@ class PackedCache(Cache):
     ) -> torch.Tensor:
         """Deal out new states [sessions, ...]."""
         held = self.get_recurrent_state(layer_idx, state_idx)
+        # in place: every session keeps looking at its own row of this memory
         return recurrent_states if held is None else held.copy_(recurrent_states)
 
     def has_previous_state(self, layer_idx: int | None = None, state_idx: int | None = None) -> bool:
@@ -363,6 +371,7 @@ def packed_attention(
 
 def causal_mask(new: int, held: int, window: int | None, device: torch.device) -> torch.Tensor | None:
     """Return which of `held` keys the last `new` positions may see, [1, 1, new, held]; None where they see all."""
+    # without a mask sdpa may take its fastest kernel, and one new token is what decoding feeds
     if new == 1 and (window is None or held <= window):
         return None
     queries = torch.arange(held - new, held, device=device)[:, None]

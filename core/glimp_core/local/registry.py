@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError
 from glimp_core.forking import Lock
-from glimp_core.local.engine import LocalEngine
+from glimp_core.local.local_engine import LocalEngine
 from glimp_core.source import ModelSource, option_keys
 
 _engines: "WeakValueDictionary[tuple[Any, ...], LocalEngine]" = WeakValueDictionary()

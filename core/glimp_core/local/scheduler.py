@@ -230,6 +230,7 @@ class Scheduler:
 
     def _retired(self) -> bool:
         with self._lock:
+            # under the lock: a task that is submitted now either is seen here, or finds no thread and starts one
             if not self._waiting.empty() or not all(pool.at_rest for pool in list(self.pools)):
                 return False
             self._thread = None

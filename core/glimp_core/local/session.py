@@ -114,10 +114,12 @@ class KVSession:
         if shared == len(self.token_ids) == len(token_ids) and self.logits is not None and keep <= len(self.logits):
             self.logits = self.logits[-keep:]
             return shared
+        # logits come out of forwards only: the last `keep` tokens are fed again even if they are held
         self.trim(max(0, min(shared, len(token_ids) - keep)))
         if not self._use.several and READ_ANEW * (len(token_ids) - len(self.token_ids)) > len(token_ids):
             self._reset()
         shared = len(self.token_ids)
+        # a state can be kept between two forwards only, so that reading stops at each mark
         for mark in sorted(mark for mark in self._marks if shared < mark <= len(token_ids) - keep):
             yield from self._read(token_ids[:mark])
             self.keep_state()
@@ -149,6 +151,7 @@ class KVSession:
     def reusable(self, token_ids: Sequence[int]) -> tuple[int, int]:
         """Return how many of these ids need not be read again, and how many of them the session shares."""
         shared = common_prefix(self.token_ids, token_ids)
+        # what goes on where the session stands needs no cut, whatever its cache can do
         if self._cuts_to(shared) or shared == len(self.token_ids) < len(token_ids):
             return shared, shared
         most = min(shared, len(token_ids) - 1)
@@ -205,6 +208,7 @@ class KVSession:
 
     def _record(self, token_id: int) -> None:
         """Decode with a graph from here on, where one can be made and has come to pay."""
+        # a plain forward although there is a graph: the buffers have grown, and the graph is of the old ones
         self._decoded = 0 if self._graph else self._decoded + 1
         self._graph = None
         if self._decoded < WARM_UP or not can_record(self.model):
@@ -275,6 +279,7 @@ class KVSession:
             made.token_ids = self.token_ids[: fitting[-1].length]
         else:
             return made
+        # shared by both: states are copied out of a snapshot, and never written into it
         made._snapshots = fitting
         return made
 

@@ -8,7 +8,7 @@ import torch
 from glimp_core.context import Context
 from glimp_core.local.draft_length import DraftLengthController
 from glimp_core.local.drafting import Bridge, Draft, Drafter, ends_draft
-from glimp_core.local.engine import LocalEngine
+from glimp_core.local.local_engine import LocalEngine
 from glimp_core.local.meter import Meter
 from glimp_core.local.scheduler import Task
 from glimp_core.local.session import Forward
@@ -89,7 +89,7 @@ def _unfit(engine: LocalEngine) -> str | None:
 
 
 class SpeculativeCall:
-    """One call of a speculative engine: the target's session and page, and who drafts.
+    """One call of a speculative engine: the target's session and output, and who drafts.
 
     Without a `drafter` there are looked-up drafts alone.
     """
@@ -101,8 +101,8 @@ class SpeculativeCall:
         self._conversation = target.conversation(context)
         self._session, self._token_ids = target.chain(context)
         self._sampler = target.sampler(params)
-        self._page = target.page(context, params, target.window - len(self._token_ids))
-        self._writer = TokenWriter(task, self._sampler, self._page)
+        self._output = target.output_processor(context, params, target.window - len(self._token_ids))
+        self._writer = TokenWriter(task, self._sampler, self._output)
         self._meter = Meter()
         self._lengths = engine.lengths
         self._lookup = self._conversation.lookup(self._token_ids)
@@ -112,8 +112,8 @@ class SpeculativeCall:
         self._drafter = self._drafting(engine.draft) if drafted else None
 
     def run(self) -> Generator[Forward, None, None]:
-        """Draft, verify and write until the page ends."""
-        while not self._page.end:
+        """Draft, verify and write until the output ends."""
+        while not self._output.end:
             before = self._seconds
             limit = self._limit()
             draft = yield from self._propose(limit)
@@ -144,7 +144,7 @@ class SpeculativeCall:
         return STEADY if self._steady else self._lengths.limit(self._context)
 
     def _propose(self, limit: int) -> Generator[Forward, None, Draft]:
-        room = self._page.left - 1  # the target writes a token of its own besides
+        room = self._output.left - 1  # the target writes a token of its own besides
         if self._steady or self._lengths.looks_up():
             found = self._lookup.propose(room)
             ends = (ends_draft(self._table, self._stop_ids, i, self._params.stepwise) for i in found.token_ids)
@@ -169,7 +169,7 @@ class SpeculativeCall:
             kept.append(token_id)
             self._meter.verified(0, int(token_id == drafted))
             self._writer.put(token_id, self._meter.usage(), self._drafter.meter.usage() if self._drafter else None)
-            if token_id != drafted or self._page.end:
+            if token_id != drafted or self._output.end:
                 break
         return kept
 

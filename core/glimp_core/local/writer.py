@@ -17,20 +17,20 @@ from glimp_core.types import ModelUsage
 
 
 def write(
-    task: Task, session: KVSession, sampler: Sampler, page: OutputProcessor, meter: Meter
+    task: Task, session: KVSession, sampler: Sampler, output: OutputProcessor, meter: Meter
 ) -> Generator[Forward, None, None]:
-    """Draw and feed tokens until the page ends; puts a Chunk for every whole piece of text.
+    """Draw and feed tokens until the output ends; puts a Chunk for every whole piece of text.
 
     The last token is left for the next sync to feed: whoever looks at what follows needs that forward
     anyway, so a glimpse after this model's own step costs none.
     """
-    writer = TokenWriter(task, sampler, page)
+    writer = TokenWriter(task, sampler, output)
     while True:
         assert session.logits is not None
         with meter.decoding():
             token_id = writer.draw(session.logits[-1])
         writer.put(token_id, meter.usage())
-        if page.end:
+        if output.end:
             break
         forward = Forward(session, [token_id])
         yield forward
@@ -38,38 +38,38 @@ def write(
 
 
 class TokenWriter:
-    """Draws tokens as a page allows them, and puts what they complete into the results of a job."""
+    """Draws tokens that the output processor allows, and puts what they complete into the results of a task."""
 
-    def __init__(self, task: Task, sampler: Sampler, page: OutputProcessor):
-        self._job = task
+    def __init__(self, task: Task, sampler: Sampler, output: OutputProcessor):
+        self._task = task
         self._sampler = sampler
-        self._page = page
+        self._output = output
         self._measure: TokenMeasure | None = None
 
     def draw(
         self, logits: torch.Tensor, drafted: int | None = None, draft_distribution: torch.Tensor | None = None
     ) -> int:
         """Return the token to write, from logits [vocabulary]: the `drafted` one, if one is given and stands."""
-        page, logits = self._page, logits[: self._page.readable]
+        output, logits = self._output, logits[: self._output.readable]
         if drafted is None:
             drawn = self._sampler.draw(self._masked(logits))
         else:
             drawn = verify(self._masked(logits), drafted, draft_distribution, self._sampler)
-        if page.refuses(drawn):
+        if output.refuses(drawn):
             drawn = self._sampler.draw(self._masked(logits))
-        token_id = page.advance(drawn)
-        if page.logprobs:
+        token_id = output.advance(drawn)
+        if output.logprobs:
             self._measure = (self._measure or TokenMeasure()) + token_measure(logits, token_id)
         return token_id
 
     def put(self, token_id: int, usage: ModelUsage, drafting: ModelUsage | None = None) -> None:
         """Write a token; `usage` and `drafting` are what the two models did so far."""
-        for chunk in self._page.push(token_id):
-            self._job.put(replace(chunk, usage=usage, drafting=drafting or ModelUsage(), measure=self._measure))
+        for chunk in self._output.push(token_id):
+            self._task.put(replace(chunk, usage=usage, drafting=drafting or ModelUsage(), measure=self._measure))
             self._measure = None
 
     def _masked(self, logits: torch.Tensor) -> torch.Tensor:
-        mask = self._page.allowed()
+        mask = self._output.allowed()
         return masked(logits, mask) if mask else logits
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from glimp_core.bench.speed.measuring import GREEDY, Bench, Row, padded
-from glimp_core.local.engine import LocalEngine
+from glimp_core.local.local_engine import LocalEngine
 from glimp_core.policy import AlwaysLarge
 from glimp_core.router import GlimpRouter
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from glimp_core.completion import Completion
-from glimp_core.local.engine import LocalEngine
+from glimp_core.local.local_engine import LocalEngine
 
 
 def generate_seconds(engine: LocalEngine, token_ids: Sequence[int], new: int, **options: Any) -> float:

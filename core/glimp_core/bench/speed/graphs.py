@@ -9,8 +9,8 @@ from time import perf_counter
 import torch
 
 from glimp_core.local.batch_graph import forget_batch
-from glimp_core.local.engine import LocalEngine
 from glimp_core.local.graph import RECORDERS, WARM_UP
+from glimp_core.local.local_engine import LocalEngine
 from glimp_core.local.packing import run_together
 from glimp_core.local.session import Forward, KVSession
 

@@ -8,7 +8,7 @@ from typing import Any
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context
-from glimp_core.local.engine import LocalEngine
+from glimp_core.local.local_engine import LocalEngine
 from glimp_core.policy import Policy
 from glimp_core.router import GlimpRouter
 from glimp_core.types import Request, SamplingParams

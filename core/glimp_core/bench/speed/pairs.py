@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from glimp_core.local.engine import LocalEngine
 from glimp_core.local.loading import auto_class
+from glimp_core.local.local_engine import LocalEngine
 from glimp_core.source import ModelSource
 
 NOISE = 0.02

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from glimp_core.bench.speed.floor import recorded
-from glimp_core.local.engine import LocalEngine
+from glimp_core.local.local_engine import LocalEngine
 
 
 def peak_beyond(run: Callable[[], Any], engines: Sequence[LocalEngine]) -> float | None:

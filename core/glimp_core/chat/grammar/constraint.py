@@ -64,6 +64,7 @@ class GrammarConstraint:
             if self._accept(token_id, left):
                 self._ended = left <= 0
                 return token_id
+            # the token does not fit, or leaves too few: from here on the known way is written, whatever is drawn
             self._rest = self.compiler.spell(self._closing)
         if not self._rest:
             self._ended = True
@@ -95,6 +96,8 @@ class GrammarConstraint:
         """Find how to close after a piece: the known way, less what has been written of it, or a new one."""
         known = self._closing
         solid = tuple(byte for byte in piece if byte not in _SPACE)
+        # most tokens go along the known way, take its first byte otherwise, or only add to free text before it:
+        # to check these three is cheap, and a search is needed only where the model leaves the way
         for way in (known[len(solid) :] if known[: len(solid)] == solid else None, known[1:], known):
             if way is not None and self._closes(way):
                 return way

@@ -106,13 +106,16 @@ def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget
         cost, _, state, outline, link = heapq.heappop(heap)
         if state.is_accepting():
             return _unlinked(link)
+        # where the grammar leaves no choice it tells all that follows at once: no state to look at in between
         moves: Iterable[Path] = (tuple(state.compute_ff_tokens()),)
         if moves == ((),):
             allowed = int.from_bytes(state.compute_bitmask(), "little")
+            # a matcher shows no identity of its states: two that allow the same at the same place are taken for one
             if (key := _signature(allowed, outline, hints)) in seen:
                 continue
             seen.add(key)
             moves = _moves(allowed, outline, hints)
+        # whether a move of this state has ended the text that is written as it is
         left = False
         for move in moves:
             if left and move not in hints.ends:
@@ -126,8 +129,10 @@ def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget
 
 
 def _signature(allowed: int, outline: JsonState, hints: Hints) -> tuple[int, JsonState]:
+    # how much of an end is written tells states apart only inside text that such an end closes
     raw = hints.ends and allowed >> _NEWLINE & 1 and allowed.bit_count() > FREE
     tail = tuple(_begun(outline.tail, end) for end in hints.ends) if raw else ()
+    # while a string is too short to end, its length is the progress that must not be merged away
     ends = allowed >> _QUOTE & 1 if outline.mode == STRING else outline.mode == STRUCTURE and allowed & _AFTER_VALUE
     return allowed, outline._replace(tail=tail, length=0 if ends else outline.length)
 
@@ -145,6 +150,7 @@ def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
     if outline.mode == STRING and outline.length == 0 and outline.key is None:
         yield from hints.texts
     if allowed.bit_count() > FREE:
+        # free text: its end if it may end, else one filler; which filler makes no difference to what follows
         in_string = allowed >> _QUOTE & 1 and not allowed >> _NEWLINE & 1 and bool(hints.ends)
         yield (
             (_QUOTE,)
@@ -156,8 +162,10 @@ def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
         yield (_first(allowed),)  # the rest of an escape, or of a character, that the model has begun
         return
     if outline.mode == STRUCTURE and outline.stack:
+        # an open container: close it if that is allowed, or write something, and blanks only if nothing else is
         allowed = allowed & _CLOSE or allowed & ~_SPACE or allowed
     elif ends and outline.key is not None and hints.names and outline.key not in hints.names:
+        # a name that no object requires brings the end no nearer: let it not end here
         allowed &= ~(1 << _QUOTE)
     while allowed:
         yield (_first(allowed),)

@@ -162,7 +162,7 @@ class LocalEngine:
         rule = DrawingRule.of(params.sampling, self._model.generation_config)
         return Sampler(rule, params.sampling.seed, params.index, self.device)
 
-    def page(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
+    def output_processor(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
         """Return what takes the tokens of one call."""
         if params.phase == "thinking":
             thinking = self._renderer.thinking
@@ -204,7 +204,7 @@ class LocalEngine:
     def _generate(self, task: Task, context: Context, params: GenerationParams) -> Generator[Forward, None, None]:
         meter = self.conversation(context).take_meter()
         session, room = yield from self._synced(context, meter)
-        yield from write(task, session, self.sampler(params), self.page(context, params, room), meter)
+        yield from write(task, session, self.sampler(params), self.output_processor(context, params, room), meter)
 
     def _read(self, conversation: Conversation, token_ids: list[int]) -> Generator[Forward, None, None]:
         shared = yield from conversation.meter.forwards(conversation.session(self.pool).sync(token_ids))
