@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CONSTRAINTS ?= .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check compat docs bench families train-tiny clean
+.PHONY: help setup demo demo-page test check compat docs bench families train-tiny clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -15,6 +15,9 @@ setup: $(READY) ## make .venv with Glimp, its extras and the tools (needs python
 
 demo: $(READY) ## watch the bundled pair share one chain of thought
 	@$(BIN)/glimp demo $(ARGS)
+
+demo-page: $(READY) ## watch them in the browser (ARGS="--port 8001")
+	@$(BIN)/glimp serve --open $(ARGS)
 
 test: $(READY) ## run the tests, on up to four cores (ARGS="-k name" goes to pytest)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --benchmark-disable $(ARGS)

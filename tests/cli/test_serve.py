@@ -34,6 +34,26 @@ def test_the_options_become_settings(glimp: Glimp, ran: Ran, monkeypatch: pytest
     assert "warning" not in done.err
 
 
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost")])
+def test_the_page_is_opened_on_request(
+    glimp: Glimp, ran: Ran, monkeypatch: pytest.MonkeyPatch, host: str, shown: str
+) -> None:
+    """Its address is said; a browser is opened with --open alone, and where one has a window."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
+    done = glimp("serve", "--host", host, "--port", "0")
+    assert (f"the page is http://{host}:" in done.err, opened) == (True, [])
+    glimp("serve", "--host", host, "--port", "0", "--open")
+    assert [address.rpartition(":")[0] for address in opened] == [f"http://{shown}"]
+    monkeypatch.delenv("DISPLAY")
+    glimp("serve", "--host", host, "--port", "0", "--open")
+    assert len(opened) == 1
+    assert len(ran) == 3
+
+
 def test_an_open_door_is_warned_of(glimp: Glimp, ran: Ran) -> None:
     """Without a key, on an address that others reach."""
     done = glimp("serve", "--host", "0.0.0.0", "--port", "0")

@@ -1,6 +1,8 @@
 """`glimp serve`: the pair as an OpenAI-compatible endpoint."""
 
 import os
+import sys
+import webbrowser
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,9 @@ from glimp_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from glimp_core.serve import ServiceSettings
+
+EVERYWHERE = ("0.0.0.0", "::")
+"""Addresses to listen at that are none to go to."""
 
 
 def _serving(name: str, text: str) -> Any:
@@ -35,6 +40,7 @@ Hosts = Annotated[list[str] | None, _serving("--allowed-host", "A name that a pr
 Templates = Annotated[
     list[str] | None, _serving("--template-option", "One more name for chat_template_kwargs of requests (repeatable).")
 ]
+InBrowser = Annotated[bool, _serving("--open", "Open the page in a browser, where there is one.")]
 
 
 @takes_settings
@@ -51,6 +57,7 @@ def command(
     cors_origin: Origins = None,
     allowed_host: Hosts = None,
     template_option: Templates = None,
+    in_browser: InBrowser = False,
 ) -> None:
     """Serve the pair to everything that speaks OpenAI's API, and to a browser."""
     try:
@@ -69,10 +76,10 @@ def command(
         cors_origins=tuple(cors_origin or ()),
         allowed_hosts=listening.hosts_for(host, allowed_host or ()),
     )
-    _serve(settings, service, host, port, name)
+    _serve(settings, service, host, port, name, in_browser)
 
 
-def _serve(settings: Settings, service: "ServiceSettings", host: str, port: int, name: str) -> None:
+def _serve(settings: Settings, service: "ServiceSettings", host: str, port: int, name: str, in_browser: bool) -> None:
     from glimp_core.serve import ServedPair, listening
 
     with listening.listen(host, port) as sock:
@@ -82,10 +89,19 @@ def _serve(settings: Settings, service: "ServiceSettings", host: str, port: int,
         bound = sock.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         say(f"serving {name} ({' + '.join(settings.pair)}) at http://{shown}:{bound}/v1 (Ctrl-C ends it)")
+        say(f"the page is http://{shown}:{bound}/")
         if service.api_key is None and host not in listening.LOOPBACK:
             say(f"warning: everyone who reaches {host}:{bound} can use it: set --client-key-env, or --host 127.0.0.1")
+        if in_browser:
+            _open(f"http://{shown if host not in EVERYWHERE else 'localhost'}:{bound}/")
         listening.log_to_stderr()
         listening.run_endpoint(pairs, service, sock)
+
+
+def _open(address: str) -> None:
+    """Open a browser that has a window; one in this terminal would hold up the server."""
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(address)
 
 
 def _key(variable: str | None) -> str | None:
