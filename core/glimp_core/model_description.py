@@ -31,12 +31,14 @@ SERVER_TABLE: dict[str, Any] = {
 class ModelDescription:
     """One model of a pair: in this process by its `name`, or at the server `url` by the name it has there.
 
-    `options` are `LoadOptions`, or for a model at a server those of `SERVER_TABLE`.
+    `options` are `LoadOptions`, or for a model at a server those of `SERVER_TABLE`. `engine` is what runs a model that
+    has no url, None for this process.
     """
 
     name: str
     url: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    engine: Any = None
 
     @classmethod
     def of(cls, role: str, given: str | Mapping[str, Any], pair_options: Mapping[str, Any]) -> "ModelDescription":
@@ -59,7 +61,8 @@ class ModelDescription:
                     raise ConfigError(f"{option} of the {role} model {name!r} cannot work: it is for {other}")
                 raise unknown_name(f"option of the {role} model", option, {*known, "model", "url"})
         shared = _for_server(role, pair_options) if url else _for_process(pair_options)
-        return cls(name, url, {**shared, **table})
+        options = {**shared, **table}
+        return cls(name, url, options, _engine_of(role, options.pop("engine", None)))
 
     def resolved(self) -> dict[str, Any]:
         """Return the arguments of a remote engine, with the key itself, which the environment holds.
@@ -119,13 +122,28 @@ def located(folder: Path, name: str) -> str:
 
 def load_types() -> dict[str, Any]:
     """Return the type of each loading option, as far as a file can hold it."""
-    written = {"dtype": str, "device_map": str | dict[str, Any], "quantization_config": dict[str, Any]}
+    written = {
+        "engine": str | dict[str, Any],
+        "dtype": str,
+        "device_map": str | dict[str, Any],
+        "quantization_config": dict[str, Any],
+    }
     hints = {name: hint for name, hint in get_type_hints(LoadOptions).items() if name != "token"}
     return {name: written.get(name) or _set(hint) for name, hint in hints.items()}
 
 
 def _set(hint: Any) -> Any:
     return next(kind for kind in get_args(hint) if kind is not type(None))
+
+
+def _engine_of(role: str, engine: Any) -> Any:
+    """The engine of one role: what names one for each role is a mapping without a `name`."""
+    if not isinstance(engine, Mapping) or "name" in engine:
+        return engine
+    for key in engine:
+        if key not in ("small", "large"):
+            raise unknown_name("role in engine", str(key), ("small", "large"))
+    return engine.get(role)
 
 
 def _split(role: str, address: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ class LoadOptions(TypedDict, total=False):
     token: Annotated[str | None, "Token for gated models on the hub. The one of HF_TOKEN is found without."]
     max_batch: Annotated[int | None, "How many requests a model serves at once; others wait."]
     max_cached_tokens: Annotated[int | None, "For how many tokens finished requests may keep room in the cache."]
+    engine: Annotated[Any, "What runs the models: 'vllm' or 'llama.cpp' start servers here; this process if not set."]
     prepacked: Annotated[bool | None, "Keep a second copy of float32 weights that a CPU reads faster in batches."]
 
 

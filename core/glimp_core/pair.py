@@ -43,7 +43,11 @@ class Pair:
     def __post_init__(self) -> None:
         for role in ROLES:
             object.__setattr__(self, role, _checked(role, getattr(self, role), self.options))
-        check_pair_options(self._described("small"), self._described("large"), self.options)
+        described = {role: self._described(role) for role in ROLES}
+        check_pair_options(described["small"], described["large"], self.options)
+        for model in described.values():
+            if model and model.engine is not None:
+                _software(model)
 
     @property
     def name(self) -> str:
@@ -78,6 +82,7 @@ class Pair:
         self, policy: Policy | None = None, config: RouterConfig | None = None, sampling: SamplingParams | None = None
     ) -> GlimpRouter:
         """Make a router; its weights load at the first request, or are there already."""
+        config = config or self.default_config(policy)
         small, large = self.engines()
         _kept.update(engine for engine, named in ((small, self.small), (large, self.large)) if engine is not named)
         return GlimpRouter(small, large, policy, config, sampling)
@@ -89,6 +94,17 @@ class Pair:
         """
         small, large = (self._engine(role) for role in ROLES)
         return small, large
+
+    def default_config(self, policy: Policy | None = None) -> RouterConfig:
+        """Return the settings of a router for which none are given.
+
+        A server that Glimp starts for the small model would send megabytes for each glimpse of the whole vocabulary:
+        there glimpses measure "top20", unless the policy was made for another definition.
+        """
+        small = self._described("small")
+        if small is None or small.engine is None or _software(small) is None:
+            return RouterConfig()
+        return RouterConfig(entropy=getattr(policy, "entropy", "top20"))
 
     def _described(self, role: Literal["small", "large"]) -> ModelDescription | None:
         model = getattr(self, role)
@@ -102,9 +118,22 @@ class Pair:
             from glimp_core.remote.address import engine_at
 
             return engine_at(described.url, described.name, role == "small", **described.resolved())
+        if software := _software(described):
+            from glimp_core.remote.managed import managed_engine
+
+            return managed_engine(software, role, described.name, described.options)
         from glimp_core.local import engine_from  # loads torch, which describing a pair must not
 
         return engine_from(described.name, **described.options)
+
+
+def _software(described: ModelDescription) -> Any:
+    """What serves a model that Glimp starts a server for, None for one in this process."""
+    if described.engine is None:
+        return None
+    from glimp_core.remote.managed import server_software
+
+    return server_software(described.engine)
 
 
 def release() -> None:
@@ -126,7 +155,8 @@ def _checked(role: str, model: Any, options: Mapping[str, Any]) -> Any:
         return dict(model)
     from glimp_core.local import engine_from
 
-    return engine_from(model, **{name: value for name, value in options.items() if name not in SERVER_OPTIONS})
+    meaningless = {*SERVER_OPTIONS, "engine"}
+    return engine_from(model, **{name: value for name, value in options.items() if name not in meaningless})
 
 
 def _identity(model: Any) -> str:

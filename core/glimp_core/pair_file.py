@@ -5,7 +5,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -148,14 +148,15 @@ def _settings(file: Path, name: str, table: Any) -> PairSettings:
     folder = file.parent.absolute()
     given = table.model_dump(exclude_none=True)
     try:
-        config = RouterConfig(**given.get("router", {}))
+        models = _model(folder, given["small"]), _model(folder, given["large"])
+        usual = Pair(*models, given.get("load", {})).default_config()  # refuses what does not go together
+        config = replace(usual, **given.get("router", {}))
         policy = _policy(folder, given, config)
         prices = given.get("prices")
         settings = PairSettings(
-            _model(folder, given["small"]), _model(folder, given["large"]), name, given.get("load", {}), policy,
-            config, SamplingParams(**given.get("sampling", {})), _prices(prices) if prices else None,
+            *models, name, given.get("load", {}), policy, config, SamplingParams(**given.get("sampling", {})),
+            _prices(prices) if prices else None,
         )  # fmt: skip
-        settings.pair  # noqa: B018 - refuses what does not go together
     except GlimpError as error:
         raise type(error)(f"{_where(file, ('pairs', name) if name else ())}: {error}") from error
     return settings

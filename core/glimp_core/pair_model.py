@@ -72,6 +72,7 @@ class PairModel(BaseModel):
     revision: str | None = Field(None, description=_TEXTS["revision"])
     max_batch: int | None = Field(None, description=_TEXTS["max_batch"])
     max_cached_tokens: int | None = Field(None, description=_TEXTS["max_cached_tokens"])
+    engine: Any = Field(None, description=_TEXTS["engine"])
     prepacked: bool | None = Field(None, description=_TEXTS["prepacked"])
     small_tokenizer: str | None = Field(None, description=_TEXTS["small_tokenizer"])
     large_tokenizer: str | None = Field(None, description=_TEXTS["large_tokenizer"])
@@ -138,7 +139,7 @@ class PairModel(BaseModel):
     def router_config(self) -> RouterConfig:
         """Return the settings of the router: those of `config`, or of the given router, with the fields' on top."""
         router, _ = self._made_elsewhere()
-        config = self.config or (router.config if router else RouterConfig())
+        config = self.config or (router.config if router else self.pair.default_config())
         if self.reasoning is not None:
             words: dict[Any, Any] = {True: "auto", False: "off"}
             config = replace(config, reasoning=words.get(self.reasoning, self.reasoning))

@@ -93,11 +93,13 @@ class GlimpRouter:
         `small` and `large` are a Hugging Face id, a folder, a `.gguf` file, a `(model, tokenizer)` pair, an
         engine, a model at a server ("http://host:8001/v1#name"), or "glimp-tiny-small" and "glimp-tiny-large"; a dict
         of `model` and own options is what a pair file has as a table. `options` go to both: `ModelOptions` describes
-        them. Raises `ConfigError` for an unknown option, or one that neither model can use.
+        them. With engine="vllm" or "llama.cpp" Glimp starts a server for each; without a `config`, glimpses measure
+        "top20" there. Raises `ConfigError` for an unknown option, or one that neither model can use.
         """
         from glimp_core.pair import Pair  # the composition root: the one place that reaches for engines
 
-        return cls(*Pair(small, large, options).engines(), policy, config, sampling, taps)
+        pair = Pair(small, large, options)
+        return cls(*pair.engines(), policy, config or pair.default_config(policy), sampling, taps)
 
     @classmethod
     def from_file(

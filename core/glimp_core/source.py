@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 COUNTS = ("max_batch", "max_cached_tokens")
 SERVING = (*COUNTS, "prepacked")
-LOADING = tuple(name for name in LOAD_OPTIONS if name not in SERVING)
+LOADING = tuple(name for name in LOAD_OPTIONS if name not in (*SERVING, "engine"))
 """The options that are transformers' own."""
 
 SECRETS = ("token", "api_key")

@@ -1,5 +1,6 @@
 """One reply in the terminal: weights load behind a spinner, steps stream, Ctrl-C stops within a token."""
 
+import logging
 import os
 import signal
 import sys
@@ -23,7 +24,11 @@ from glimp_core.types import Message
 
 def start(settings: Settings) -> GlimpRouter:
     """Make the router, with a spinner while torch is imported."""
-    if not sys.stderr.isatty() or all(name in bundled.NAMES or Path(name).exists() for name in settings.pair):
+    served = bool(settings.options.get("engine"))  # while servers start, the latest line of their logs is shown
+    here = not served and all(name in bundled.NAMES or Path(name).exists() for name in settings.pair)
+    if served and not sys.stderr.isatty():
+        _tell_of_servers()
+    if not sys.stderr.isatty() or here:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # those bars are for downloads
     if not settings.debug:
         os.environ["HF_HUB_VERBOSITY"] = os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # ours says what went wrong
@@ -56,6 +61,14 @@ def reply(router: GlimpRouter, messages: Sequence[Message], view: View, **demand
             for event in stream:
                 show(event)
     return Completion.fold(events)
+
+
+def _tell_of_servers() -> None:
+    """Have the log of servers that start go to stderr, a line for each start."""
+    log, handler = logging.getLogger("glimp.servers"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("glimp: %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
 
 
 def _waiting(what: str) -> Any:

@@ -11,6 +11,7 @@ from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError
 from glimp_core.model_description import shown_name
 from glimp_core.options import LOAD_OPTIONS, SERVER_OPTIONS, ModelOptions
+from glimp_core.pair import Pair
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.profile import load_profile
 from glimp_core.router import GlimpRouter
@@ -59,6 +60,7 @@ class Settings:
     small_tokenizer: Annotated[str | None, _model("--small-tokenizer", SERVER_OPTIONS["small_tokenizer"])] = None
     large_tokenizer: Annotated[str | None, _model("--large-tokenizer", SERVER_OPTIONS["large_tokenizer"])] = None
     api_key_env: Annotated[str | None, _model("--api-key-env", SERVER_OPTIONS["api_key_env"])] = None
+    engine: Annotated[str | None, _model("--engine", LOAD_OPTIONS["engine"])] = None
     dtype: Annotated[str | None, _model("--dtype", LOAD_OPTIONS["dtype"])] = None
     device: Annotated[str | None, _model("--device", LOAD_OPTIONS["device"])] = None
     prepacked: Annotated[bool, _model("--prepacked", LOAD_OPTIONS["prepacked"])] = False
@@ -142,7 +144,7 @@ class Settings:
     @property
     def options(self) -> ModelOptions:
         """What the models load with, or are reached by."""
-        names = ("dtype", "device", "small_tokenizer", "large_tokenizer", "api_key_env")
+        names = ("engine", "dtype", "device", "small_tokenizer", "large_tokenizer", "api_key_env")
         given = {**{name: getattr(self, name) for name in names}, "prepacked": self.prepacked or None}
         set_here = {name: value for name, value in given.items() if value is not None}
         return cast(ModelOptions, {**(self.file.options if self.file else {}), **set_here})
@@ -187,4 +189,5 @@ class Settings:
     def _config(self) -> RouterConfig:
         names = ("entropy", "reasoning", "reasoning_effort", "answer_by", "on_large_failure", "max_reasoning_tokens")
         given: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(self.file.config if self.file else RouterConfig(), **given)
+        usual = self.file.config if self.file else Pair(*self.models, self.options).default_config()
+        return replace(usual, **given)

@@ -2,6 +2,7 @@
 
 from glimp_core.remote.capabilities import ServerCapabilities
 from glimp_core.remote.glimpser import RemoteGlimpser
+from glimp_core.remote.managed import LlamaCpp, Vllm
 from glimp_core.remote.remote_engine import RemoteEngine
 
-__all__ = ["RemoteEngine", "RemoteGlimpser", "ServerCapabilities"]
+__all__ = ["LlamaCpp", "RemoteEngine", "RemoteGlimpser", "ServerCapabilities", "Vllm"]

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -95,13 +96,19 @@ class Loop:
         self._looking = False
         self.capacities: defaultdict[str, ServerCapacity] = defaultdict(ServerCapacity)
         """The room of each server, by its address."""
+        self.starting = asyncio.Lock()
+        """Held by the server of this process that is being started: they start one after the other."""
         self._thread = threading.Thread(target=self._loop.run_forever, name="glimp remote", daemon=True)
         self._thread.start()
         atexit.register(self.end)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        return self.begin(coroutine).result()
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Start a coroutine and return what waits for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Have a function called in the loop's thread, soon."""

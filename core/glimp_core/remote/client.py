@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -68,14 +68,40 @@ class RequestRejected(RemoteEngineError):
         self.status = status
 
 
+class ManagedProcess(Protocol):
+    """The process of a server that Glimp starts itself."""
+
+    async def ready(self) -> None:
+        """Wait until it takes requests, and start it where it is not running. Raises `GlimpError`."""
+        ...
+
+    async def died(self) -> str:
+        """Wait until it is gone, and say so."""
+        ...
+
+    @property
+    def drafts(self) -> bool:
+        """Whether it drafts for its model."""
+        ...
+
+
 class Client:
     """Speaks HTTP with the server at `base_url`, which is used as it is given. To be used in the loop's thread only.
 
     `timeout` is the longest silence, `connect_timeout` the longest time to connect, in seconds. The key is
-    sent to this server and shown to nobody. Raises `ConfigError` for an address or a key that cannot be one.
+    sent to this server and shown to nobody. A `managed` server is asked for directly, whatever proxies are named.
+    Raises `ConfigError` for an address or a key that cannot be one.
     """
 
-    def __init__(self, base_url: str, api_key: str | None, timeout: float, connect_timeout: float):
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        timeout: float,
+        connect_timeout: float,
+        managed: ManagedProcess | None = None,
+    ):
+        self.managed = managed
         self.base_url = _checked(base_url)
         self._api_key = _sendable(api_key)
         self.timeout = timeout
@@ -149,7 +175,9 @@ class Client:
             api_key=self._api_key or "none",
             max_retries=0,
             timeout=openai.Timeout(self.timeout, connect=self._connect_timeout),
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._bound]}),
+            http_client=openai.DefaultAsyncHttpxClient(
+                event_hooks={"response": [self._bound]}, trust_env=self.managed is None
+            ),
         )
 
     async def _bound(self, response: Any) -> None:

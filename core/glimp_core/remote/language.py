@@ -104,6 +104,8 @@ class Language:
 
     @cached_property
     def _source(self) -> ModelSource | None:
+        if isinstance(self._given, ModelSource):
+            return self._given
         return ModelSource.of(self._given) if isinstance(self._given, str | PathLike) else None
 
     @cached_property

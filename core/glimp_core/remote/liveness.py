@@ -18,7 +18,8 @@ class StreamWatch:
     """The lines of one stream, as long as its server is there to send them.
 
     `answers` asks the server something cheap: True if it answers, False if it cannot be reached, None if it keeps
-    silent. `timeout` is the longest wait for the first token, `token_timeout` for each further one, in seconds.
+    silent. `died`, if it can be known, waits until the server's process is gone, and says so. `timeout` is the longest
+    wait for the first token, `token_timeout` for each further one, in seconds.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class StreamWatch:
         answers: Callable[[], Awaitable[bool | None]],
         timeout: float,
         token_timeout: float,
+        died: Callable[[], Awaitable[str]] | None = None,
     ):
         self.begun = False
         """Whether the first token has come."""
         self._heard = monotonic()
         self._lines = lines
         self._answers = answers
+        self._died = died
         self._timeouts = {False: timeout, True: token_timeout}
         self._arrived: asyncio.Queue[Any] = asyncio.Queue()
         self._answered = True
@@ -44,15 +47,18 @@ class StreamWatch:
     async def lines(self) -> AsyncGenerator[Any, None]:
         """Yield the lines as they come. Raises `TransientError` if the server is gone, or silent for too long."""
         tasks = [asyncio.create_task(self._read())]
+        if self._died:
+            tasks.append(asyncio.create_task(self._mourn(self._died)))
+        asked: list[asyncio.Task[None]] = []
         try:
-            while (line := await self._next(tasks)) is not _END:
+            while (line := await self._next(asked)) is not _END:
                 if isinstance(line, Exception):
                     raise line
                 yield line
         finally:
-            for task in tasks:
+            for task in (*tasks, *asked):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *asked, return_exceptions=True)
 
     async def _read(self) -> None:
         try:
@@ -63,7 +69,10 @@ class StreamWatch:
         except Exception as error:
             self._arrived.put_nowait(error)
 
-    async def _next(self, tasks: list[asyncio.Task[None]]) -> Any:
+    async def _mourn(self, died: Callable[[], Awaitable[str]]) -> None:
+        self._arrived.put_nowait(TransientError(await died()))
+
+    async def _next(self, asked: list[asyncio.Task[None]]) -> Any:
         """Wait for a line, and ask the server each time that the wait has been long."""
         limit = self._timeouts[self.begun]
         self._answered = True
@@ -71,8 +80,8 @@ class StreamWatch:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, ASK_AFTER)):
                     return await self._arrived.get()
-            if all(task.done() for task in tasks[1:]):
-                tasks[1:] = [asyncio.create_task(self._ask())]
+            if all(task.done() for task in asked):
+                asked[:] = [asyncio.create_task(self._ask())]
         raise TransientError(f"no answer for {limit:g} seconds", timed_out=True, frozen=not self._answered)
 
     async def _ask(self) -> None:

@@ -15,7 +15,7 @@ from glimp_core.errors import ConfigError, ContextOverflowError, EngineError, Re
 from glimp_core.forking import Lock
 from glimp_core.remote.bridge import AsyncBridge
 from glimp_core.remote.capabilities import ServerCapabilities
-from glimp_core.remote.client import Client
+from glimp_core.remote.client import Client, ManagedProcess
 from glimp_core.remote.form import ConstrainedPart
 from glimp_core.remote.language import Language
 from glimp_core.remote.listing import Listing, read_listing
@@ -43,7 +43,7 @@ class RemoteEngine:
     config beside it, else left to the server. In seconds: `timeout` is the longest wait for a first token,
     `token_timeout` for each further one (30 by default, or `timeout` if that is less), `connect_timeout` for a
     connection. A server that takes no new connections is not waited for. `retries` is how often in a row a request is
-    sent again; `extra_body` goes into each.
+    sent again; `extra_body` goes into each. `managed` is the server's process, if Glimp starts it.
     At first use the server is asked a few short questions, and refused where it cannot serve, with the reason.
     """
 
@@ -62,6 +62,7 @@ class RemoteEngine:
         connect_timeout: float = 5.0,
         retries: int = 3,
         extra_body: Mapping[str, Any] | None = None,
+        managed: ManagedProcess | None = None,
     ):
         silence = min(timeout, TOKEN_TIMEOUT) if token_timeout is None else token_timeout
         if min(timeout, silence, connect_timeout) <= 0 or retries < 0:
@@ -69,7 +70,8 @@ class RemoteEngine:
                 f"{timeout=}, {token_timeout=}, {connect_timeout=}, {retries=} cannot work: "
                 "the timeouts are seconds over 0, the last one is 0 or more"
             )
-        self._server = Server(Client(base_url, api_key, timeout, connect_timeout), model, retries, silence)
+        client = Client(base_url, api_key, timeout, connect_timeout, managed)
+        self._server = Server(client, model, retries, silence)
         self._language = Language(tokenizer if tokenizer is not None else model, model, named=tokenizer is not None)
         self._window = window
         self._extra = dict(extra_body or {})
@@ -84,6 +86,11 @@ class RemoteEngine:
     def name(self) -> str:
         """The model's name at its server."""
         return self._server.model
+
+    @property
+    def managed(self) -> ManagedProcess | None:
+        """The server's process, if Glimp starts it."""
+        return self._server.client.managed
 
     @property
     def vocabulary(self) -> str:
@@ -114,6 +121,7 @@ class RemoteEngine:
 
     def prepare(self, context: Context) -> Prompt:
         """Render the request with the model's template."""
+        self._server.start(context.cancelled.is_set)
         check_length(context, self._language.table.encode, self.window)
         conversation = self._conversation(context)
         prompt = conversation.prompt
@@ -253,7 +261,7 @@ class RemoteEngine:
                 f"the chain has {len(token_ids)} tokens and {self.name!r} a window of {self.window}: "
                 "lower max_reasoning_tokens or shorten the prompt"
             )
-        for cost in (*self.findings.costs, *self._server.costs):
+        for cost in (*self.findings.costs, *self._server.costs, *self._server.draws(sampling)):
             context.note(f"the server of {self.name!r} {cost}")
         thinks = conversation.prompt.thinking == "open" and not conversation.closed
         return CompletionRequest(

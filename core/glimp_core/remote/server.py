@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from concurrent.futures import wait as wait_for
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
 from time import perf_counter
 from typing import Any, TypeVar
 
-from glimp_core.errors import EngineError, EngineTimeoutError, RemoteEngineError
+from glimp_core.errors import Cancelled, EngineError, EngineTimeoutError, RemoteEngineError
 from glimp_core.remote.bridge import AsyncBridge, the_loop
 from glimp_core.remote.capacity import AdmittedRequest, ServerCapacity
 from glimp_core.remote.client import Client, TransientError
@@ -24,6 +25,7 @@ from glimp_core.remote.wire import (
     Reader,
     ServerProfile,
 )
+from glimp_core.types import SamplingParams
 
 T = TypeVar("T")
 
@@ -32,6 +34,9 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
 
 PATIENCE = 60.0
 """A server that asks for a longer pause than this, in seconds, is not waited for."""
+
+START_LOOK = 0.05
+"""How often, in seconds, it is looked whether a caller has cancelled who waits for a server to start."""
 
 GRACE = 0.25
 """How long, in seconds, the usage is waited for after the last token."""
@@ -79,6 +84,13 @@ class Server:
             "llama-server with --parallel N and N times the context (-c), or with more of it",
         )
 
+    def draws(self, sampling: SamplingParams) -> tuple[str, ...]:
+        """What is to be said of how a server that drafts for its model draws tokens."""
+        drafts = self.client.managed is not None and self.client.managed.drafts
+        if sampling.seed is None or sampling.temperature == 0 or not drafts:
+            return ()
+        return ("drafts for its model: a seed gives another text than without drafts, of the same distribution",)
+
     def ask(
         self,
         ask: CompletionRequest,
@@ -108,6 +120,8 @@ class Server:
             before, ended = len(written), False
             again = list(written) if ask.bound else []
             body, lead = self._body(ask, written, heals, on_drift)
+            if self.client.managed:
+                await self.client.managed.ready()
             async with self.capacity.place(len(ask.token_ids) + ask.max_tokens) as place:
                 try:
                     async with aclosing(self._attempt(body, lead, reader, timeout)) as pieces:
@@ -149,7 +163,8 @@ class Server:
         self, body: dict[str, Any], lead: str, reader: Reader, timeout: float
     ) -> AsyncGenerator[CompletionChunk, None]:
         """One request. The connection is free for the next one when the stream has been read to its end."""
-        watch = StreamWatch(self.client.lines(body), self.client.answers, timeout, self._token_timeout)
+        died = self.client.managed.died if self.client.managed else None
+        watch = StreamWatch(self.client.lines(body), self.client.answers, timeout, self._token_timeout, died)
         async with (
             aclosing(watch.lines()) as watched,
             aclosing(without_lead(lead, watched) if lead else watched) as lines,
@@ -193,12 +208,26 @@ class Server:
         backoff = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
         return backoff if fault.wait is None else fault.wait
 
+    def start(self, cancelled: Callable[[], bool]) -> None:
+        """Wait until a server that Glimp starts itself is up. Raises `Cancelled`, and why it does not come up."""
+        if self.client.managed is None:
+            return
+        waiting = the_loop().begin(self.client.managed.ready())
+        while not waiting.done():
+            if cancelled():
+                waiting.cancel()
+                raise Cancelled("the request was cancelled while its server started")
+            wait_for([waiting], timeout=START_LOOK)
+        waiting.result()
+
     def get(self, path: str, kind: type = object) -> Any:
         """Get a document from the server, as JSON or as text. Raises like `ask`."""
         return the_loop().run(self._get(path, kind))
 
     async def _get(self, path: str, kind: type) -> Any:
         for failures in count(1):
+            if self.client.managed:
+                await self.client.managed.ready()
             try:
                 return await self.client.get(path, kind)
             except TransientError as fault:

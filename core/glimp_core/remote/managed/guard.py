@@ -1,0 +1,77 @@
+"""Starts a server and ends it when the process that wanted it is gone, however that came about.
+
+As a program: python guard.py LOG COMMAND..., where LOG is a file to be removed at such an end, or "". The end is told
+by stdin, which only the wanting process keeps open, and by a new parent, as a forked child may keep stdin open too.
+Any byte on stdin before its end asks for patience. Where the server ends by itself, its exit code is this program's.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+POLL_SECONDS = 0.05
+GRACE, PATIENCE = 0.6, 5.0
+"""Seconds that a server has to end by itself, after a wanting process that died and after one that took its leave."""
+
+
+class Parent:
+    """The process that wants the server."""
+
+    def __init__(self) -> None:
+        self.pid = os.getppid()
+        self.patient = self._left = False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the server is wanted no longer."""
+        return self._left or os.getppid() != self.pid
+
+    def _listen(self) -> None:
+        self.patient = bool(sys.stdin.buffer.read())
+        self._left = True
+
+
+def end(server: "subprocess.Popen[bytes]", grace: float) -> None:
+    """Ask a server to end, then kill it with all of its children."""
+    with suppress(ProcessLookupError):
+        server.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(grace)
+    kill(server)
+
+
+def kill(server: "subprocess.Popen[bytes]") -> None:
+    """Kill what is left of a server: its children are in its process group."""
+    with suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(server.pid, signal.SIGKILL)
+        else:
+            server.kill()
+    server.wait()
+
+
+def main(log: str, *command: str) -> int:
+    """Run a command as long as it is wanted, and return its exit code."""
+    parent = Parent()
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    while server.poll() is None:
+        if parent.gone:
+            end(server, PATIENCE if parent.patient else GRACE)
+            if log:
+                with suppress(OSError):
+                    os.unlink(log)
+            return 0
+        time.sleep(POLL_SECONDS)
+    kill(server)
+    return server.returncode if server.returncode >= 0 else 128 - server.returncode
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # a handler, since the server would go on ignoring what is ignored here
+    os._exit(main(*sys.argv[1:]))  # an orderly exit would wait for the thread that reads stdin

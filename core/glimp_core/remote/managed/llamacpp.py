@@ -1,0 +1,116 @@
+"""llama.cpp as Glimp starts it: `llama-server`, or its own server out of the wheel `xllamacpp`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from glimp_core.errors import ConfigError
+from glimp_core.remote.managed.managed_server import ServerCommand, check_seconds
+from glimp_core.remote.managed.software import check_options, existing, own_flags, programs, served_path
+from glimp_core.types import Role
+
+WHEEL = Path(__file__).with_name("llamacpp_wheel.py")
+MISSING = (
+    "llama.cpp was not found{where}: `pip install xllamacpp`, or install llama.cpp "
+    "(https://github.com/ggml-org/llama.cpp), with `llama-server` on PATH, in GLIMP_LLAMACPP or in "
+    "engine=LlamaCpp(program='...')"
+)
+DRAFTERS = ("-md", "--model-draft", "--spec-type", "-hfd", "--hf-repo-draft")
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCpp:
+    """llama.cpp, one server a model, started by Glimp on this machine. `engine="llama.cpp"` is `engine=LlamaCpp()`.
+
+    The models are `.gguf` files, or folders with one.
+
+    - `program`: `llama-server`, or the folder that it is in. Else GLIMP_LLAMACPP names it, or it is on PATH; if there
+      is none, the wheel `xllamacpp` serves.
+    - `flags`, `small`, `large`: flags of `llama-server` for both models and for one of them. They win over Glimp's.
+    - `window`: the longest context of a request in tokens, as far as the model has it; `slots` is how many requests a
+      server works on at once, each with such a context.
+    - `tokenizers`: of "small" and "large", the folder or hub id of a tokenizer, where the file's own cannot be read.
+    - `environment`, `logs`, `start_timeout`: as of `Vllm`.
+
+    Raises `ConfigError` for options that cannot work.
+    """
+
+    program: str | None = None
+    small: Sequence[str] = ()
+    large: Sequence[str] = ()
+    flags: Sequence[str] = ()
+    window: int = 16_384
+    slots: int = 1
+    tokenizers: Mapping[str, str] = field(default_factory=dict[str, str])
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    logs: str = ""
+    start_timeout: float = 1800.0
+
+    def __post_init__(self) -> None:
+        for name in ("small", "large", "flags"):
+            own_flags(name, getattr(self, name))
+        for name in ("window", "slots"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name}={value!r} cannot work: it must be a whole number, 1 or more")
+        check_seconds("start_timeout", self.start_timeout)
+
+    @property
+    def word(self) -> str:
+        """What users call it."""
+        return "llama.cpp"
+
+    def command(self, role: Role, model: str, options: Mapping[str, Any]) -> ServerCommand:
+        """Return what serves a `.gguf` file; of the options that models load with, `max_batch` is the number of slots.
+
+        Raises `ConfigError` for another model, or other options.
+        """
+        check_options("llama.cpp", options, ("max_batch",))
+        own = (*own_flags("flags", self.flags), *own_flags(role, getattr(self, role)))
+        slots = options.get("max_batch") or self.slots
+        room = ("--ctx-size", str(self.window * slots), "--parallel", str(slots))
+        return ServerCommand(
+            software="llama.cpp",
+            model=model,
+            arguments=(
+                *self._program(), "--model", gguf_file(model), "--alias", model, *room, "--metrics", *own,
+            ),
+            key_variable="LLAMA_API_KEY",
+            environment=tuple(sorted((name, str(value)) for name, value in self.environment.items())),
+            logs=str(self.logs),
+            start_timeout=self.start_timeout,
+            drafts=any(flag.partition("=")[0] in DRAFTERS for flag in own),
+        )  # fmt: skip
+
+    def tokenizer(self, role: Role, model: str) -> str:
+        """Return the one that was named for the role, else the file, which holds its tokenizer."""
+        named = self.tokenizers.get(role)
+        if named is not None:
+            return named
+        folder = Path(served_path(model))
+        return str(folder) if (folder / "tokenizer.json").is_file() else gguf_file(model)
+
+    def _program(self) -> tuple[str, ...]:
+        found, looked = existing(programs(self.program, "GLIMP_LLAMACPP", "llama-server"))
+        if found is not None:
+            return (str(found),)
+        if looked is None or looked.parent == Path(sys.executable).parent:
+            if find_spec("xllamacpp") is not None:
+                return sys.executable, str(WHEEL)
+            looked = None
+        raise ConfigError(MISSING.format(where=f" at {str(looked)!r}" if looked else ""))
+
+
+def gguf_file(model: str) -> str:
+    """Return the path of a model's `.gguf` file. Raises `ConfigError` where there is none, or more than one."""
+    path = Path(served_path(model))
+    if path.is_file() and path.suffix == ".gguf":
+        return str(path)
+    files = sorted(path.glob("*.gguf")) if path.is_dir() else []
+    if len(files) == 1:
+        return str(files[0])
+    what = f"is a folder with {len(files)} of them" if path.is_dir() else "is none on this machine"
+    raise ConfigError(f"llama.cpp reads .gguf files, and {model!r} {what}: name one file")

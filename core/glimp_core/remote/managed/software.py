@@ -1,0 +1,82 @@
+"""What the kinds of servers that Glimp can start have in common: where they are found, and what serves a model."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from glimp_core import bundled
+from glimp_core.errors import ConfigError
+from glimp_core.remote.managed.managed_server import ServerCommand
+from glimp_core.types import Role
+
+UNSERVED = "{option}={value!r} is for models in this process: leave it out, or give {software} a flag of its own"
+
+
+class ServerSoftware(Protocol):
+    """A kind of server and how it is to be run: `Vllm` or `LlamaCpp`."""
+
+    @property
+    def word(self) -> str:
+        """What users call it: "vllm" or "llama.cpp"."""
+        ...
+
+    def command(self, role: Role, model: str, options: Mapping[str, Any]) -> ServerCommand:
+        """Return what serves a model in a role. Raises `ConfigError` where that cannot be."""
+        ...
+
+    def tokenizer(self, role: Role, model: str) -> str:
+        """Return the name of the tokenizer that reads and writes the model's tokens."""
+        ...
+
+
+def programs(given: str | None, variable: str, name: str) -> Iterator[Path]:
+    """Yield where a program may be: where it is said to be, on PATH, and beside the interpreter.
+
+    What is said may be the program, an interpreter beside it, or a folder of an environment. It is then the only place.
+    """
+    if said := given or os.environ.get(variable):
+        yield _program(Path(said).expanduser(), name)
+        return
+    if found := shutil.which(name):
+        yield Path(found)
+    yield Path(sys.executable).with_name(name)
+
+
+def _program(said: Path, name: str) -> Path:
+    if said.is_dir():
+        return said / "bin" / name if (said / "bin").is_dir() else said / name
+    return said.with_name(name) if said.name.startswith("python") else said
+
+
+def existing(candidates: Iterator[Path]) -> tuple[Path | None, Path | None]:
+    """Return the first program that is there and can be run, and the last one that was looked for."""
+    looked = None
+    for looked in candidates:
+        if looked.is_file() and os.access(looked, os.X_OK):
+            return looked, looked
+    return None, looked
+
+
+def own_flags(what: str, flags: Any) -> tuple[str, ...]:
+    """Return flags of a user as they go into a command. Raises `ConfigError` for what is no list of texts."""
+    if isinstance(flags, str) or not isinstance(flags, Sequence):
+        raise ConfigError(f"{what}={flags!r} cannot work: give a list of texts, such as ['--max-model-len', '8192']")
+    return tuple(str(flag) for flag in flags)
+
+
+def served_path(model: str) -> str:
+    """Return the place of a model for a server: of a bundled one, or a folder, its path; else the name itself."""
+    if model in bundled.NAMES:
+        return str(bundled.path(model))
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.exists() else model
+
+
+def check_options(software: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse load options that mean something in this process alone. Raises `ConfigError`."""
+    for option, value in options.items():
+        if value is not None and option not in known:
+            raise ConfigError(UNSERVED.format(option=option, value=value, software=software))

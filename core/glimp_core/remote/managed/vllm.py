@@ -1,0 +1,167 @@
+"""vLLM as Glimp starts it. Nothing here imports vLLM: it lives in an environment of its own."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from glimp_core.errors import ConfigError
+from glimp_core.remote.managed.managed_server import ServerCommand, check_seconds
+from glimp_core.remote.managed.software import check_options, existing, own_flags, programs, served_path
+from glimp_core.source import dtype_name
+from glimp_core.types import Role
+
+FLAGS = (
+    "--max-logprobs", "-1", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log",
+    "--generation-config", "vllm",
+)  # fmt: skip
+"""The whole vocabulary can be asked for, the cache is reported, and nothing but requests says how tokens are drawn."""
+
+MISSING = (
+    "vLLM was not found{where}. It needs an environment of its own, as its versions of torch and transformers are not "
+    "those of Glimp: `python3 -m venv ~/vllm-env` and `~/vllm-env/bin/pip install vllm`, then "
+    "engine=Vllm(python='~/vllm-env/bin/python'), or GLIMP_VLLM=~/vllm-env/bin/vllm"
+)
+SMALL_SHARE = 0.1
+SMALL_MOST = 4 * 2**30
+"""The small model's cache: a tenth of the card's memory, at most this many bytes."""
+
+LEFT_FREE = 0.03
+"""The share of a card that is left free by the large model's server, which starts last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vllm:
+    """vLLM, one server a model, started by Glimp on this machine. `engine="vllm"` is `engine=Vllm()`.
+
+    - `python`: the Python of the environment that has vLLM, its folder, or its `vllm`. Else GLIMP_VLLM names it, or
+      `vllm` is on PATH or beside this interpreter.
+    - `flags`, `small`, `large`: flags of `vllm serve` for both models and for one of them. They win over Glimp's.
+    - `memory`: of "small" and "large", as a share of each card (0.3) or as bytes of cache (4 * 2**30). Left out, the
+      small model's cache gets a tenth of a card, at most 4 GiB, and the large model what is free then.
+    - `environment`: environment variables of the servers.
+    - `logs`: a folder that keeps the servers' logs; temporary files if it is not given.
+    - `start_timeout`: seconds in which a server has to be up, its download included.
+
+    Raises `ConfigError` for options that cannot work.
+    """
+
+    python: str | None = None
+    small: Sequence[str] = ()
+    large: Sequence[str] = ()
+    flags: Sequence[str] = ()
+    memory: Mapping[str, float] = field(default_factory=dict[str, float])
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    logs: str = ""
+    start_timeout: float = 1800.0
+
+    def __post_init__(self) -> None:
+        for name in ("small", "large", "flags"):
+            own_flags(name, getattr(self, name))
+        for role, amount in self.memory.items():
+            if role not in ("small", "large") or isinstance(amount, bool) or not _fits(amount):
+                raise ConfigError(
+                    f"memory={{{role!r}: {amount!r}}} cannot work: give 'small' and 'large' a share of a card, over 0 "
+                    "and at most 1, or a whole number of bytes for the cache"
+                )
+        check_seconds("start_timeout", self.start_timeout)
+
+    @property
+    def word(self) -> str:
+        """What users call it."""
+        return "vllm"
+
+    def command(self, role: Role, model: str, options: Mapping[str, Any]) -> ServerCommand:
+        """Return what serves a model; `options` are those that models load with, of which vLLM has some."""
+        check_options("vLLM", options, ("dtype", "revision", "token", "max_batch"))
+        own = (*own_flags("flags", self.flags), *own_flags(role, getattr(self, role)))
+        environment = {**self.environment, **({"HF_TOKEN": options["token"]} if options.get("token") else {})}
+        memory, late = self._memory(role, own)
+        return ServerCommand(
+            software="vLLM",
+            model=model,
+            arguments=(
+                *(str(self._program()), "serve", served_path(model), "--served-model-name", model),
+                *FLAGS, *_loading(options), *memory, *own,
+            ),
+            key_variable="VLLM_API_KEY",
+            environment=tuple(sorted((name, str(value)) for name, value in environment.items())),
+            late=late,
+            logs=str(self.logs),
+            start_timeout=self.start_timeout,
+            drafts=_names(own, "--speculative-config"),
+        )  # fmt: skip
+
+    def tokenizer(self, role: Role, model: str) -> str:
+        """Return the model's own name: vLLM takes the tokenizer from there."""
+        return model
+
+    def _program(self) -> Path:
+        found, looked = existing(programs(self.python, "GLIMP_VLLM", "vllm"))
+        if found is None:
+            raise ConfigError(MISSING.format(where=f" at {str(looked)!r}" if looked else ""))
+        return found
+
+    def _memory(self, role: Role, own: Sequence[str]) -> tuple[tuple[str, ...], Any]:
+        """Return the flags for the memory of a server, and what finds those that hang on what is free at its start."""
+        if _names(own, "--gpu-memory-utilization", "--kv-cache-memory-bytes", "--kv-cache-memory"):
+            return (), _nothing
+        if (amount := self.memory.get(role)) is None:
+            return (), small_cache if role == "small" else free_share
+        if amount <= 1:
+            return ("--gpu-memory-utilization", f"{amount:g}"), _nothing
+        return ("--kv-cache-memory-bytes", str(int(amount))), _nothing
+
+
+def small_cache() -> tuple[str, ...]:
+    """Return the flags that give a small model's cache its part of the smallest card; none where there is no card."""
+    totals = [total for _, total in _cards()]
+    if not totals:
+        return ()
+    return "--kv-cache-memory-bytes", str(min(SMALL_MOST, int(SMALL_SHARE * min(totals))))
+
+
+def free_share() -> tuple[str, ...]:
+    """Return the flags that give a server what is free now of the fullest card; none where there is no card."""
+    shares = [free / total for free, total in _cards()]
+    if not shares:
+        return ()
+    return "--gpu-memory-utilization", f"{max(0.05, min(0.92, min(shares) - LEFT_FREE)):.2f}"
+
+
+def _cards() -> list[tuple[int, int]]:
+    """Return the bytes that are free and those that there are, of each NVIDIA card; nothing where none tells."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, "--query-gpu=memory.free,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        cards = [tuple(int(number) * 2**20 for number in line.split(",")) for line in told.splitlines() if line.strip()]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+    return [(card[0], card[1]) for card in cards if len(card) == 2 and card[1]]
+
+
+def _loading(options: Mapping[str, Any]) -> tuple[str, ...]:
+    named = {
+        "--dtype": dtype_name(options["dtype"]) if options.get("dtype") is not None else None,
+        "--revision": options.get("revision"),
+        "--max-num-seqs": options.get("max_batch"),
+    }
+    return tuple(str(word) for flag, value in named.items() if value is not None for word in (flag, value))
+
+
+def _names(flags: Sequence[str], *wanted: str) -> bool:
+    """Whether flags name one of some; vLLM takes underscores for dashes, and values after "="."""
+    return any(flag.partition("=")[0].replace("_", "-") in wanted for flag in flags)
+
+
+def _fits(amount: object) -> bool:
+    return isinstance(amount, int | float) and (0 < amount <= 1 or (amount > 1 and amount == int(amount)))
+
+
+def _nothing() -> tuple[str, ...]:
+    return ()
