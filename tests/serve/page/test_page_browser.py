@@ -1,6 +1,7 @@
 """The page in a real browser, over the real endpoint with scripted models: what a person does, and what goes wrong."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -148,6 +149,9 @@ def test_the_next_message_is_asked_as_set(visit: Callable[..., Visit]) -> None:
     assert colours(at.done(2)) == ["small", "large", "small", "small"]
     page.check("text=Large alone", force=True)
     assert page.locator("#threshold").is_disabled()
+    dock, composer = (page.locator(name).bounding_box() for name in (".dock", "#composer"))
+    assert dock["y"] <= composer["y"]
+    assert composer["y"] + composer["height"] < dock["y"] + dock["height"] == 860
     at.ask("third")
     assert colours(at.done(3)) == ["large"] * 4
     first, second, third = at.bodies
@@ -257,6 +261,22 @@ def test_a_connection_that_breaks_is_said_so(visit: Callable[..., Visit]) -> Non
     exchange = at.done()
     assert exchange.locator(".problem").inner_text() == "The server ended the reply before it was whole."
     assert "Two" in exchange.locator(".thoughts").inner_text()
+
+
+def test_the_bundled_pair_is_asked_anew_each_time(visit: Callable[..., Visit]) -> None:
+    """It was taught single questions, and is given some to begin with; a click asks one."""
+    script = {"steps": STEPS, "entropies": ENTROPIES}
+    small, large = (ScriptedEngine(**script, name=f"glimp-tiny-{size}") for size in ("small", "large"))
+    page = (at := visit(GlimpRouter(small, large))).page
+    page.locator("#examples button").first.click()
+    at.done()
+    at.ask("and now?")
+    at.done(2)
+    first, second = (body["messages"] for body in at.bodies)
+    assert re.fullmatch(
+        r"Start with \d+ and count modulo 31\. (\w+ [*+-]\d\. )+What is the result\?", first[0]["content"]
+    )
+    assert [message["content"] for message in second] == ["and now?"]
 
 
 def test_tabs_are_apart_and_long_replies_flow(visit: Callable[..., Visit]) -> None:

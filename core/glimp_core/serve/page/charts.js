@@ -27,6 +27,7 @@ export class Timeline {
     for (const step of changed) this.#draw(step);
     const last = reply.steps.at(-1);
     this.ends.lastChild.textContent = last ? `step ${last.index}` : "";
+    setNumber(this.ends, "--count", reply.steps.length);
     this.element.setAttribute("aria-label", `Entropy of each step's first token: ${spoken(reply)}`);
     this.plot.scrollLeft = this.plot.scrollWidth;
   }
@@ -86,6 +87,8 @@ export class Measures {
   update(reply) {
     const { small, large } = reply.seconds;
     const { largeAlone: alone, tokens, total } = reply;
+    const shared = Boolean(reply.routed.length || tokens.small || small);
+    for (const part of this.alone.parts) part.hidden = !shared;
     const longest = Math.max(small + large, total, alone ?? 0, 1e-9);
     this.time.set(small / longest, large / longest, seconds(total));
     this.alone.set(0, (alone ?? 0) / longest, alone === null ? "unknown" : `${seconds(alone)}, estimate`);
@@ -99,9 +102,10 @@ export class Measures {
     this.headline.hidden = !(reply.finish && alone && total && tokens.small);
     if (this.headline.hidden) return;
     const times = Math.max(alone / total, total / alone).toFixed(1);
-    const words = times === "1.0" ? "about as fast as" : `${alone > total ? "faster" : "slower"} than`;
+    const equal = times === "1.0";
+    const words = equal ? "As fast as" : `${alone > total ? "faster" : "slower"} than`;
     const than = element("small", {}, `${words} the large model alone, by estimate`);
-    this.headline.replaceChildren(element("b", {}, `${times}×`), " ", than);
+    this.headline.replaceChildren(...(equal ? [] : [element("b", {}, `${times}×`), " "]), than);
   }
 }
 

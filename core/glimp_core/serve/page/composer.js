@@ -118,7 +118,7 @@ export class Composer extends EventTarget {
     byId("nats").textContent = own ? "the pair's own" : `${nats(this.moved ? this.threshold : (whole?.threshold ?? this.threshold))} nats`;
     this.slider.setAttribute("aria-valuetext", byId("nats").textContent);
     this.slider.disabled = this.kind !== "pair";
-    this.form.classList.toggle("alone", this.kind !== "pair");
+    this.form.classList.toggle("one-model", this.kind !== "pair");
     this.question.placeholder = { pair: "Ask the pair", large: "Ask the large model", small: "Ask the small model" }[this.kind];
     this.dispatchEvent(new Event("change"));
   }

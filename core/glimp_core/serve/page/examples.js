@@ -15,4 +15,7 @@ function puzzle() {
   return `Start with ${upTo(30)} and count modulo 31. ${operations.join(" ")} What is the result?`;
 }
 
-export const examples = (model) => (model?.small === "glimp-tiny-small" ? [puzzle(), puzzle(), puzzle()] : USUAL);
+/** Whether a pair is the bundled one, which was taught single questions: what was said before only confuses it. */
+export const isBundled = (model) => model?.small === "glimp-tiny-small" || model?.large === "glimp-tiny-large";
+
+export const examples = (model) => (isBundled(model) ? [puzzle(), puzzle(), puzzle()] : USUAL);

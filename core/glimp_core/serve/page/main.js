@@ -2,7 +2,7 @@
 
 import { Composer } from "./composer.js";
 import { byId, element } from "./dom.js";
-import { examples } from "./examples.js";
+import { examples, isBundled } from "./examples.js";
 import { Pace, played } from "./playback.js";
 import { ReplyView } from "./reply-view.js";
 import { ServerError, chat, health, offered } from "./server.js";
@@ -53,6 +53,7 @@ function askForKey() {
 
 function welcome() {
   byId("welcome").hidden = exchanges.length > 0;
+  byId("bundled").hidden = !isBundled(composer.model);
   const asked = examples(composer.model).map((text) => {
     const button = element("button", { type: "button", class: "quiet" }, text);
     button.addEventListener("click", () => ask(text));
@@ -80,7 +81,7 @@ async function ask(question) {
   stop?.();
   const { model, kind, asked } = composer;
   const threshold = asked === null ? "" : ` · threshold ${nats(asked)}`;
-  const history = exchanges.filter((exchange) => exchange.kept).flatMap(messagesOf);
+  const history = exchanges.filter((exchange) => exchange.kept && !isBundled(model)).flatMap(messagesOf);
   const exchange = show(question, KINDS[kind] + threshold);
   composer.focus();
   const body = { model: model?.id, messages: [...history, { role: "user", content: question }] };
