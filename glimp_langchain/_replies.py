@@ -160,6 +160,7 @@ def _summary(completion: Completion) -> dict[str, Any]:
         "milliseconds": round(summary.seconds * 1000),
         "thinking_end": summary.thinking_end,
         "notes": list(summary.notes),
+        "invalid_calls": [f"{call.name}: {call.error}" for call in completion.invalid_tool_calls],
     }
 
 

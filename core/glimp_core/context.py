@@ -59,8 +59,6 @@ class Context:
         self.spans: list[Span | ThinkingClosed] = []
         self.engine_state: dict[object, Any] = {}
         self.notes: list[str] = []
-        self.checked: set[str] = set()
-        """Tools whose calls no grammar holds, so that they are checked when they are whole."""
         self.large_lost = False
         """The large model failed, and the small one writes what is left of this request."""
         self._on_close: deque[Callable[[], None]] = deque()

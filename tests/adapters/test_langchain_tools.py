@@ -1,6 +1,7 @@
 """Tools and structured output: every form that LangChain's users have for them."""
 
 import json
+from collections.abc import Iterable
 from typing import Any, TypedDict
 
 import pytest
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from adapters.good_model import good_router, reply
-from glimp_core import ConfigError, GlimpRouter, Request
+from glimp_core import ConfigError, GlimpRouter, Request, ToolCall
 from glimp_core.testing import ScriptedEngine
 from glimp_langchain import ChatGlimp
 from glimp_langchain._errors import ModelInvalidRequestError
@@ -236,6 +237,37 @@ def test_raw_replies_come_along() -> None:
     assert (failed["parsed"], type(failed["parsing_error"])) == (None, OutputParserException)
     with pytest.raises(OutputParserException):
         bad.with_structured_output(Person).invoke(QUESTION)
+
+
+def _merged(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Streamed parts, of each kind the last one, and the raw ones added up."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        merged |= {**part, "raw": merged["raw"] + part["raw"]} if "raw" in merged and "raw" in part else part
+    return merged
+
+
+@pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
+async def test_a_reply_that_breaks_its_schema_is_a_parsing_error(method: Any) -> None:
+    """With include_raw the raw reply is there, whole and streamed, beside an error that names the keyword."""
+    tags = {"title": "Tags", "type": "object", "properties": {"tags": {"type": "array", "uniqueItems": True}}}
+    broken = {"tags": [1, 1]}
+    answer: Any = [ToolCall("1", "Tags", broken)] if method == "function_calling" else json.dumps(broken)
+    llm = ChatGlimp(router=GlimpRouter(ScriptedEngine(["Hm.</think>"]), ScriptedEngine(answer=answer)))
+    chain = llm.with_structured_output(tags, method=method, include_raw=True)
+    streamed = [
+        _merged(chain.stream(QUESTION)),
+        _merged([part async for part in chain.astream(QUESTION)]),
+    ]
+    for both in (chain.invoke(QUESTION), await chain.ainvoke(QUESTION), *streamed):
+        assert both["raw"].response_metadata["finish_reason"] in ("stop", "tool_calls")
+        assert both["parsed"] is None
+        assert isinstance(both["parsing_error"], OutputParserException)
+        assert "'uniqueItems'" in str(both["parsing_error"])
+    with pytest.raises(OutputParserException, match="'uniqueItems'"):
+        llm.with_structured_output(tags, method=method).invoke(QUESTION)
+    with pytest.raises(OutputParserException, match="'uniqueItems'"):
+        list(llm.with_structured_output(tags, method=method).stream(QUESTION))
 
 
 def test_json_mode_needs_no_schema() -> None:

@@ -37,6 +37,23 @@ def test_a_call_that_breaks_a_keyword_is_invalid_and_names_it() -> None:
     assert json.loads(done.invalid_tool_calls[0].arguments) == broken.arguments
 
 
+def test_every_call_is_checked() -> None:
+    """Law: a call that slips past the grammar, or comes from a server, is invalid by the keyword that it breaks.
+
+    A tool without parameters takes none, and an object that names none takes any.
+    """
+    cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        (NUMBER, {"n": "1"}, "type"), (NUMBER, {}, "required"), (NUMBER, {"n": 1, "m": 1}, "additionalProperties"),
+        (NUMBER, {"n": 1}, ""), ({"type": "object", "properties": {}}, {"zone": "x"}, "additionalProperties"),
+        ({}, {"zone": "x"}, "additionalProperties"), ({"type": "object"}, {"zone": {"x": 1}}, ""),
+        ({"properties": {"x": {"type": "number"}}}, {"x": float("inf")}, "type"),
+    ]  # fmt: skip
+    for parameters, arguments, keyword in cases:
+        done = scripted([ToolCall("1", "f", arguments)]).generate("x", tools=[tool("f", parameters)])
+        assert [call.arguments for call in done.tool_calls] == ([] if keyword else [arguments])
+        assert all(repr(keyword) in call.error for call in done.invalid_tool_calls)
+
+
 @pytest.mark.parametrize("parameters", [TAGS, CIRCLE, {"type": "object", "requierd": ["a"]}, {"$ref": "https://x/y"}])
 def test_what_is_checked_afterwards_is_said_at_the_start(parameters: Any) -> None:
     """Law: the first event names the tool, and no other tool is touched."""

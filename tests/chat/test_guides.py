@@ -25,6 +25,7 @@ from glimp_core.chat.formats.python_calls import PythonCalls
 from glimp_core.chat.formats.qwen_xml import QWEN_XML
 from glimp_core.chat.formats.reader import ReplyFormat, ReplyParser
 from glimp_core.chat.formats.tagged_calls import TaggedCalls
+from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.grammar.validation import is_valid
 from glimp_core.chat.output.constraints import TriggeredConstraint, constraint_for, required_grammar
 from glimp_core.chat.request.requirements import OutputRequirements
@@ -72,6 +73,37 @@ VALID = [
     (FUNCTOOLS, 'functools[{"name": "get_weather", "arguments": {"city": "Zürich", "days": 3}}]'),
 ]  # fmt: skip
 WRONG = [("get_weather", "get_rain"), ("city", "town"), ("3", "three"), ("days", "dayz")]
+OPEN: list[dict[str, Any]] = [
+    {"type": "object"}, {"type": "object", "required": ["a"]},
+    {"type": "object", "additionalProperties": {"type": "integer"}},
+    {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": True},
+    {"type": "object", "properties": {"a": {"type": "object"}, "b": {}}, "required": ["a", "b"]},
+    {"type": "object", "properties": {"a": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 3}},
+     "required": ["a"]},
+]  # fmt: skip
+"""Parameters that take arguments of any name, objects of any kind, or texts that are bounded twice."""
+
+
+@pytest.mark.parametrize(
+    "format", [HERMES, QWEN_XML, MUSE, GEMMA4, FUNCTION_GEMMA, LFM2], ids=lambda format: str(format.name)
+)
+@pytest.mark.parametrize("parameters", OPEN, ids=str)
+def test_arguments_of_any_name_are_taken(format: ToolCallFormat, parameters: dict[str, Any]) -> None:
+    """Law: in every markup a call follows the parameters, and an open object may hold something."""
+    tools = read_tools([{"name": "f", "parameters": parameters}])
+    requirements = OutputRequirements(tools=tools, must_call=True, one_call=True, shown=tools)
+    closing = {space().spell([byte])[0] for byte in b"}/)"}
+    for seed in range(2):
+        constraint = constraint_for(space(), ReplyFormat(format), requirements)
+        assert isinstance(constraint, GrammarConstraint)
+        parser = ReplyParser(ReplyFormat(format), requirements)
+        ids = written(constraint, constraint.shortest + 120, by_chance(seed, unwanted=closing))
+        text = text_of(space(), ids)
+        parts = [*parser.push(text), *parser.finish()]
+        (call,) = [part.call for part in parts if isinstance(part, ToolCallDelta) and part.call]
+        assert isinstance(call, ToolCall), (call, text)
+        assert call.arguments, text
+        assert is_valid(call.arguments, parameters), (call, text)
 
 
 def tokens(text: str, marked: bool = True) -> list[int]:

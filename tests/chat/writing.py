@@ -1,7 +1,7 @@
 """Models without weights: writers that take what a guide allows, by chance or by habit."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,9 +25,10 @@ def space(marked: bool = True) -> GrammarCompiler:
     return GrammarCompiler(Vocabulary(tokens), tokens.get_added_vocab(), [tokens.eos_token_id])
 
 
-def by_chance(seed: int) -> Chooser:
-    """Choose any allowed token, all alike."""
-    return random.Random(seed).choice
+def by_chance(seed: int, unwanted: Container[int] = ()) -> Chooser:
+    """Choose any allowed token, all alike, and those that are `unwanted` where there are no others."""
+    chance = random.Random(seed)
+    return lambda ids: chance.choice([token_id for token_id in ids if token_id not in unwanted] or ids)
 
 
 def by_habit(habit: Sequence[int]) -> Chooser:

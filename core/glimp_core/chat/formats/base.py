@@ -120,14 +120,40 @@ def read_header(chars: CharStream, header: Header, *stops: str, nexts: Sequence[
     return name
 
 
-def members_grammar(members: Sequence[tuple[Node, bool]], comma: str) -> Node:
-    """Return the grammar of members in their order, of which some are required, with a comma between any two."""
+def named_members(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of an object that its normalised schema names, be it as required ones alone."""
+    named: dict[str, Any] = dict(schema.get("properties", {}))
+    rest = schema.get("additionalProperties", True)
+    return named | {name: rest for name in schema.get("required", ()) if name not in named and rest is not False}
+
+
+FURTHER_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
+"""How members are called that a schema does not name."""
+
+
+def further_members(schema: Mapping[str, Any]) -> Any:
+    """Return what members of an object have to be that its normalised schema does not name, False where none may be.
+
+    What is said of names by patterns is left to be checked.
+    """
+    return True if "patternProperties" in schema else schema.get("additionalProperties", True)
+
+
+def members_grammar(members: Sequence[tuple[Node, bool]], comma: str, further: Node | None = None) -> Node:
+    """Return the grammar of members in their order, of which some are required, with a comma between any two.
+
+    Any number of `further` ones may stand behind them.
+    """
+    more: Node = Optional(Seq((comma, Many(further, comma)))) if further else ""
     first = next((at for at, (_, required) in enumerate(members) if required), None)
     if first is None:
-        forms = [Seq((member, *_further(members[at + 1 :], comma))) for at, (member, _) in enumerate(members)]
+        forms: list[Node] = [
+            Seq((member, *_further(members[at + 1 :], comma), more)) for at, (member, _) in enumerate(members)
+        ]
+        forms += [Many(further, comma)] if further else []
         return Optional(Choice(tuple(forms))) if forms else ""
     before = (Optional(Seq((member, comma))) for member, _ in members[:first])
-    return Seq((*before, members[first][0], *_further(members[first + 1 :], comma)))
+    return Seq((*before, members[first][0], *_further(members[first + 1 :], comma), more))
 
 
 def _further(members: Sequence[tuple[Node, bool]], comma: str) -> Iterator[Node]:

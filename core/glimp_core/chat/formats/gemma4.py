@@ -5,14 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glimp_core.chat.formats.base import CUT, NewCall, members_grammar, schema_grammar
+from glimp_core.chat.formats.base import (
+    CUT,
+    FURTHER_NAME,
+    NewCall,
+    further_members,
+    members_grammar,
+    named_members,
+    schema_grammar,
+)
 from glimp_core.chat.formats.builder import ToolCallBuilder
 from glimp_core.chat.formats.characters import END, CharStream, Parser
 from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.thinking import ThinkingMarkup
 from glimp_core.chat.formats.values import recover
 from glimp_core.chat.grammar.json_schema import normalize_schema
-from glimp_core.chat.grammar.lark import Choice, Many, Markup, Node, Optional, RawText
+from glimp_core.chat.grammar.lark import Choice, Many, Markup, Node, Optional, Pattern, RawText
 from glimp_core.chat.grammar.lark import Sequence as Seq
 from glimp_core.chat.grammar.schema_drafts import resolved
 from glimp_core.chat.request.tools import Tool
@@ -54,11 +62,14 @@ class GemmaCalls:
 
     def _object(self, schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Node:
         required = set(schema.get("required", ()))
+        named = named_members(schema)
         members = [
-            (Seq((f"{name}:", self._value(schema["properties"][name], root, depth + 1))), name in required)
-            for name in sorted(schema["properties"])  # as the templates write them
+            (Seq((f"{name}:", self._value(named[name], root, depth + 1))), name in required)
+            for name in sorted(named)  # as the templates write them
         ]
-        return Seq(("{", members_grammar(members, ","), "}"))
+        rest = further_members(schema)
+        further = None if rest is False else Seq((Pattern(FURTHER_NAME), ":", self._value(rest, root, depth + 1)))
+        return Seq(("{", members_grammar(members, ",", further), "}"))
 
     def _value(self, part: Any, root: Mapping[str, Any], depth: int) -> Node:
         part = resolved(part, root)

@@ -5,11 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glimp_core.chat.formats.base import NewCall, members_grammar, schema_grammar
+from glimp_core.chat.formats.base import (
+    FURTHER_NAME,
+    NewCall,
+    further_members,
+    members_grammar,
+    named_members,
+    schema_grammar,
+)
 from glimp_core.chat.formats.characters import CharStream, Parser
 from glimp_core.chat.formats.values import add_python_calls
 from glimp_core.chat.grammar.json_schema import normalize_schema
-from glimp_core.chat.grammar.lark import Choice, Many, Markup, Node, RawText
+from glimp_core.chat.grammar.lark import Choice, Many, Markup, Node, Pattern, RawText
 from glimp_core.chat.grammar.lark import Sequence as Seq
 from glimp_core.chat.grammar.schema_drafts import resolved
 from glimp_core.chat.request.tools import Tool
@@ -61,9 +68,11 @@ def _call_grammar(tool: Tool) -> Node:
     schema = normalize_schema(tool.held)
     required = schema.get("required", ())
     members = [
-        (Seq((f"{name}=", _value(part, schema))), name in required) for name, part in schema["properties"].items()
+        (Seq((f"{name}=", _value(part, schema))), name in required) for name, part in named_members(schema).items()
     ]
-    return Seq((f"{tool.name}(", members_grammar(members, ", "), ")"))
+    rest = further_members(schema)
+    further = None if rest is False else Seq((Pattern(FURTHER_NAME), "=", _value(rest, schema)))
+    return Seq((f"{tool.name}(", members_grammar(members, ", ", further), ")"))
 
 
 def _value(part: Any, root: Mapping[str, Any]) -> Node:

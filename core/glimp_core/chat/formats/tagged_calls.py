@@ -9,11 +9,14 @@ from llguidance import regex_to_lark
 
 from glimp_core.chat.formats.base import (
     CUT,
+    FURTHER_NAME,
     NO_FRAME,
     Frame,
     Header,
     NewCall,
+    further_members,
     header_grammar,
+    named_members,
     read_header,
     schema_grammar,
 )
@@ -21,13 +24,12 @@ from glimp_core.chat.formats.builder import ToolCallBuilder
 from glimp_core.chat.formats.characters import END, CharStream, Parser
 from glimp_core.chat.formats.values import read_objects, recover
 from glimp_core.chat.grammar.json_schema import normalize_schema
-from glimp_core.chat.grammar.lark import Choice, Json, Markup, Node, Optional, RawText
+from glimp_core.chat.grammar.lark import Choice, Json, Many, Markup, Node, Optional, Pattern, RawText
 from glimp_core.chat.grammar.lark import Sequence as Seq
 from glimp_core.chat.grammar.schema_drafts import resolved
 from glimp_core.chat.grammar.validation import read_as
 from glimp_core.chat.grammar.value_bounds import MAX_STRING
 from glimp_core.chat.request.tools import Tool
-from glimp_core.errors import UnsupportedSchemaError
 
 KEY = "\0key"
 """Stands in the markup behind a value in place of the parameter's name."""
@@ -110,21 +112,37 @@ class TaggedCalls:
         schema = normalize_schema(tool.held)
         required = schema.get("required", ())
         parameters: list[Node] = []
-        for name, part in schema["properties"].items():
+        for name, part in named_members(schema).items():
             written = self._parameter_grammar(name, resolved(part, schema), schema)
             parameters.append(written if name in required else Optional(written))
+        if (rest := further_members(schema)) is not False:
+            parameters.append(Optional(Many(self._further_grammar(resolved(rest, schema), schema), "")))
         return Seq((*header_grammar(self.header, tool.name), *parameters, Markup(self.end)))
 
     def _parameter_grammar(self, name: str, schema: Any, root: Mapping[str, Any]) -> Node:
-        before, after = (Markup(self.parameter.before(name, _is_text(schema))), self.parameter.after(name))
-        values = _values(schema)
-        if values:
+        before = Markup(self.parameter.before(name, _is_text(schema)))
+        return Seq((before, self._value_grammar(schema, root, self.parameter.after(name))))
+
+    def _further_grammar(self, schema: Any, root: Mapping[str, Any]) -> Node:
+        """Return the grammar of a parameter of any name. Where its end repeats the name, its value is no bare text."""
+        markup, named = self.parameter, Pattern(FURTHER_NAME)
+        before, repeated, after = markup.end.partition(KEY)
+        as_text = _is_text(schema) or (schema is True and not markup.other)
+        opening = (Markup(markup.start), named, Markup(markup.text if as_text or not markup.other else markup.other))
+        if repeated:
+            return Seq((*opening, _json_grammar(schema, root), Markup(before), named, Markup(after)))
+        value = {"type": "string"} if schema is True and as_text else schema
+        return Seq((*opening, self._value_grammar(value, root, markup.end)))
+
+    def _value_grammar(self, schema: Any, root: Mapping[str, Any], after: str) -> Node:
+        """Return the grammar of a value and of the markup behind it."""
+        if values := _values(schema):
             texts = (value if isinstance(value, str) else json.dumps(value) for value in values)
-            return Seq((before, Choice(tuple(texts)), Markup(after)))
+            return Seq((Choice(tuple(texts)), Markup(after)))
         if _is_text(schema):
-            return Seq((before, RawText(_text_pattern(schema), after)))
-        whole = {**{key: root[key] for key in ("$defs", "definitions") if key in root}, **_mapping(schema)}
-        return Seq((before, schema_grammar(whole) if whole else Json("{}"), Markup(after)))
+            pattern, length = _text_patterns(schema)
+            return RawText(pattern, after, length)
+        return Seq((_json_grammar(schema, root), Markup(after)))
 
     def parse(self, chars: CharStream, new_call: NewCall, tools: Sequence[Tool], marker: str) -> Parser[bool]:
         """Read calls up to the end of their frame; JSON objects in the place of one are read as well."""
@@ -228,15 +246,19 @@ def _is_text(schema: Any) -> bool:
     return isinstance(schema, Mapping) and schema.get("type") == "string"
 
 
-def _text_pattern(schema: Mapping[str, Any]) -> str:
+def _json_grammar(schema: Any, root: Mapping[str, Any]) -> Node:
+    whole = {**{key: root[key] for key in ("$defs", "definitions") if key in root}, **_mapping(schema)}
+    return schema_grammar(whole) if whole else Json("{}")
+
+
+def _text_patterns(schema: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the pattern of a text, and the one of its length where it has to follow both."""
     shortest, longest = schema.get("minLength", 0), schema.get("maxLength", MAX_STRING)
+    length = f"(?s:.{{{shortest},{'' if longest == MAX_STRING else longest}}})"
     if "pattern" not in schema:
-        return f"(?s:.{{{shortest},{'' if longest == MAX_STRING else longest}}})"
-    if shortest or longest != MAX_STRING:
-        raise UnsupportedSchemaError(
-            f"'pattern' beside 'minLength' or 'maxLength' cannot be enforced in this model's markup: {schema!r}"
-        )
+        return length, ""
     pattern = regex_to_lark(schema["pattern"], "dw").replace("\\/", "/")
     before = "" if pattern.startswith("^") else "(?s:.*)"
     after = "" if pattern.endswith("$") else "(?s:.*)"
-    return f"{before}(?:{pattern.removeprefix('^').removesuffix('$')}){after}"
+    bounded = length if shortest or longest != MAX_STRING else ""
+    return f"{before}(?:{pattern.removeprefix('^').removesuffix('$')}){after}", bounded

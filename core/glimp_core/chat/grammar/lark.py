@@ -27,10 +27,14 @@ class Json:
 
 @dataclass(frozen=True, slots=True)
 class RawText:
-    """Text that follows a regular expression, up to and with the markup `end`, which it does not hold before."""
+    """Text that follows a regular expression, up to and with the markup `end`, which it does not hold before.
+
+    It follows `also` as well, if that is not "".
+    """
 
     pattern: str
     end: str
+    also: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +141,16 @@ def _raw_text(node: RawText, markup: Writer, rules: list[str]) -> str:
     end = markup(node.end)
     before, token, rest = end.partition("<[")
     if token:  # text in front of the token is part of the same lexeme, which the token closes
-        text = json.loads(before) if before.strip() else ""
-        return f"/{_regex(node.pattern)}{_literal(text)}/ {token}{rest}"
+        text = _literal(json.loads(before)) if before.strip() else ""
+        if not node.also:
+            return f"/{_regex(node.pattern)}{text}/ {token}{rest}"
+        rules.append(f"T{len(rules)}: /{_regex(node.pattern)}{text}/ & /{_regex(node.also)}{text}/")
+        return f"T{len(rules) - 1} {token}{rest}"
     # The end may differ in the blank space around it only, so what may not stand inside is the rest of it.
     inner = _literal(node.end.strip())
     early = f"/(?s:.*){inner}(?s:.+){inner}(?s:.*)/"
-    rules.append(f"T{len(rules)}: /{_regex(node.pattern)}{_literal(node.end)}/ & ~{early}")
+    also = f" & /{_regex(node.also)}{_literal(node.end)}/" if node.also else ""
+    rules.append(f"T{len(rules)}: /{_regex(node.pattern)}{_literal(node.end)}/{also} & ~{early}")
     return _named(rules, f"T{len(rules) - 1}", "[lazy]")
 
 

@@ -1,6 +1,7 @@
 """Whether values follow a JSON schema, by the jsonschema library, and text read as the type that a schema names."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
@@ -121,7 +122,13 @@ def _ref(validator: Any, ref: str, value: Any, schema: Any) -> Iterator[Validati
         return
 
 
+def _is_number(checker: Any, value: Any) -> bool:
+    """Numbers too large for a float are read as infinite, which JSON does not know."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 _Validator: Any = extend(
     Draft202012Validator,
     {"pattern": _pattern, "patternProperties": _pattern_properties, "multipleOf": _multiple_of, "$ref": _ref},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
 )

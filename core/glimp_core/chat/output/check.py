@@ -12,10 +12,9 @@ from glimp_core.errors import OutputValidationError
 
 
 class OutputCheck:
-    """Checks what one request's reply holds. The rest is as the grammar wrote it."""
+    """Checks what one request's reply holds: every call, as some slip past a grammar or are read from a server."""
 
     def __init__(self, context: Context):
-        self._context = context
         self._requirements = OutputRequirements.of_context(context)
 
     def delta(self, delta: ToolCallDelta) -> ToolCallDelta:
@@ -28,24 +27,35 @@ class OutputCheck:
         if not isinstance(call, ToolCall):
             return delta
         tool = next((tool for tool in self._requirements.tools if tool.given == call.name), None)
-        if tool is None or not (tool.unheld or tool.given in self._context.checked):
-            return delta
-        if (broken := _violation(call.arguments, tool.parameters)) is None:
+        if tool is None or (broken := _violation(call.arguments, _closed(tool.parameters))) is None:
             return delta
         arguments = json.dumps(call.arguments, ensure_ascii=False)
         return replace(delta, call=InvalidToolCall(call.id, call.name, arguments, broken))
 
     def answer(self, text: str) -> None:
         """Raise `OutputValidationError` for an answer that breaks its schema; one that was cut is let pass."""
-        schema = self._requirements.schema
-        if not schema or not self._requirements.unheld:
-            return
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return
-        if broken := _violation(value, schema):
-            raise OutputValidationError(f"the answer does not follow its schema: {broken}", text)
+        if self._requirements.unheld and self._requirements.checked:
+            check_answer(text, self._requirements.schema)
+
+
+def check_answer(text: str, schema: Any) -> None:
+    """Raise `OutputValidationError` for JSON that breaks a schema; text that is no JSON is let pass."""
+    try:
+        value = json.loads(text) if schema else None
+    except (ValueError, RecursionError):
+        return
+    if schema and (broken := _violation(value, schema)):
+        raise OutputValidationError(f"the answer does not follow its schema: {broken}", text)
+
+
+_OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "$ref", "if")
+
+
+def _closed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return parameters that take no others than they name, as the grammar has them too."""
+    if "properties" not in parameters or any(keyword in parameters for keyword in _OPEN):
+        return parameters
+    return {**parameters, "additionalProperties": False}
 
 
 def _violation(value: Any, schema: Mapping[str, Any]) -> str | None:

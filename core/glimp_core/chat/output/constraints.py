@@ -95,7 +95,6 @@ def _holdable(compiler: GrammarCompiler, format: ReplyFormat, tool: Tool, contex
             why = why or str(error)
             continue
         if why:
-            context.checked.add(tool.given)
             context.note(f"the calls of tool {tool.given!r}: {CHECKED_AFTERWARDS}: {why}")
         return candidate
     raise UnsupportedSchemaError(f"no call of tool {tool.name!r} can be held to a grammar: {why}")

@@ -24,7 +24,8 @@ class OutputRequirements:
 
     `schema` is None where the text is free, {} where it must be some JSON object. `shown` are the tools that the
     prompt tells of: all of them, also where one is named, so that prompts stay alike; none where none may be called.
-    `unheld` is what of the schema a grammar cannot hold, and the whole answer is checked for.
+    `unheld` is what of the schema a grammar cannot hold, and the whole answer is checked for, unless the caller does
+    that: `checked` is False where the format says `"check": False`.
     """
 
     tools: tuple[Tool, ...] = ()
@@ -33,6 +34,7 @@ class OutputRequirements:
     schema: Mapping[str, Any] | None = None
     shown: tuple[Tool, ...] = ()
     unheld: tuple[str, ...] = ()
+    checked: bool = True
 
     @classmethod
     def of(cls, request: Request) -> "OutputRequirements":
@@ -57,7 +59,8 @@ class OutputRequirements:
                 f"response_format is strict, but a grammar cannot hold all of its schema: {'; '.join(unheld)}. "
                 "Leave strict out, and the answer is checked afterwards"
             )
-        return cls(_within_bounds(tools), must_call, one_call, schema, shown, unheld)
+        checked = schema is None or (request.response_format or {}).get("check") is not False
+        return cls(_within_bounds(tools), must_call, one_call, schema, shown, unheld, checked)
 
     @classmethod
     def of_context(cls, context: Context) -> "OutputRequirements":
