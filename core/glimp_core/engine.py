@@ -5,6 +5,7 @@ from inspect import getattr_static
 from typing import Protocol, runtime_checkable
 
 from glimp_core.context import Context
+from glimp_core.model_facts import ModelFacts
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
 
@@ -79,4 +80,17 @@ class Draftable(Engine, Protocol):
 
     def drafted_by(self, draft: Engine) -> Engine | None:
         """Return an engine that writes this one's words with the other's drafts, None where that cannot be."""
+        ...
+
+
+@runtime_checkable
+class Inspectable(Engine, Protocol):
+    """An engine that can say what its model is, for `glimp check`."""
+
+    def inspect(self) -> ModelFacts:
+        """Tell what is known without weights; a server is asked. Raises `ModelLoadError`, `EngineError`."""
+        ...
+
+    def path(self) -> str:
+        """Load the model, and say in words how its cache or its server is used. Raises `ModelLoadError`."""
         ...

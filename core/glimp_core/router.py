@@ -237,9 +237,7 @@ class GlimpRouter:
         with Context(request, config.reasoning, cancelled, config.reasoning_effort) as context:
             if request.left_out:
                 context.note(f"parts of messages that no model can read are left out: {', '.join(request.left_out)}")
-            small, large = self._prepared(context, config)
-            limits = request.sampling.max_tokens, request.bound, request.sampling.max_completion_tokens
-            plan = settle(small, large, config, *limits)
+            plan, prompt_tokens = self._settled(context, config)
             self.small.load()
             with _may_fail(context, config):
                 if not context.large_lost:
@@ -247,7 +245,7 @@ class GlimpRouter:
             started = perf_counter()
             chain = Chain(context, plan, config, request.sampling)
             said = tuple(context.notes)
-            yield Start(plan.mode, large.tokens, (*plan.notes, *said))
+            yield Start(plan.mode, prompt_tokens, (*plan.notes, *said))
             events = loop(chain, self.small, self.large_for(plan, config))
             with closing(cast("Generator[E, None, None]", events)):
                 yield from events
@@ -264,6 +262,24 @@ class GlimpRouter:
             reasoning_effort=effort or self.config.reasoning_effort,
         )
         return replace(config, speculate=False, prewarm=False) if alone else config
+
+    def plan(self, messages: Sequence[Message] | str) -> Plan:
+        """Settle what would be done with a request, before any weights load: the mode, the budgets, and notes.
+
+        Raises `ConfigError` for a pair that cannot share a chain of thought, `ContextOverflowError` for a long prompt.
+        """
+        config = self.config.with_effort()
+        request = self._request(messages, None, None)
+        with Context(request, config.reasoning, reasoning_effort=config.reasoning_effort) as context:
+            plan, _ = self._settled(context, config)
+            return replace(plan, notes=(*plan.notes, *context.notes))
+
+    def _settled(self, context: Context, config: RouterConfig) -> tuple[Plan, int]:
+        """Return the plan for a request, and the size of its prompt in the large model's tokens."""
+        small, large = self._prepared(context, config)
+        sampling = context.request.sampling
+        limits = sampling.max_tokens, context.request.bound, sampling.max_completion_tokens
+        return settle(small, large, config, *limits), large.tokens
 
     def _prepared(self, context: Context, config: RouterConfig) -> tuple[Prompt, Prompt]:
         """Render the request for both models, with thinking switched on where one of the two leaves it off."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glimp_core.cli import bench, calibrate, chat, demo, exits, process, run, serve, trace
+from glimp_core.cli import bench, calibrate, chat, demo, exits, fitting, process, run, serve, trace
 
 app = typer.Typer(
     name="glimp",
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 for command in (demo, run, chat, serve, calibrate, trace):
     app.command(command.__name__.rpartition(".")[2])(command.command)
+app.command("check")(fitting.command)
 app.add_typer(bench.app, name="bench")
 
 

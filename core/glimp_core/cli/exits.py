@@ -9,6 +9,8 @@ from typing import Any
 from glimp_core.errors import Cancelled, ConfigError, ContextOverflowError, ModelLoadError, UnsupportedSchemaError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DOES_NOT_FIT = 3
+"""Two models that were read, and cannot work as a pair (`glimp check`)."""
 
 
 def code_of(command: Callable[[], Any]) -> int:

@@ -140,11 +140,16 @@ def suited(model: Any, source: ModelSource) -> Any:
 
     There a prompt takes three times as long to read in bfloat16, and tokens take no less. A `dtype` is kept to.
     """
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return model.float() if widened(source, model.dtype, model.device, parameters) else model
+
+
+def widened(source: ModelSource, dtype: torch.dtype, device: torch.device, parameters: int) -> bool:
+    """Return whether weights of a dtype are widened to float32 when they are loaded, see `suited`."""
     chosen = {"dtype", "quantization_config", "device_map"} & {key for key, value in source.options.items() if value}
-    if chosen or model.device.type != "cpu" or model.dtype not in (torch.bfloat16, torch.float16) or fast_in_16_bits():
-        return model
-    ample = 4 * sum(parameter.numel() for parameter in model.parameters()) <= AMPLE * machine_memory()
-    return model.float() if ample else model
+    if chosen or device.type != "cpu" or dtype not in (torch.bfloat16, torch.float16) or fast_in_16_bits():
+        return False
+    return 4 * parameters <= AMPLE * machine_memory()
 
 
 def fast_in_16_bits() -> bool:

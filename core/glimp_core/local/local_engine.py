@@ -13,6 +13,7 @@ from glimp_core.chat.grammar.compiler import GrammarCompiler
 from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.output.constraints import compiled_requirements, constraint_for, required_grammar
 from glimp_core.chat.output.processor import OutputProcessor
+from glimp_core.chat.prompt.facts import facts_of
 from glimp_core.chat.prompt.length import check_length
 from glimp_core.chat.prompt.renderer import Renderer
 from glimp_core.chat.request.requirements import OutputRequirements
@@ -25,6 +26,7 @@ from glimp_core.local.admission import Admission, Visit
 from glimp_core.local.conversation import Conversation
 from glimp_core.local.forward import ModelForward
 from glimp_core.local.glimpsing import glimpse_of
+from glimp_core.local.inspection import footprint_of, path_in_words
 from glimp_core.local.loading import context_window, device_memory, load_config, load_model
 from glimp_core.local.meter import Meter
 from glimp_core.local.pool import SessionPool
@@ -33,6 +35,7 @@ from glimp_core.local.sampling import DrawingRule, Sampler
 from glimp_core.local.scheduler import Scheduler, Task
 from glimp_core.local.session import CacheUse, Forward, KVSession
 from glimp_core.local.writer import write
+from glimp_core.model_facts import ModelFacts
 from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, stop_ids
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
@@ -151,6 +154,17 @@ class LocalEngine:
         from glimp_core.local.speculative import SpeculativeEngine
 
         return SpeculativeEngine(self, draft) if isinstance(draft, LocalEngine) and draft is not self else None
+
+    def inspect(self) -> ModelFacts:
+        """Tell what the model is and takes, from its config and tokenizer."""
+        footprint = footprint_of(self.source, load_config(self.source))
+        footprint = replace(footprint, loaded=self._use is not None or self.source.loaded is not None)
+        place = f"this process, on {footprint.device}"
+        return facts_of(self._renderer, self.table, self.name, place, self.window, footprint)
+
+    def path(self) -> str:
+        """Load the model, and say in words how its cache is used."""
+        return path_in_words(self.cache_use, ModelForward.of(self._model).packable)
 
     def forget(self) -> None:
         """Drop what finished requests left in the cache: the next request starts cold, and memory is freed."""

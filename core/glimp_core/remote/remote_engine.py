@@ -8,11 +8,13 @@ from functools import cached_property, partial
 from typing import Any
 
 from glimp_core.chat.output.processor import LONGEST_CHARACTER, OutputProcessor
+from glimp_core.chat.prompt.facts import facts_of
 from glimp_core.chat.prompt.length import check_length
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError, ContextOverflowError, EngineError, RemoteEngineError
 from glimp_core.forking import Lock
+from glimp_core.model_facts import ModelFacts
 from glimp_core.remote.bridge import AsyncBridge
 from glimp_core.remote.capabilities import ServerCapabilities
 from glimp_core.remote.client import Client, ManagedProcess
@@ -118,6 +120,16 @@ class RemoteEngine:
     def load(self) -> None:
         """Find out how to speak with the server, unless that is known."""
         self.findings  # noqa: B018
+
+    def inspect(self) -> ModelFacts:
+        """Tell what the model is, from its tokenizer and its server, which is asked."""
+        findings, place = str(self.findings), f"the server {self._server.client.base_url}"
+        language = self._language
+        return facts_of(language.renderer, language.table, self.name, place, self.window, server=findings)
+
+    def path(self) -> str:
+        """Ask the server, unless that is done, and say in words how it behaves."""
+        return str(self.findings)
 
     def prepare(self, context: Context) -> Prompt:
         """Render the request with the model's template."""
