@@ -205,8 +205,11 @@ class ScriptedServer(Replies):
                     self.served.closed_by_client += 1
                     return False
                 cut = trouble is not None and kind in BREAKS and sent + len(part) > trouble.at
-                if cut and kind == "pause":
-                    await asyncio.sleep(trouble.seconds)  # type: ignore[union-attr]
+                if cut and kind in ("pause", "freeze"):
+                    if kind == "freeze":
+                        time.sleep(trouble.seconds)  # type: ignore[union-attr]
+                    else:
+                        await asyncio.sleep(trouble.seconds)  # type: ignore[union-attr]
                     trouble, cut = None, False
                 if cut:
                     part = part[: trouble.at - sent]  # type: ignore[union-attr]
@@ -270,7 +273,7 @@ class ScriptedServer(Replies):
             yield held
 
 
-BREAKS = ("reset", "eof", "short", "stall", "leave", "pause")
+BREAKS = ("reset", "eof", "short", "stall", "leave", "pause", "freeze")
 WRONG_LINES = {
     "garbage": b'data: {"id": "cmpl-1", "choi\n\n',
     "number": b"data: 42\n\n",

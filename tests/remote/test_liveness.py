@@ -2,7 +2,7 @@
 
 import pytest
 
-from glimp_core import AlwaysLarge, ConfigError, RemoteEngineError, RouterConfig
+from glimp_core import AlwaysLarge, ConfigError, EngineTimeoutError, RemoteEngineError, RouterConfig
 from remote.kit import ANSWER, STEPS, engine, pair, run, script, step
 from remote.scripts import Trouble
 from remote.served import ScriptedServer
@@ -63,6 +63,27 @@ def test_a_slow_server_that_answers_is_waited_for(at: int) -> None:
         assert step(remote) == STEPS[0]
         assert len(served.asked) == 1
         assert served.probes - asked > 2
+
+
+def test_a_frozen_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers nothing any more in mid-stream, as after SIGSTOP, is an error long before its timeout."""
+    monkeypatch.setattr("glimp_core.remote.client.ANSWER_WITHIN", 0.1)
+    with ScriptedServer(script()) as served:
+        remote = engine(served, timeout=LONG, token_timeout=LONG)
+        remote.load()
+        served.troubles = [Trouble("freeze", 900, seconds=3)]
+        with pytest.raises(EngineTimeoutError, match="it answers no other question: is it stopped"):
+            step(remote)
+        assert len(served.asked) == 1
+
+
+def test_a_server_that_thaws_goes_on() -> None:
+    """A short standstill costs its time and no word."""
+    with ScriptedServer(script()) as served:
+        remote = engine(served, timeout=LONG)
+        remote.load()
+        served.troubles = [Trouble("freeze", 900, seconds=0.5)]
+        assert step(remote) == STEPS[0]
 
 
 def test_silence_between_tokens_has_a_limit_of_its_own() -> None:

@@ -11,6 +11,9 @@ from glimp_core.remote.client import TransientError
 ASK_AFTER = 2.0
 """Seconds of silence after which a server is asked whether it is there, and after which it is asked again."""
 
+MUTE_AFTER = 2
+"""After so many questions in a row without an answer, a stream that has begun is given up."""
+
 _END = object()
 
 
@@ -39,10 +42,11 @@ class StreamWatch:
         self._timeouts = {False: timeout, True: token_timeout}
         self._arrived: asyncio.Queue[Any] = asyncio.Queue()
         self._answered = True
+        self._mute = 0
 
     def hear(self) -> None:
         """Note that a token came; lines without one, which a server may send for ever, end no silence."""
-        self.begun, self._heard = True, monotonic()
+        self.begun, self._heard, self._mute = True, monotonic(), 0
 
     async def lines(self) -> AsyncGenerator[Any, None]:
         """Yield the lines as they come. Raises `TransientError` if the server is gone, or silent for too long."""
@@ -80,6 +84,9 @@ class StreamWatch:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, ASK_AFTER)):
                     return await self._arrived.get()
+            if self.begun and self._mute >= MUTE_AFTER:  # before, a server may do nothing but read the prompt
+                silence = f"silent for {monotonic() - self._heard:.0f} seconds, and it answers no other question"
+                raise TransientError(f"its stream fell {silence}", timed_out=True, frozen=True)
             if all(task.done() for task in asked):
                 asked[:] = [asyncio.create_task(self._ask())]
         raise TransientError(f"no answer for {limit:g} seconds", timed_out=True, frozen=not self._answered)
@@ -88,5 +95,6 @@ class StreamWatch:
         self._answered = False
         answers = await self._answers()
         self._answered = answers is True
+        self._mute = self._mute + 1 if answers is None else 0
         if answers is False:
             self._arrived.put_nowait(TransientError("its stream fell silent, and it takes no new connections"))

@@ -142,6 +142,7 @@ class Server:
                     if shared := self._shared(fault, place):
                         failures, fault = 0, shared
                     on_fault(str(fault))
+                    await self._check_thaws(fault)
                     wait = self._wait(fault, failures, begun=len(written) > before)
                     timeout = self._token_timeout if fault.frozen else self.client.timeout
             await asyncio.sleep(wait)
@@ -179,6 +180,11 @@ class Server:
                 yield await _with_usage(piece, lines, reader)
                 await _drain(lines)
                 return
+
+    async def _check_thaws(self, fault: TransientError) -> None:
+        """Give up a frozen server at once, unless it answers a cheap question by now."""
+        if fault.frozen and await self.client.answers() is None:
+            raise EngineTimeoutError(f"{self.model!r} at {self.client.base_url}: {fault}: is it stopped?")
 
     def _check_ends(self, written: int, most: int) -> None:
         """Refuse a stream that never ends; a few more tokens may be counted here than at the server."""
