@@ -15,7 +15,16 @@ from hooks import before_forwards, models_of
 
 SHORT = RouterConfig(max_step_tokens=11, max_reasoning_tokens=60, max_answer_tokens=20)
 QUESTION = Question("q", "How many are two and two?", "", lambda reply: True)
-NUMBERS = {"h-step": 1.0, "ppl-step": 3.0, "verify": 5.0, "random": 0.5, "margin": 0.2, "first": 1, "bookends": 1}
+NUMBERS = {
+    "priming": 2.0,
+    "h-step": 1.0,
+    "ppl-step": 3.0,
+    "specreason": 5.0,
+    "random": 0.5,
+    "margin": 0.2,
+    "first": 1,
+    "bookends": 1,
+}
 
 
 @pytest.fixture(autouse=True)

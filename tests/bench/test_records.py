@@ -1,12 +1,13 @@
 """A run on file: broken off at any point and taken up again, it is the run that was not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.scripts import question, router
-from glimp_core import Cancelled, ConfigError
+from bench.scripts import ENTROPIES, STEPS, question, router, wrote
+from glimp_core import Cancelled, ConfigError, GlimpRouter, SamplingParams
 from glimp_core.bench import Ledger, Method, Record, parse, run
 from glimp_core.testing import ScriptedEngine
 
@@ -19,7 +20,7 @@ CLOCKS = ("seconds", "cpu_seconds", "small_seconds", "large_seconds")
 def told(ledger: Ledger, methods: list[Method]) -> list[dict[str, object]]:
     """All records, times left out."""
     records = [record for method in methods for record in ledger.of(method)]
-    fields = [name for name in Record.__dataclass_fields__ if name not in CLOCKS]
+    fields = [name for name in Record.__dataclass_fields__ if name not in (*CLOCKS, "trace")] + ["reasoning"]
     return [{name: getattr(record, name) for name in fields} for record in records]
 
 
@@ -58,10 +59,49 @@ def test_a_run_that_was_broken_off_is_taken_up(tmp_path: Path, after: int) -> No
     assert [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_a_question_in_other_words_is_not_taken_for_the_same(tmp_path: Path) -> None:
+    """A file of questions that was edited meanwhile is found out by its words, though the ids are the same."""
+    path = tmp_path / "run.jsonl"
+    run(router(), parse("small"), QUESTIONS, Ledger(path, SETTING))
+    other = [replace(QUESTIONS[0], text="What else?")]
+    with pytest.raises(ConfigError, match="'0' was asked in other words"):
+        run(router(), parse("small"), other, Ledger(path, SETTING))
+
+
+def test_repeats_have_seeds_and_records_of_their_own() -> None:
+    """Each repeat of a question is answered, with the seeds that follow the first one; random draws differ."""
+    ledger = Ledger()
+    pair = GlimpRouter(*(router().small, router().large), sampling=SamplingParams(seed=5))
+    (method,) = run(pair, parse("random@0.5"), QUESTIONS, ledger, repeats=4)
+    records = [[ledger.get(method, question, n) for question in QUESTIONS] for n in range(4)]
+    drawn = [[wrote(record) for record in each if record] for each in records]
+    assert all(len(each) == len(QUESTIONS) for each in drawn)
+    assert any(each != drawn[0] for each in drawn)
+    again = Ledger()
+    run(replace_seed(pair, 6), parse("random@0.5"), QUESTIONS, again)
+    assert [wrote(record) for record in again] == drawn[1]
+
+
+def replace_seed(pair: GlimpRouter, seed: int) -> GlimpRouter:
+    return GlimpRouter(pair.small, pair.large, sampling=SamplingParams(seed=seed))
+
+
+def test_a_record_holds_its_trace() -> None:
+    """The reply can be drawn from the file: its steps, entropies and decisions are those that were."""
+    ledger = Ledger()
+    (method,) = run(router(), parse("glimp"), QUESTIONS[:1], ledger)
+    record = ledger.get(method, QUESTIONS[0])
+    assert record and record.completion  # noqa: PT018
+    assert [r.decision.intervene for r in record.completion.routed] == wrote(record)
+    assert [r.glimpse.entropy for r in record.completion.routed] == list(ENTROPIES)
+    assert record.completion.answer == record.answer
+    assert record.reasoning == "".join(STEPS).removesuffix("</think>")
+
+
 def test_results_of_another_run_are_not_mixed_in(tmp_path: Path) -> None:
     """A file of another pair, sampling or set is refused, and what differs is named."""
     path = tmp_path / "run.jsonl"
-    Ledger(path, SETTING)
+    run(router(), parse("small"), QUESTIONS[:1], Ledger(path, SETTING))
     with pytest.raises(ConfigError, match=r"sampling=\{'seed': 1\}, now \{'seed': 2\}"):
         Ledger(path, {**SETTING, "sampling": {"seed": 2}})
 

@@ -17,7 +17,15 @@ def records(name: str, correct: str, seconds: float = 1.0) -> list[Record]:
     """Records of a method that is right where `correct` has a 1."""
     made = answer(router(), Method("glimp", 1.0), question())
     return [
-        replace(made, method=name, value=None, question=str(at), correct=right == "1", seconds=seconds)
+        replace(
+            made,
+            method=name,
+            value=None,
+            question=str(at),
+            asked=question(str(at)).digest,
+            correct=right == "1",
+            seconds=seconds,
+        )
         for at, right in enumerate(correct)
     ]
 

@@ -11,6 +11,7 @@ use Glimp.
 
 from glimp_core.bench.answering import answer
 from glimp_core.bench.machine import machine
+from glimp_core.bench.matching import Matching
 from glimp_core.bench.methods import KINDS, Method, parse
 from glimp_core.bench.published import Question
 from glimp_core.bench.questions import question_set
@@ -23,6 +24,7 @@ __all__ = [
     "KINDS",
     "Bootstrap",
     "Ledger",
+    "Matching",
     "Method",
     "Question",
     "Record",

@@ -3,6 +3,8 @@
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from time import perf_counter, process_time
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,8 +13,11 @@ from glimp_core.bench.methods import Method
 from glimp_core.bench.published import Question
 from glimp_core.bench.records import Record
 from glimp_core.completion import Completion
+from glimp_core.config import RouterConfig
 from glimp_core.errors import ContextOverflowError
+from glimp_core.events import Finish, Routed, Start
 from glimp_core.router import GlimpRouter
+from glimp_core.trace.schema import Finished, Glimpsed, Head, Written
 from glimp_core.types import Message, Request, Role, Step
 
 
@@ -31,24 +36,34 @@ def answer(
     question: Question,
     before: Sequence[Message] = (),
     cancelled: threading.Event | None = None,
+    repeat: int = 0,
 ) -> Record:
     """Have the router's pair answer a question by a method, on cold caches, and grade the reply.
 
-    `before` are messages that come before every question. A chain that outgrows a window counts as wrong.
-    Raises what `GlimpRouter.stream` raises, apart from that.
+    `before` are messages that come before every question. `repeat` is added to the seed. A chain that outgrows a window
+    counts as wrong. Raises what `GlimpRouter.stream` raises, apart from that.
     """
     for engine in (router.small, router.large):
         if isinstance(engine, Forgetful):
             engine.forget()
-    request = Request((*before, {"role": "user", "content": question.text}), sampling=router.sampling)
+    sampling = replace(router.sampling, seed=(router.sampling.seed or 0) + repeat) if repeat else router.sampling
+    request = Request((*before, {"role": "user", "content": question.text}), sampling=sampling)
     config = method.kind.configure(router.config)
     seed = zlib.crc32(f"{request.sampling.seed or 0}/{question.id}".encode())
     started, used = perf_counter(), process_time()
     try:
         happenings = list(router.run(request, method.loop(config, seed), config, cancelled))
     except ContextOverflowError as error:
-        return _failed(method, question, str(error), perf_counter() - started, process_time() - used)
-    return _record(method, question, happenings, process_time() - used)
+        return _failed(method, question, repeat, str(error), perf_counter() - started, process_time() - used)
+    record = _record(method, question, happenings, process_time() - used)
+    return replace(record, repeat=repeat, trace=tuple(_trace(router, method, config, question, happenings)))
+
+
+def shortened(router: GlimpRouter, tokens: int) -> GlimpRouter:
+    """Return the same pair, of which a reply has at most `tokens` tokens of thinking and as many of the answer."""
+    config = replace(router.config, max_reasoning_tokens=tokens, max_answer_tokens=tokens)
+    sampling = replace(router.sampling, max_tokens=tokens)
+    return GlimpRouter(router.small, router.large, router.policy, config, sampling)
 
 
 def _record(method: Method, question: Question, happenings: Iterable[Happening], cpu_seconds: float) -> Record:
@@ -60,10 +75,11 @@ def _record(method: Method, question: Question, happenings: Iterable[Happening],
         method=method.name,
         value=method.value,
         question=question.id,
+        asked=question.digest,
+        repeat=0,
         correct=question.grade(done.answer),
         expected=question.expected,
         answer=done.answer,
-        reasoning=done.reasoning,
         finish_reason=done.finish_reason,
         thinking_end=done.finish.thinking_end,
         seconds=round(done.finish.seconds, 6),
@@ -93,8 +109,30 @@ def _trials(trials: Iterable[Trial]) -> Iterator[dict[str, Any]]:
         yield {"intervene": not trial.kept, **measure, "tokens": trial.tokens}
 
 
-def _failed(method: Method, question: Question, error: str, seconds: float, cpu_seconds: float) -> Record:
+def _trace(
+    router: GlimpRouter, method: Method, config: RouterConfig, question: Question, happenings: Iterable[Happening]
+) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a trace; a tried step has none but its own, and what became of it is in the decisions."""
+    for each in happenings:
+        match each:
+            case Start():
+                yield Head(
+                    run=question.id, time=datetime.now(UTC), small=router.small.name, large=router.large.name,
+                    policy=method.label, entropy=config.entropy, on_tie=config.intervene_on_tie, question=question.text,
+                    start=each,
+                ).document()  # fmt: skip
+            case Routed():
+                yield Glimpsed(run=question.id, routed=each).document()
+            case Step():
+                yield Written(run=question.id, step=each).document()
+            case Finish():
+                yield Finished(run=question.id, finish=each).document()
+            case _:
+                pass
+
+
+def _failed(method: Method, question: Question, repeat: int, error: str, seconds: float, cpu_seconds: float) -> Record:
     return Record(
-        method.name, method.value, question.id, False, question.expected, "", "", "length", None, round(seconds, 6),
-        round(cpu_seconds, 6), 0.0, 0.0, 0, 0, 0, (), error,
+        method.name, method.value, question.id, question.digest, repeat, False, question.expected, "", "length", None,
+        round(seconds, 6), round(cpu_seconds, 6), 0.0, 0.0, 0, 0, 0, (), (), error,
     )  # fmt: skip

@@ -1,34 +1,41 @@
 """What became of each question, kept as JSON Lines so that a run can be broken off and taken up again."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from glimp_core.bench.methods import Method
+from glimp_core.bench.published import Question
+from glimp_core.completion import Completion
 from glimp_core.errors import ConfigError
+from glimp_core.trace.reading import Run
+from glimp_core.trace.schema import Head, line_adapter
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One question answered by one method.
+    """One question answered by one method; `repeat` counts the replies to it, each with a seed of its own.
 
     `seconds` is wall time, `cpu_seconds` what this process used of the processor meanwhile, `small_seconds` and
-    `large_seconds` are time inside forwards and sampling. Tokens are
-    those of the reply by writer; `discarded_tokens` were written and thrown away. `decisions` has an object for each
-    routed step: `intervene`, and the `entropy` and `margin` of the glimpse or the `measure` of the step tried.
+    `large_seconds` are time inside forwards and sampling. Tokens are those of the reply by writer; `discarded_tokens`
+    were written and thrown away. `decisions` has an object for each routed step: `intervene`, and the `entropy` and
+    `margin` of the glimpse or the `measure` of the step tried. `trace` holds the lines of the reply's trace, `asked` is
+    the digest of the question.
     """
 
     method: str
     value: float | None
     question: str
+    asked: str
+    repeat: int
     correct: bool
     expected: str
     answer: str
-    reasoning: str
     finish_reason: str
     thinking_end: str | None
     seconds: float
@@ -39,6 +46,7 @@ class Record:
     large_tokens: int
     discarded_tokens: int
     decisions: tuple[Mapping[str, Any], ...]
+    trace: tuple[Mapping[str, Any], ...] = ()
     error: str | None = None
 
     @property
@@ -51,25 +59,43 @@ class Record:
         """How many routed steps the large model wrote."""
         return sum(bool(decision["intervene"]) for decision in self.decisions)
 
+    @property
+    def completion(self) -> Completion | None:
+        """The reply as it was written, None where it failed."""
+        if not self.trace:
+            return None
+        head, *lines = (line_adapter.validate_python(line) for line in self.trace)
+        assert isinstance(head, Head)
+        run = Run(head, [head.start])
+        for line in lines:
+            run.add(line)
+        return run.completion
 
-Key = tuple[str, float | None, str]
+    @property
+    def reasoning(self) -> str:
+        """The thinking, as it was written."""
+        return self.completion.reasoning if self.completion else ""
+
+
+Key = tuple[str, float | None, str, int]
 
 
 class Ledger:
-    """The records of a run, in memory and, given a `path`, in a file that they are appended to.
+    """The records of a run, in memory and, given a `path`, in a file that they are appended to from the first one on.
 
-    `run` says what was run: pair, sampling, question set. Raises `ConfigError` for a file of another run.
+    `run` says what was run: pair, sampling, question set. A line is on the disk before `add` returns, so that neither
+    a kill nor a power cut costs more than the reply that was being written. Raises `ConfigError` for a file of another
+    run, and for a question that was asked in other words there.
     """
 
     def __init__(self, path: Path | None = None, run: Mapping[str, Any] | None = None):
         self.run = dict(run or {})
         self._path = path
         self._records: dict[Key, Record] = {}
+        self._begun = False
         if path and path.exists() and path.stat().st_size:
             self._read(path)
-        elif path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._append({"glimp_bench": VERSION, "run": self.run})
+            self._begun = True
 
     def __len__(self) -> int:
         return len(self._records)
@@ -77,14 +103,23 @@ class Ledger:
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records.values())
 
-    def get(self, method: Method, question: str) -> Record | None:
+    def get(self, method: Method, question: Question, repeat: int = 0) -> Record | None:
         """Return the record of one question, None where it has not been answered."""
-        return self._records.get((method.name, method.value, question))
+        record = self._records.get((method.name, method.value, question.id, repeat))
+        if record and record.asked != question.digest:
+            raise ConfigError(
+                f"question {question.id!r} was asked in other words in {self._path}: choose another --out"
+            )
+        return record
 
     def add(self, record: Record) -> None:
         """Keep one more record."""
-        self._records[record.method, record.value, record.question] = record
+        self._records[_key(record)] = record
         if self._path:
+            if not self._begun:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._append({"glimp_bench": VERSION, "run": self.run})
+                self._begun = True
             self._append(asdict(record))
 
     def of(self, method: Method) -> list[Record]:
@@ -94,7 +129,9 @@ class Ledger:
     def _append(self, entry: Mapping[str, Any]) -> None:
         assert self._path
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            file.write(json.dumps(entry, ensure_ascii=False).encode(errors="replace").decode() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def _read(self, path: Path) -> None:
         whole, _, broken = path.read_bytes().rpartition(b"\n")
@@ -106,8 +143,8 @@ class Ledger:
             header, *entries = map(json.loads, lines)
             if header["glimp_bench"] != VERSION:
                 raise KeyError(f"format {header['glimp_bench']}")
-            records = [Record(**{**entry, "decisions": tuple(entry["decisions"])}) for entry in entries]
-            self._records = {(record.method, record.value, record.question): record for record in records}
+            records = [_record(entry) for entry in entries]
+            self._records = {_key(record): record for record in records}
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} is no file of results ({error}): choose another --out") from error
         self._check(path, header["run"])
@@ -117,3 +154,11 @@ class Ledger:
         other = [f"{name}={before.get(name)!r}, now {now.get(name)!r}" for name in now if before.get(name) != now[name]]
         if other:
             raise ConfigError(f"{path} holds the results of another run ({'; '.join(other)}): choose another --out")
+
+
+def _key(record: Record) -> Key:
+    return record.method, record.value, record.question, record.repeat
+
+
+def _record(entry: dict[str, Any]) -> Record:
+    return Record(**{**entry, "decisions": tuple(entry["decisions"]), "trace": tuple(entry["trace"])})

@@ -1,31 +1,21 @@
 """`glimp bench`: small alone, large alone and other ways to share a chain of thought, on questions with answers."""
 
 import json
-import shlex
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from glimp_core import __version__
-from glimp_core.bench import KINDS, Ledger, Method, Record, parse, question_set, run, summarise, table
-from glimp_core.bench.machine import commit, machine
+from glimp_core.bench import KINDS, table
+from glimp_core.bench.estimate import in_words
+from glimp_core.bench.preset import PRESETS
 from glimp_core.bench.questions import SETS
-from glimp_core.bench.runner import Show
 from glimp_core.cli import speed
 from glimp_core.cli.command import takes_settings
-from glimp_core.cli.exits import say
-from glimp_core.cli.reply import interrupts_set, start
+from glimp_core.cli.experiment import Experiment, Wanted
 from glimp_core.cli.settings import Settings
-from glimp_core.errors import Cancelled
-from glimp_core.router import GlimpRouter
 
 METHODS = (
     f"{', '.join(KINDS)}; a number after @, several after @ parted by /, as in glimp@0.1/0.3 or random@0.25. "
@@ -37,22 +27,42 @@ WIDE = 160
 
 app = typer.Typer(invoke_without_command=True)
 
-Questions = Annotated[str, typer.Option("--set", help=f"The questions: {SETS}.")]
-Methods = Annotated[str, typer.Option("--methods", help=f"What to compare: {METHODS}")]
-Number = Annotated[int, typer.Option("--n", help="How many questions.")]
+
+def _option(name: str, text: str, **options: Any) -> Any:
+    return typer.Option(name, help=text, show_default=False, **options)
+
+
+PresetName = Annotated[
+    str | None, _option("--preset", f"Methods, seeds, sampling and budgets by name: {', '.join(PRESETS)}.")
+]
+Questions = Annotated[str, _option("--set", f"The questions: {SETS}. Default: tiny.")]
+Methods = Annotated[
+    str | None, _option("--methods", f"What to compare: {METHODS} Default: small, large, glimp, random.")
+]
+Number = Annotated[int | None, _option("--n", "How many questions. Default: 100, with a preset all that a file has.")]
+Seeds = Annotated[int | None, _option("--seeds", "Replies to each question, with seeds from --seed on.", min=1)]
+CalibrateOn = Annotated[
+    str | None,
+    _option(
+        "--calibrate-on", "Choose thresholds on this set, at --target-rate. With a preset: the set's other questions."
+    ),
+]
+TargetRate = Annotated[
+    str | None, _option("--target-rate", "Intervention rates to calibrate for, as in 0.25 or 0.25/0.125/0.5.")
+]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="Keep every reply in this JSON Lines file, and skip what it has.", dir_okay=False),
+    _option("--out", "Keep every reply in this JSON Lines file, and skip what it has.", dir_okay=False),
 ]
+Html = Annotated[Path | None, _option("--html", "Write the report for the browser to this file.", dir_okay=False)]
+DryRun = Annotated[bool, _option("--dry-run", "Say what the run would cost, after a short measurement, and stop.")]
 AtOnce = Annotated[
-    int, typer.Option("--at-once", min=1, help="Replies written side by side: sooner done, but their times say little.")
+    int, _option("--at-once", "Replies written side by side: sooner done, but their times say little.", min=1)
 ]
 Instruction = Annotated[
-    str | None, typer.Option("--instruction", help="Put after each question, in place of the set's own words.")
+    str | None, _option("--instruction", "Put after each question, in place of the set's own words.")
 ]
-RunCode = Annotated[
-    bool, typer.Option("--run-code", help="Grade programs by running them: limited, but in no sandbox.")
-]
+RunCode = Annotated[bool, _option("--run-code", "Grade programs by running them: limited, but in no sandbox.")]
 
 
 @app.callback()
@@ -60,10 +70,16 @@ RunCode = Annotated[
 def command(
     settings: Settings,
     context: typer.Context,
+    preset: PresetName = None,
     questions: Questions = "tiny",
-    methods: Methods = "small,large,glimp,random",
-    n: Number = 100,
+    methods: Methods = None,
+    n: Number = None,
+    seeds: Seeds = None,
+    calibrate_on: CalibrateOn = None,
+    target_rate: TargetRate = None,
     out: Out = None,
+    html: Html = None,
+    dry_run: DryRun = False,
     at_once: AtOnce = 1,
     instruction: Instruction = None,
     run_code: RunCode = False,
@@ -71,56 +87,16 @@ def command(
     """Compare methods on a set of questions; --seed picks other questions."""
     if context.invoked_subcommand is not None:
         return
-    chosen = parse(methods)
-    asked = question_set(questions, n, settings.seed or 0, instruction, run_code)
-    if len(asked) < n:
-        say(f"note: {questions} has {len(asked)} questions, not {n}")
-    origin = {"command": shlex.join(["glimp", *sys.argv[1:]]), "commit": commit(), "machine": machine()}
-    router = start(settings)
-    setting = {"at_once": at_once, **_setting(settings, router)}
-    ledger = Ledger(out, {"set": questions, "instruction": instruction, **setting})
-    cancelled = threading.Event()
-    try:
-        with _progress(len(chosen) * len(asked)) as show, interrupts_set(cancelled):
-            settled = run(router, chosen, asked, ledger, settings.conversation(), show, cancelled, at_once)
-    except (Cancelled, KeyboardInterrupt):
-        say(
-            f"stopped after {len(ledger)} replies, " + (f"kept in {out}" if out else "none kept: --out FILE keeps them")
-        )
-        raise
-    document = {"set": questions, **setting, **summarise(ledger, settled, asked, settings.seed or 0)}
-    _report(settings, {**document, **origin})
-
-
-def _setting(settings: Settings, router: GlimpRouter) -> dict[str, Any]:
-    """What every reply depends on, apart from question and method."""
-    small, large = settings.pair
-    sampling = {name: value for name, value in asdict(router.sampling).items() if value not in (None, ())}
-    config = asdict(router.config)
-    return {"small": small, "large": large, "sampling": sampling, "config": config, "version": __version__}
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Show]:
-    """A bar on stderr, where that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    right: dict[str, list[bool]] = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("loading the models", total=total)
-
-        def show(method: Method, record: Record) -> None:
-            right.setdefault(method.label, []).append(record.correct)
-            share = sum(right[method.label]) / len(right[method.label])
-            bar.update(task, advance=1, description=f"{method.label} {share:.0%} right")
-
-        yield show
-
-
-def _report(settings: Settings, document: dict[str, Any]) -> None:
-    if not settings.json:
-        Console(width=None if sys.stdout.isatty() else WIDE).print(table(document))
-        return
-    typer.echo(json.dumps(document))
+    wanted = Wanted(
+        preset, questions, methods, n, seeds, calibrate_on, target_rate, out, html, at_once, instruction, run_code
+    )
+    experiment = Experiment.of(settings, wanted)
+    document = experiment.cost() if dry_run else experiment.run()
+    if settings.json:
+        typer.echo(json.dumps(document))
+    else:
+        shown = in_words(document) if dry_run else table(document)
+        Console(width=None if sys.stdout.isatty() else WIDE).print(shown)
 
 
 app.command("speed")(speed.command)

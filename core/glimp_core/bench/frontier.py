@@ -1,0 +1,188 @@
+"""A run as one page for the browser: what each method buys, and every reply step by step.
+
+The page loads nothing, and every word of users and models is escaped.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from glimp_core.bench.methods import KINDS, Method
+from glimp_core.bench.published import Question
+from glimp_core.bench.records import Ledger, Record
+from glimp_core.bench.report import label
+from glimp_core.views.columns import Picture, picture
+from glimp_core.views.notebook import environment, source
+
+WIDTH, HEIGHT = 420, 260
+LEFT, RIGHT, TOP, BOTTOM = 46, 130, 14, 34
+TRACED = 4_000_000
+"""Characters of replies that a page shows step by step; beyond it a reply is its answer alone, and the page says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One method on a frontier: its place and whiskers in units of the picture, and the height of its name."""
+
+    name: str
+    family: str
+    x: float
+    y: float
+    left: float
+    right: float
+    low: float
+    high: float
+    text: float
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """Accuracy against what it costs: the spots, and the ticks of both axes as place and text."""
+
+    title: str
+    spots: tuple[Spot, ...]
+    across: tuple[tuple[float, str], ...]
+    up: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnReply:
+    """One reply: its record, and its steps where they are shown."""
+
+    id: str
+    record: Record
+    shown: bool
+
+    @property
+    def steps(self) -> Picture | None:
+        """The columns, None where the reply failed or is left out."""
+        done = self.record.completion if self.shown else None
+        return picture(done) if done else None
+
+
+@dataclass(frozen=True, slots=True)
+class AskedQuestion:
+    """One question, with the share of right replies by method, and its replies of the first repeat."""
+
+    id: str
+    question: Question
+    shares: tuple[float, ...]
+    replies: tuple[DrawnReply, ...]
+
+
+def results_page(
+    document: Mapping[str, Any], ledger: Ledger, methods: Sequence[Method], questions: Sequence[Question]
+) -> str:
+    """Return a run as one page: `document` is that of `summarise`, with what the command adds to it."""
+    rows = document["methods"]
+    asked = list(_asked(ledger, methods, questions, document.get("repeats", 1)))
+    replies = [reply for each in asked for reply in each.replies]
+    return (
+        environment()
+        .get_template("bench.html")
+        .render(
+            document=document,
+            rows=rows,
+            label=label,
+            says={row["method"]: KINDS[method.name].says for row, method in zip(rows, methods, strict=True)},
+            names=[label(row) for row in rows],
+            frontiers=[frontier(rows, *axis) for axis in AXES],
+            against={row["against"]: row for row in document["comparisons"]},
+            asked=asked,
+            left_out=sum(not reply.shown for reply in replies),
+            replies=len(replies),
+            size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+            css=source("style.css"),
+            js=source("page.js"),
+        )
+    )
+
+
+AXES = (
+    ("Accuracy against time, seconds a question", "seconds_per_question", "seconds_interval", ""),
+    ("Accuracy against the large model's share of the tokens", "large_token_share", "large_token_share_interval", "%"),
+)
+"""Title, figure, its interval, and the unit, of what a method costs."""
+
+
+def frontier(rows: Sequence[Mapping[str, Any]], title: str, figure: str, interval: str, unit: str) -> Frontier:
+    """Place the methods by accuracy and by one of their costs, on axes that begin at 0."""
+    most = max([row[interval][1] for row in rows] + [1e-9]) * 1.05
+    across, up = Scale(most, LEFT, WIDTH - RIGHT), Scale(1.0, HEIGHT - BOTTOM, TOP)
+    spots = [
+        Spot(
+            name=label(row), family=family(row["method"]), x=across.at(row[figure]), y=up.at(row["accuracy"]),
+            left=across.at(row[interval][0]), right=across.at(row[interval][1]),
+            low=up.at(row["interval"][0]), high=up.at(row["interval"][1]), text=0.0,
+            says=f"{label(row)}: {row['accuracy']:.1%} right, {shown(row[figure], unit)}",
+        )
+        for row in rows
+    ]  # fmt: skip
+    ticks = [most * part / 4 for part in range(5)]
+    return Frontier(
+        title,
+        tuple(apart(spots)),
+        tuple((across.at(tick), shown(tick, unit)) for tick in ticks),
+        tuple((up.at(part / 4), f"{part / 4:.0%}") for part in range(5)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From values between 0 and `most` to places between `start` and `end`."""
+
+    most: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Return the place of a value.
+
+        >>> Scale(2.0, 100, 0).at(0.5)
+        75.0
+        """
+        return round(self.start + (self.end - self.start) * value / self.most, 1)
+
+
+def apart(spots: Sequence[Spot]) -> list[Spot]:
+    """Give each spot's name a height of its own, near the spot, in one column at the right."""
+    step = (HEIGHT - TOP - BOTTOM) / max(len(spots), 16)
+    placed: list[Spot] = []
+    floor = float(HEIGHT - BOTTOM)
+    for spot in sorted(spots, key=lambda each: -each.y):
+        floor = min(floor, spot.y) if not placed else min(placed[-1].text - step, spot.y)
+        placed.append(replace(spot, text=floor))
+    short = max(0.0, TOP - placed[-1].text) if placed else 0.0
+    return [replace(spot, text=round(spot.text + short, 1)) for spot in placed]
+
+
+def family(method: str) -> str:
+    """Return which of three colours a method has: a single model's, glimp's, or a baseline's."""
+    name = method.partition("@")[0]
+    if name == "small":
+        return "small"
+    return "large" if name in ("large", "large-draft") else "glimp" if name in ("glimp", "glimp-draft") else "other"
+
+
+def shown(value: float, unit: str) -> str:
+    """Return a cost in its unit.
+
+    >>> shown(0.25, "%"), shown(0.0423, ""), shown(12.34, "")
+    ('25%', '0.042 s', '12.3 s')
+    """
+    return f"{value:.0%}" if unit == "%" else f"{value:.3g} s"
+
+
+def _asked(
+    ledger: Ledger, methods: Sequence[Method], questions: Sequence[Question], repeats: int
+) -> Iterator[AskedQuestion]:
+    written = 0
+    for number, question in enumerate(questions):
+        replies, shares = [], []
+        for at, method in enumerate(methods):
+            records = [record for n in range(repeats) if (record := ledger.get(method, question, n))]
+            shares.append(sum(record.correct for record in records) / max(1, len(records)))
+            written += len(records[0].reasoning) + len(records[0].answer)
+            replies.append(DrawnReply(f"q{number}-{at}", records[0], written <= TRACED))
+        yield AskedQuestion(f"q{number}", question, tuple(shares), tuple(replies))
