@@ -1,5 +1,7 @@
 """`glimp serve`, up to the moment when it listens; tests/serve has what comes then."""
 
+from pathlib import Path
+
 import pytest
 
 from cli.conftest import Glimp
@@ -76,3 +78,22 @@ def test_what_cannot_work_is_bad_input(glimp: Glimp, ran: Ran, arguments: list[s
     """One clear line, exit code 2, and nothing is served."""
     done = glimp("serve", "--port", "0", *arguments)
     assert (done.code, said in done.err, ran) == (2, True, []), done.err
+
+
+def test_all_pairs_of_a_file_are_served(glimp: Glimp, ran: Ran, tmp_path: Path) -> None:
+    """By their names, each with its own threshold, and with what is given beside the file on top."""
+    file = tmp_path / "pair.toml"
+    models = 'small = "glimp-tiny-small"\nlarge = "glimp-tiny-large"\n'
+    file.write_text(f"[pairs.fast]\n{models}threshold = 2.0\n[pairs.careful]\n{models}threshold = 0.3\n")
+    done = glimp("serve", "--port", "0", "--config", str(file), "--max-reasoning-tokens", "99")
+    assert done.code == 0, done.err
+    found = {pair.name: pair.router for pair in ran[0][0]}
+    assert {name: getattr(router.policy, "threshold", None) for name, router in found.items()} == {
+        "fast": 2.0,
+        "careful": 0.3,
+    }
+    assert {router.config.max_reasoning_tokens for router in found.values()} == {99}
+    done = glimp("serve", "--port", "0", "--config", f"{file}#fast", "--name", "mine")
+    assert [pair.name for pair in ran[1][0]] == ["mine"]
+    done = glimp("serve", "--port", "0", "--config", str(file), "--name", "mine")
+    assert (done.code, "has 2 pairs" in done.err) == (2, True)

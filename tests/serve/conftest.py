@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import httpx
@@ -15,6 +16,19 @@ from glimp_core import GlimpRouter
 from glimp_core.serve import ServedPair, ServiceSettings, application
 from glimp_core.serve.application import Endpoint
 from glimp_core.serve.listening import DrainingServer, listen
+
+
+def is_installed(package: str) -> bool:
+    """Whether a client of the endpoint is there to be tried."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+CLIENTS = {"langchain_openai": "test_langchain_openai.py", "litellm": "test_litellm.py"}
+CLIENTS["llama_index.llms.openai_like"] = "test_llamaindex_openai_like.py"
+collect_ignore = [file for client, file in CLIENTS.items() if not is_installed(client)]
 
 Serving = Callable[..., AbstractContextManager["Served"]]
 

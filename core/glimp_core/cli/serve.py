@@ -3,6 +3,8 @@
 import os
 import sys
 import webbrowser
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +29,9 @@ def _serving(name: str, text: str) -> Any:
 
 Host = Annotated[str, _serving("--host", "Where to listen; 0.0.0.0 is every address of this machine.")]
 Port = Annotated[int, _serving("--port", "0 takes a free one.")]
-Name = Annotated[str, _serving("--name", "The name of the pair in the list of models.")]
+Name = Annotated[
+    str | None, _serving("--name", "The pair's name in the list of models. Default: as in --config, or glimp.")
+]
 KeyVariable = Annotated[
     str | None, _serving("--client-key-env", "The environment variable with the key that clients must send.")
 ]
@@ -48,7 +52,7 @@ def command(
     settings: Settings,
     host: Host = "127.0.0.1",
     port: Port = 8000,
-    name: Name = "glimp",
+    name: Name = None,
     client_key_env: KeyVariable = None,
     max_running: Running = 32,
     max_waiting: Waiting = 128,
@@ -79,16 +83,20 @@ def command(
     _serve(settings, service, host, port, name, in_browser)
 
 
-def _serve(settings: Settings, service: "ServiceSettings", host: str, port: int, name: str, in_browser: bool) -> None:
+def _serve(
+    settings: Settings, service: "ServiceSettings", host: str, port: int, name: str | None, in_browser: bool
+) -> None:
     from glimp_core.serve import ServedPair, listening
 
     with listening.listen(host, port) as sock:
-        pairs = [ServedPair(name, start(settings))]
-        if settings.is_bundled:
-            say(f"note: {TINY}")
         bound = sock.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
-        say(f"serving {name} ({' + '.join(settings.pair)}) at http://{shown}:{bound}/v1 (Ctrl-C ends it)")
+        pairs: list[ServedPair] = []
+        for called, pair in _named(settings, name):
+            if pair.is_bundled:
+                say(f"note: {TINY}")
+            pairs.append(ServedPair(called, start(pair)))
+            say(f"serving {called} ({' + '.join(pair.pair)}) at http://{shown}:{bound}/v1 (Ctrl-C ends it)")
         say(f"the page is http://{shown}:{bound}/")
         if service.api_key is None and host not in listening.LOOPBACK:
             say(f"warning: everyone who reaches {host}:{bound} can use it: set --client-key-env, or --host 127.0.0.1")
@@ -104,6 +112,21 @@ def _open(address: str) -> None:
         webbrowser.open(address)
 
 
+def _named(settings: Settings, name: str | None) -> list[tuple[str, Settings]]:
+    """Return the pairs to serve by name: all of a pair file that has several, each with the other options on top."""
+    if settings.config is None:
+        return [(name or "glimp", settings)]
+    from glimp_core.pair_file import read_pairs
+
+    whole = Path(settings.config).expanduser().exists()  # and not pair.toml#NAME
+    if not whole or len(pairs := read_pairs(settings.config)) == 1:
+        assert settings.file, "it was read"
+        return [(name or settings.file.name or "glimp", settings)]
+    if name is not None:
+        raise ConfigError(f"--name {name}: {settings.config} has {len(pairs)} pairs, which are served by their names")
+    return [(called, replace(settings, config=f"{settings.config}#{called}")) for called in pairs]
+
+
 def _key(variable: str | None) -> str | None:
     if variable is None:
         return None
@@ -117,7 +140,8 @@ def _refuse_unused(settings: Settings) -> None:
     if settings.json or settings.system:
         given = "--json" if settings.json else "--system"
         raise ConfigError(f"glimp serve takes no {given}: requests say what they want")
-    if settings.api_key_env and not any("://" in name for name in map(str, settings.models)):
+    on_servers = settings.config or any("://" in str(model) for model in settings.models)
+    if settings.api_key_env and not on_servers:
         raise ConfigError(
             f"--api-key-env {settings.api_key_env} is the key of servers that run the models, and neither model is on "
             "one: --client-key-env names the key that clients must send"

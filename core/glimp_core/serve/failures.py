@@ -52,7 +52,8 @@ class Failure:
         for known, status, kind, code in KNOWN:
             if isinstance(error, known):
                 headers = {"x-should-retry": "false"} if status == 504 else {}
-                return cls(status, kind, code, _shown(error), None, headers)
+                named = f" ({code})" if known is ContextOverflowError else ""  # which clients look for in the message
+                return cls(status, kind, code, _shown(error) + named, None, headers)
         return cls(500, "server_error", "internal_error", "the server failed: its log has the reason")
 
     def document(self) -> dict[str, Any]:
