@@ -9,7 +9,7 @@ from langchain_core.language_models import ModelProfile
 from langchain_core.rate_limiters import BaseRateLimiter
 from pydantic import SecretStr
 
-from glimp_core import GlimpRouter, Policy
+from glimp_core import ConfigError, GlimpRouter, Policy
 from glimp_core.options import described
 from glimp_core.pair_model import NamedPairOptions
 
@@ -41,3 +41,9 @@ class ChatGlimpOptions(NamedPairOptions, total=False):
 
 
 TEXTS = described(ChatGlimpOptions)
+
+
+def check_token(given: Any) -> None:
+    """Refuse what is no token without showing it, which Pydantic's own error would."""
+    if not isinstance(given, str | SecretStr | None):
+        raise ConfigError(f"hf_token is a text, not of type {type(given).__name__}")

@@ -25,7 +25,7 @@ from glimp_langchain._calls import Call
 from glimp_langchain._copies import LiveCopies
 from glimp_langchain._errors import langchain_errors, what_is_wrong
 from glimp_langchain._messages import core_messages
-from glimp_langchain._options import TEXTS, ChatGlimpOptions
+from glimp_langchain._options import TEXTS, ChatGlimpOptions, check_token
 from glimp_langchain._profile import profile_of
 from glimp_langchain._replies import PROVIDER, ReplyStream, result_of
 from glimp_langchain._structured import Method, structured
@@ -186,6 +186,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         for name in given:
             if name not in known:
                 raise unknown_name("option", name, known)
+        check_token(given.get("hf_token") or given.get("api_key"))
         return cls.options_with_file(given)
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 from glimp_core.config import RouterConfig
 from glimp_core.context import Reasoning, ReasoningEffort
@@ -115,6 +115,12 @@ class PairModel(BaseModel):
         written = read_pair(path).adapter_options()
         decided = DECIDING & set(options)
         return {**{name: value for name, value in written.items() if not (decided and name in DECIDING)}, **options}
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave secrets out: a pickle may lie anywhere. Whoever reads it has those of its environment."""
+        state = super().__getstate__()
+        values = {name: None if isinstance(value, SecretStr) else value for name, value in state["__dict__"].items()}
+        return {**state, "__dict__": values}
 
     @property
     def pair(self) -> Pair:

@@ -81,6 +81,24 @@ def test_a_secret_shows_nowhere() -> None:
     assert llm.pair.options["token"] == "hf_secret"
 
 
+def test_a_pickle_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickled model asks for gated weights with the token of whoever reads it; a copy keeps its own."""
+    llm = ChatGlimp(**NAMES, api_key="hf_secret", threshold=0.7)
+    pickled = pickle.dumps(llm)
+    assert b"hf_secret" not in pickled
+    read = pickle.loads(pickled)
+    assert (read.threshold, read.hf_token) == (0.7, None)
+    assert read.pair == ChatGlimp(**NAMES).pair
+    assert copy.copy(llm).pair == copy.deepcopy(llm).pair == llm.pair
+
+
+def test_what_is_no_token_is_not_shown() -> None:
+    """A token of the wrong type is refused by its type."""
+    with pytest.raises(ValueError, match="hf_token is a text, not of type list") as error:
+        ChatGlimp(**NAMES, hf_token=["hf_secret"])  # type: ignore[arg-type]
+    assert "hf_secret" not in str(error.value)
+
+
 def test_a_token_in_the_environment_is_left_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """With HF_TOKEN set, a model is the same one as without: its weights are shared."""
     plain = ChatGlimp(**NAMES).pair

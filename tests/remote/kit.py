@@ -17,7 +17,7 @@ TABLE = Vocabulary(TOKENS)
 STEPS = ("Two and two.\n\n", "So it is füür 😀.\n\n", "Check it.\n\n", "Four.\n")
 ANSWER = "It is 4.\n\nReally."
 TOP20 = RouterConfig(entropy="top20")
-QUICK = {"timeout": 5.0, "retries": 3}
+QUICK = {"timeout": 60.0, "retries": 3}
 
 
 def script(

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,5 +68,6 @@ def test_slots_are_filled_and_no_more() -> None:
             futures = [pool.submit(step, remote) for _ in range(4)]
             while not all(future.done() for future in futures):
                 watch(served)
+                sleep(0.001)
         assert [future.result() for future in futures] == [STEPS[0]] * 4
     assert most == 1

@@ -1,8 +1,10 @@
 """Spans say what happened, under the caller's span, and no word unless asked to."""
 
+import gc
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,15 +24,15 @@ class Recorder:
     """A router whose spans are kept."""
 
     def __init__(self, content: bool = False, **options: Any):
-        self._kept = InMemorySpanExporter()
+        self.exporter = InMemorySpanExporter()
         self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self._kept))
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.router: GlimpRouter = scripted_router(**options)
         self.router.taps.append(SpanTap(self.provider, content))
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        return list(self._kept.get_finished_spans())
+        return list(self.exporter.get_finished_spans())
 
     def requests(self) -> list[ReadableSpan]:
         return [span for span in self.spans if span.name.startswith("chat ")]
@@ -167,6 +169,28 @@ def test_a_reader_who_leaves_ends_the_span() -> None:
     left, done = recorder.requests()
     assert (told(left)["glimp.closed_early"], left.status.status_code) == (True, StatusCode.UNSET)
     assert told(done)["glimp.closed_early"] is False
+
+
+def test_a_collection_ends_no_span_under_a_lock() -> None:
+    """Law: if the collector closes a stream while this very thread holds the exporter's lock, nothing waits for it; the
+    span is exported at the next request, with the time at which it was closed."""
+    recorder = Recorder()
+    gc.collect()
+    gc.disable()
+    box: list[Any] = [recorder.router.stream("?")]
+    next(box[0])
+    box.append(box)
+    del box
+    with recorder.exporter._lock:
+        gc.collect()
+    gc.enable()
+    before = time.time_ns()
+    assert not recorder.requests()
+    recorder.router.generate("?")
+    left, _ = recorder.requests()
+    assert told(left)["glimp.closed_early"] is True
+    assert left.end_time
+    assert left.end_time < before
 
 
 def test_threads_keep_their_spans_apart() -> None:

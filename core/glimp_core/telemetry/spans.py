@@ -1,7 +1,11 @@
 """The tap that turns events into spans."""
 
+import gc
 import json
+import threading
+from collections import deque
 from collections.abc import Generator
+from contextlib import suppress
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +18,20 @@ from glimp_core.types import Step
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
+
+
+class _Collections(threading.local):
+    """Whether garbage is being collected in this thread, where finalisers must not reach for others' locks."""
+
+    running = False
+
+    def note(self, phase: str, told: dict[str, int]) -> None:
+        """Note that a collection begins or ends; a callback of the collector's."""
+        self.running = phase == "start"
+
+
+_collections = _Collections()
+gc.callbacks.append(_collections.note)
 
 
 class SpanTap:
@@ -33,9 +51,12 @@ class SpanTap:
             raise ConfigError("SpanTap needs OpenTelemetry: pip install 'glimp[otel]'") from error
         self._tracer = trace.get_tracer(conventions.PROVIDER, tracer_provider=provider)
         self._content = content
+        self._left: deque[tuple[Span, int]] = deque()
+        """Spans of streams that the collector closed: whoever exports a span may hold a lock at that moment."""
 
     def __call__(self, asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """Begin the request's span under the current one, and pass the events on."""
+        self._end_left()
         name, attributes = f"chat {asked.small}+{asked.large}", conventions.request(asked)
         return self._follow(_Request(self._tracer, self._content, asked, name, attributes), events)
 
@@ -53,9 +74,17 @@ class SpanTap:
             request.fail(error)
             raise
         finally:
-            request.span.end()
+            self._left.append((request.span, time_ns()))
+            self._end_left()
             if close := getattr(events, "close", None):
                 close()
+
+    def _end_left(self) -> None:
+        """End spans, but for a call in the middle of a collection: the next request ends them."""
+        while self._left and not _collections.running:
+            with suppress(IndexError):  # another thread was quicker
+                span, ended = self._left.popleft()
+                span.end(ended)
 
 
 class _Request:
