@@ -3,6 +3,8 @@
 import { byId, element } from "./dom.js";
 import { nats } from "./words.js";
 
+const KINDS = { pair: "Pair", large: "Large alone", small: "Small alone" };
+
 /** The highest threshold of the slider, in nats. */
 const TALLEST = 4;
 
@@ -53,6 +55,13 @@ export class Composer extends EventTarget {
   /** The threshold that is asked for; null where the pair keeps its own. */
   get asked() {
     return this.kind === "pair" && this.moved ? this.threshold : null;
+  }
+
+  /** Who answers next, in words. */
+  get words() {
+    const { kind, model } = this;
+    const threshold = kind === "pair" ? (this.asked ?? model?.threshold ?? null) : null;
+    return KINDS[kind] + (threshold === null ? "" : ` · threshold ${nats(threshold)}`);
   }
 
   /** Say what is going on: "" for nothing, else the word on the button that ends it. */
@@ -109,6 +118,7 @@ export class Composer extends EventTarget {
     if (whole) this.threshold = whole.threshold ?? 1;
     const keys = whole ? [element("span", { class: "key small" }, whole.small), element("span", { class: "key large" }, whole.large)] : [];
     byId("pair").replaceChildren(...keys);
+    document.title = whole ? `Glimp: ${whole.small} and ${whole.large}` : "Glimp";
     this.#tell();
   }
 

@@ -7,9 +7,8 @@ import { Pace, played } from "./playback.js";
 import { ReplyView } from "./reply-view.js";
 import { ServerError, chat, health, offered } from "./server.js";
 import { requests, save } from "./trace-file.js";
-import { counted, nats, seconds } from "./words.js";
+import { counted, seconds } from "./words.js";
 
-const KINDS = { pair: "Pair", large: "Large alone", small: "Small alone" };
 const composer = new Composer();
 const conversation = byId("conversation");
 let exchanges = []; // {question, view, kept}: those that are kept are sent along as history
@@ -79,10 +78,9 @@ function show(question, heading) {
 
 async function ask(question) {
   stop?.();
-  const { model, kind, asked } = composer;
-  const threshold = asked === null ? "" : ` · threshold ${nats(asked)}`;
+  const { model, asked, words } = composer;
   const history = exchanges.filter((exchange) => exchange.kept && !isBundled(model)).flatMap(messagesOf);
-  const exchange = show(question, KINDS[kind] + threshold);
+  const exchange = show(question, words);
   composer.focus();
   const body = { model: model?.id, messages: [...history, { role: "user", content: question }] };
   if (asked !== null) body.threshold = asked;

@@ -4,7 +4,7 @@ import { Measures, Timeline, factList, hideTip, showTip } from "./charts.js";
 import { element } from "./dom.js";
 import { MarkdownText } from "./markdown.js";
 import { Reply } from "./reply.js";
-import { counted, nats, seconds, title, withoutText } from "./words.js";
+import { counted, cutShort, nats, seconds, title, withoutText } from "./words.js";
 
 export class ReplyView {
   constructor(question, heading) {
@@ -16,6 +16,8 @@ export class ReplyView {
     this.measures = new Measures();
     this.#build(question, heading);
     this.#point();
+    this.clock = setInterval(() => this.#tick(), 1000);
+    this.begun = performance.now();
   }
 
   /** Take the next message of the reply. */
@@ -31,6 +33,7 @@ export class ReplyView {
     this.element.classList.remove("running");
     this.element.setAttribute("aria-busy", "false");
     this.waiting.hidden = true;
+    clearInterval(this.clock);
     this.problem.textContent = problem;
     this.problem.hidden = !problem;
     for (const step of this.reply.steps) if (!step.text && step.done) this.#writeNothing(step);
@@ -69,7 +72,8 @@ export class ReplyView {
       element("summary", {}, element("b", {}, "Thinking"), " ", this.count), this.chain);
     this.answer = element("ol", { class: "chain", hidden: true });
     this.calls = element("div", { class: "calls" });
-    this.waiting = element("p", { class: "waiting" }, "reading");
+    this.waited = element("span");
+    this.waiting = element("p", { class: "waiting" }, element("span", { class: "what" }, "waiting for the first step"), this.waited);
     this.problem = element("p", { class: "bad problem", role: "alert", hidden: true });
     this.notes = element("div", { class: "soft notes" });
     this.actions = element("div", { class: "actions" });
@@ -82,6 +86,12 @@ export class ReplyView {
       element("div", { class: "stay" }, this.pictures, element("h3", {}, "Seconds and tokens of each model"), this.measures.bars, this.measures.headline));
     this.element = element("article", { class: "exchange running", "aria-busy": "true" },
       element("p", { class: "asked", dir: "auto" }, question), element("div", { class: "reply" }, words, this.aside));
+  }
+
+  /** Tell how long the first word is waited for. */
+  #tick() {
+    this.waited.textContent = ` ${Math.round((performance.now() - this.begun) / 1000)} s`;
+    if (this.waiting.hidden) clearInterval(this.clock);
   }
 
   /** Pointing at a column shows its facts, a click leads to its step. */
@@ -156,7 +166,7 @@ export class ReplyView {
     this.count.textContent = `${counted(thoughts.length, "step")}, ${byLarge} by the large model, ${time}`;
     const calls = reply.calls.map((call) => element("pre", {}, callText(call)));
     if (calls.length !== this.calls.childElementCount) this.calls.replaceChildren(...calls);
-    this.notes.replaceChildren(...reply.notes.map((note) => element("p", {}, note)));
+    this.notes.replaceChildren(...[...cutShort(reply.finish), ...reply.notes].map((note) => element("p", {}, note)));
   }
 }
 

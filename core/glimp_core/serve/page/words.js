@@ -18,6 +18,15 @@ const ENDS = {
   failure: "a failure of the model",
 };
 
+const CUT_SHORT = {
+  budget: "The thinking was ended where its tokens were used up.",
+  repetition: "The thinking was ended where it went in circles.",
+  length: "The reply was ended where its tokens were used up.",
+};
+
+/** What ended a reply before the models did: notes, mostly none. */
+export const cutShort = (finish) => [finish?.thinking_end, finish?.finish_reason].map((end) => CUT_SHORT[end]).filter(Boolean);
+
 /** What a step is, in a few words. */
 export function title(step) {
   const entropy = step.routed ? ` · H ${nats(step.routed.entropy)}` : "";
