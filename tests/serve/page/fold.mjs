@@ -1,7 +1,7 @@
 /** What the page's own modules make of what is given on stdin: a JSON document `{task, ...}`; the answer goes to stdout. */
 
 import { readFileSync } from "node:fs";
-import { blocks, spans } from "./markdown.js";
+import { blocks, fenceAfter, spans } from "./markdown.js";
 import { Pace, played } from "./playback.js";
 import { Reply } from "./reply.js";
 import { events } from "./server.js";
@@ -34,9 +34,12 @@ const tasks = {
     return told;
   },
 
-  /** The blocks of texts, and the spans of those that are no code. */
+  /** The blocks of texts, with the spans of those that are no code; and those of its lines, one by one. */
   async blocks({ texts }) {
-    return texts.map((text) => blocks(text).map((block) => ({ ...block, spans: block.code ? [] : spans(block.text) })));
+    return texts.map((text) => [
+      blocks(text).map((block) => ({ ...block, spans: block.code ? [] : spans(block.text) })),
+      text.split("\n").flatMap((line, at, lines) => blocks(line, fenceAfter(lines.slice(0, at).join("\n")))),
+    ]);
   },
 
   /** The requests in files, or why there are none. */

@@ -26,7 +26,7 @@ export class Timeline {
   update(reply, changed) {
     for (const step of changed) this.#draw(step);
     const last = reply.steps.at(-1);
-    this.ends.lastChild.textContent = last ? `step ${last.index}` : "";
+    this.ends.lastChild.textContent = last?.index ? `step ${last.index}` : "";
     setNumber(this.ends, "--count", reply.steps.length);
     this.element.setAttribute("aria-label", `Entropy of each step's first token: ${spoken(reply)}`);
     this.plot.scrollLeft = this.plot.scrollWidth;

@@ -1,7 +1,7 @@
 /** What is asked next: the question, who answers it, and at which threshold. */
 
 import { byId, element } from "./dom.js";
-import { nats } from "./words.js";
+import { nats, shortName } from "./words.js";
 
 const KINDS = { pair: "Pair", large: "Large alone", small: "Small alone" };
 
@@ -116,9 +116,9 @@ export class Composer extends EventTarget {
     const whole = this.models.find((model) => model.pair === name && model.kind === "pair");
     this.moved = false;
     if (whole) this.threshold = whole.threshold ?? 1;
-    const keys = whole ? [element("span", { class: "key small" }, whole.small), element("span", { class: "key large" }, whole.large)] : [];
+    const keys = whole ? ["small", "large"].map((role) => element("span", { class: `key ${role}`, title: whole[role] }, shortName(whole[role]))) : [];
     byId("pair").replaceChildren(...keys);
-    document.title = whole ? `Glimp: ${whole.small} and ${whole.large}` : "Glimp";
+    document.title = whole ? `Glimp: ${shortName(whole.small)} and ${shortName(whole.large)}` : "Glimp";
     this.#tell();
   }
 

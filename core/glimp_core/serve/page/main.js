@@ -7,7 +7,7 @@ import { Pace, played } from "./playback.js";
 import { ReplyView } from "./reply-view.js";
 import { ServerError, chat, health, offered } from "./server.js";
 import { requests, save } from "./trace-file.js";
-import { counted, seconds } from "./words.js";
+import { counted, seconds, shortName } from "./words.js";
 
 const composer = new Composer();
 const conversation = byId("conversation");
@@ -106,7 +106,7 @@ function replay(lines) {
   stop?.();
   const pace = new Pace(lines);
   const { question, small, large } = lines[0];
-  const exchange = show(question ?? "(text not recorded)", `Replay, ${pace.words} · ${small} and ${large}`);
+  const exchange = show(question ?? "(text not recorded)", `Replay, ${pace.words} · ${shortName(small)} and ${shortName(large)}`);
   run(exchange, played(lines, pace), () => pace.skip(), "Skip");
 }
 
@@ -128,7 +128,7 @@ async function run(exchange, messages, end, word) {
     if (error.name !== "AbortError") problem = error;
     if (view.reply.head) view.take({ line: { glimp: 1, run: view.reply.head.run, kind: "broken", error: "closed" } });
   }
-  view.end(problem?.message ?? ending(view.reply, stopped));
+  view.end(problem?.message ?? ending(view.reply, stopped), !stopped);
   finish(exchange);
   if (stop === mine) {
     stop = null;

@@ -1,5 +1,5 @@
 /**
- * The little of Markdown that answers are full of: code, headings and bold words. All else stays the text that it is.
+ * The little of Markdown that replies are full of: code, headings and bold words. All else stays the text that it is.
  *
  * A text that grows changes at its end, so that only blocks that changed are drawn again.
  */
@@ -9,30 +9,37 @@ import { element } from "./dom.js";
 const FENCE = /^ *(`{3,}|~{3,}) *[\w+#.-]*\s*$/;
 const SPANS = /(?<ticks>`+)(?<code>[^`\n]+)\k<ticks>(?!`)|(?<![\w*])\*\*(?=\S)(?<bold>[^*\n]+)(?<=\S)\*\*(?![\w*])|^ *#{1,6} +(?<heading>.+)$/gm;
 
-/** The blocks of a text, as `{text, code}`; of a fence that is still open, what is there of it. */
-export function blocks(text) {
+/** The blocks of a text, as `{text, code}`, after a fence that was opened before it, or "" where none was. */
+export function blocks(text, openFence = "") {
   const found = [];
-  let fence = "";
+  let fence = openFence;
   let lines = null;
   const end = (code) => {
     if (lines) found.push({ text: lines.join("\n"), code });
     lines = null;
   };
   for (const line of text.split("\n")) {
-    const mark = FENCE.exec(line);
-    if (fence && line.trim().startsWith(fence) && !line.trim().slice(fence.length)) {
-      end(true);
-      fence = "";
-    } else if (fence) lines.push(line);
-    else if (mark) {
-      end(false);
-      [, fence] = mark;
-      lines = [];
-    } else if (line.trim()) (lines ??= []).push(line);
+    const opened = fenceAfter(line, fence);
+    if (opened !== fence) {
+      end(Boolean(fence));
+      if (opened) lines = [];
+      fence = opened;
+    } else if (fence || line.trim()) (lines ??= []).push(line);
     else end(false);
   }
   end(Boolean(fence));
   return found;
+}
+
+/** The fence that is open after a text, "" for none. */
+export function fenceAfter(text, openFence = "") {
+  let fence = openFence;
+  for (const line of text.split("\n")) {
+    const mark = line.trim();
+    if (!fence) fence = FENCE.exec(line)?.[1] ?? "";
+    else if (mark.startsWith(fence) && !mark.replaceAll(fence[0], "")) fence = "";
+  }
+  return fence;
 }
 
 /** The parts of a block that is no code, as `{text, tag}`, tag "" for plain ones. */
@@ -50,13 +57,14 @@ export function spans(text) {
 
 /** A text on the page that is given anew as it grows. */
 export class MarkdownText {
-  constructor(place) {
+  constructor(place, openFence) {
     this.place = place;
+    this.openFence = openFence;
     this.drawn = [];
   }
 
   update(text) {
-    const now = blocks(text);
+    const now = blocks(text, this.openFence);
     now.forEach((block, at) => {
       const before = this.drawn[at];
       if (before?.text === block.text && before.code === block.code) return;

@@ -2,7 +2,7 @@
 
 import { Measures, Timeline, factList, hideTip, showTip } from "./charts.js";
 import { element } from "./dom.js";
-import { MarkdownText } from "./markdown.js";
+import { MarkdownText, fenceAfter } from "./markdown.js";
 import { Reply } from "./reply.js";
 import { counted, cutShort, nats, seconds, title, withoutText } from "./words.js";
 
@@ -27,8 +27,8 @@ export class ReplyView {
     this.frame ||= requestAnimationFrame(() => this.draw());
   }
 
-  /** The reply is over: whole, or with a problem in one line. */
-  end(problem = "") {
+  /** The reply is over: whole, or with a problem in one line, which is a failure or the reader's wish. */
+  end(problem = "", failed = true) {
     this.draw();
     this.element.classList.remove("running");
     this.element.setAttribute("aria-busy", "false");
@@ -36,6 +36,7 @@ export class ReplyView {
     clearInterval(this.clock);
     this.problem.textContent = problem;
     this.problem.hidden = !problem;
+    this.problem.classList.toggle("bad", failed);
     for (const step of this.reply.steps) if (!step.text && step.done) this.#writeNothing(step);
   }
 
@@ -74,7 +75,7 @@ export class ReplyView {
     this.calls = element("div", { class: "calls" });
     this.waited = element("span");
     this.waiting = element("p", { class: "waiting" }, element("span", { class: "what" }, "waiting for the first step"), this.waited);
-    this.problem = element("p", { class: "bad problem", role: "alert", hidden: true });
+    this.problem = element("p", { class: "soft problem", role: "alert", hidden: true });
     this.notes = element("div", { class: "soft notes" });
     this.actions = element("div", { class: "actions" });
     const words = element("div", { class: "words" }, this.heading, this.waiting, this.thoughts, this.answer, this.calls,
@@ -125,9 +126,7 @@ export class ReplyView {
     drawn.head.setAttribute("aria-label", `${title(step)}: facts`);
     if (!drawn.facts.hidden) drawn.facts.replaceChildren(factList(step));
     // the blank lines between steps are the gaps between the rows
-    const text = step.text.replace(/^\n+|\s+$/g, "");
-    if (step.phase === "answer") drawn.markdown.update(text);
-    else drawn.plain.update(text);
+    drawn.words.update(step.text.replace(/^\n+|\s+$/g, ""));
   }
 
   #addRow(step) {
@@ -140,7 +139,10 @@ export class ReplyView {
       head.setAttribute("aria-expanded", String(!shown.hidden));
       shown.replaceChildren(factList(step));
     });
-    const drawn = { row, head, text, facts: shown, plain: new PlainText(text), markdown: new MarkdownText(text) };
+    // a paragraph of code may be a step of its own
+    const before = this.reply.steps.filter((other) => other.index < step.index && other.phase === step.phase);
+    const words = new MarkdownText(text, fenceAfter(before.map((other) => other.text).join("")));
+    const drawn = { row, head, text, facts: shown, words };
     this.rows.set(step, drawn);
     return drawn;
   }
@@ -167,19 +169,6 @@ export class ReplyView {
     const calls = reply.calls.map((call) => element("pre", {}, callText(call)));
     if (calls.length !== this.calls.childElementCount) this.calls.replaceChildren(...calls);
     this.notes.replaceChildren(...[...cutShort(reply.finish), ...reply.notes].map((note) => element("p", {}, note)));
-  }
-}
-
-/** A text on the page that is given anew as it grows: what is there already stays, with what is selected in it. */
-class PlainText {
-  constructor(place) {
-    this.node = document.createTextNode("");
-    place.append(this.node);
-  }
-
-  update(text) {
-    if (text.startsWith(this.node.data)) this.node.appendData(text.slice(this.node.data.length));
-    else this.node.data = text;
   }
 }
 

@@ -9,6 +9,9 @@ export const nats = (value) => (Number.isFinite(value) ? value.toFixed(value < 0
 export const percent = (share) => `${Math.round(share * 100)}%`;
 export const counted = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
 
+/** The name of a model; of a folder, its last part. */
+export const shortName = (name) => (/^(\/|~|\.|[A-Za-z]:[\\/])/.test(name) ? name.split(/[\\/]/).filter(Boolean).at(-1) : name);
+
 const ENDS = {
   break: "a paragraph break",
   close: "the closing tag",
