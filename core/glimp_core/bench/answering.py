@@ -20,6 +20,9 @@ from glimp_core.router import GlimpRouter
 from glimp_core.trace.schema import Finished, Glimpsed, Head, Written
 from glimp_core.types import Message, Request, Role, Step
 
+MEASURE_DIGITS = 9
+"""A sure model's perplexities differ from 1 far behind the point."""
+
 
 @runtime_checkable
 class Forgetful(Protocol):
@@ -105,7 +108,7 @@ def _glimpses(done: Completion) -> Iterator[dict[str, Any]]:
 
 def _trials(trials: Iterable[Trial]) -> Iterator[dict[str, Any]]:
     for trial in trials:
-        measure = {} if trial.reason else {"measure": round(trial.measure, 6)}
+        measure = {} if trial.reason else {"measure": round(trial.measure, MEASURE_DIGITS)}
         yield {"intervene": not trial.kept, **measure, "tokens": trial.tokens}
 
 

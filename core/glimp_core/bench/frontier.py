@@ -3,6 +3,7 @@
 The page loads nothing, and every word of users and models is escaped.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,7 +75,7 @@ class AskedQuestion:
 def results_page(
     document: Mapping[str, Any], ledger: Ledger, methods: Sequence[Method], questions: Sequence[Question]
 ) -> str:
-    """Return a run as one page: `document` is that of `summarise`, with what the command adds to it."""
+    """Return a run as one page: `document` is that of `summarise`, with what the command added to it."""
     rows = document["methods"]
     asked = list(_asked(ledger, methods, questions, document.get("repeats", 1)))
     replies = [reply for each in asked for reply in each.replies]
@@ -82,7 +83,7 @@ def results_page(
         environment()
         .get_template("bench.html")
         .render(
-            document=document,
+            document={**UNSAID, **document},
             rows=rows,
             label=label,
             says={row["method"]: KINDS[method.name].says for row, method in zip(rows, methods, strict=True)},
@@ -99,6 +100,12 @@ def results_page(
     )
 
 
+UNSAID: Mapping[str, Any] = {
+    "set": "questions", "small": "small", "large": "large", "preset": None, "command": None, "commit": None,
+    "machine": None, "calibration": None, "at_once": 1,
+}  # fmt: skip
+"""What the page says of a run of which nothing is known but its figures."""
+
 AXES = (
     ("Accuracy against time, seconds a question", "seconds_per_question", "seconds_interval", ""),
     ("Accuracy against the large model's share of the tokens", "large_token_share", "large_token_share_interval", "%"),
@@ -107,9 +114,9 @@ AXES = (
 
 
 def frontier(rows: Sequence[Mapping[str, Any]], title: str, figure: str, interval: str, unit: str) -> Frontier:
-    """Place the methods by accuracy and by one of their costs, on axes that begin at 0."""
-    most = max([row[interval][1] for row in rows] + [1e-9]) * 1.05
-    across, up = Scale(most, LEFT, WIDTH - RIGHT), Scale(1.0, HEIGHT - BOTTOM, TOP)
+    """Place the methods by accuracy and by one of their costs, on axes that begin at 0; baselines lie undermost."""
+    ticks = [0.0, 0.25, 0.5, 0.75, 1.0] if unit == "%" else round_ticks(max(row[interval][1] for row in rows))
+    across, up = Scale(ticks[-1], LEFT, WIDTH - RIGHT), Scale(1.0, HEIGHT - BOTTOM, TOP)
     spots = [
         Spot(
             name=label(row), family=family(row["method"]), x=across.at(row[figure]), y=up.at(row["accuracy"]),
@@ -119,13 +126,25 @@ def frontier(rows: Sequence[Mapping[str, Any]], title: str, figure: str, interva
         )
         for row in rows
     ]  # fmt: skip
-    ticks = [most * part / 4 for part in range(5)]
     return Frontier(
         title,
-        tuple(apart(spots)),
+        tuple(sorted(apart(spots), key=lambda spot: spot.family != "other")),
         tuple((across.at(tick), shown(tick, unit)) for tick in ticks),
         tuple((up.at(part / 4), f"{part / 4:.0%}") for part in range(5)),
     )
+
+
+def round_ticks(most: float) -> list[float]:
+    """Return three to six round values from 0 on, the last of which is `most` or more.
+
+    >>> round_ticks(13.4), round_ticks(0.0)
+    ([0.0, 5.0, 10.0, 15.0], [0.0, 1.0])
+    """
+    if most <= 0:
+        return [0.0, 1.0]
+    power = 10.0 ** math.floor(math.log10(most))
+    step = next(power * part for part in (0.2, 0.5, 1.0, 2.0) if power * part * 5 >= most)
+    return [round(step * at, 10) for at in range(math.ceil(round(most / step, 6)) + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +165,16 @@ class Scale:
 
 
 def apart(spots: Sequence[Spot]) -> list[Spot]:
-    """Give each spot's name a height of its own, near the spot, in one column at the right."""
-    step = (HEIGHT - TOP - BOTTOM) / max(len(spots), 16)
-    placed: list[Spot] = []
-    floor = float(HEIGHT - BOTTOM)
-    for spot in sorted(spots, key=lambda each: -each.y):
-        floor = min(floor, spot.y) if not placed else min(placed[-1].text - step, spot.y)
-        placed.append(replace(spot, text=floor))
-    short = max(0.0, TOP - placed[-1].text) if placed else 0.0
-    return [replace(spot, text=round(spot.text + short, 1)) for spot in placed]
+    """Give each spot's name a height of its own in one column, near the spot: pushed down, then up from the bottom."""
+    step, ranked = (HEIGHT - TOP - BOTTOM) / max(len(spots), 16), sorted(spots, key=lambda spot: (spot.y, -spot.x))
+    heights: list[float] = []
+    for spot in ranked:
+        heights.append(max(spot.y, heights[-1] + step if heights else TOP))
+    limit = float(HEIGHT - BOTTOM)
+    for at in reversed(range(len(heights))):
+        limit = heights[at] = min(heights[at], limit)
+        limit -= step
+    return [replace(spot, text=round(height, 1)) for spot, height in zip(ranked, heights, strict=True)]
 
 
 def family(method: str) -> str:

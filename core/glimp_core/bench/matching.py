@@ -15,7 +15,7 @@ from glimp_core.bench.runner import Running
 from glimp_core.errors import ConfigError
 
 ROUNDS = 2
-DIGITS = 8
+DIGITS = 10
 """Significant digits of a number, so that it is the same one in a file of results."""
 
 NEVER = {"entropy": 1e6, "measure": 1e6, "margin": 0.0, "steps": 0.0}
