@@ -153,8 +153,9 @@ class Prompt:
 class ModelUsage:
     """What one model did: forwards, tokens by kind and seconds by part. Adds up with `+`.
 
-    `prefill_tokens` were read in chunks, `decode_tokens` one a forward; `drafted_tokens` were proposed by the
-    other model and `accepted_tokens` of them kept; `cached_tokens` of the prompt were found in the cache.
+    `prefill_tokens` were read in chunks, `decode_tokens` one a forward; `drafted_tokens` were proposed by the other
+    model, or by a server's own drafter, and `accepted_tokens` of them kept; `cached_tokens` of the prompt were found in
+    the cache.
     """
 
     forwards: int = 0

@@ -1,11 +1,13 @@
 """Two scripted servers, and the pair that talks to them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from glimp_core import GlimpRouter, RandomRate
 from remote.kit import pair, script
+from remote.managed_kit import FakeVllm, fake_vllm
 from remote.scripts import Served
 from remote.served import ScriptedServer
 
@@ -28,3 +30,11 @@ def router(servers: tuple[Served, Served]) -> GlimpRouter:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts follow each other at once."""
     monkeypatch.setattr("glimp_core.remote.server.FIRST_WAIT", 0.0005)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeVllm]:
+    """A `vllm` without models; temporary files, logs too, are in its folder."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with fake_vllm(tmp_path) as made:
+        yield made

@@ -4,7 +4,7 @@ FAKE_FOLDER holds script.json ("reply" and "probe" as ids, "bytes" of each id as
 follows, with one more id between). Each start leaves a document there, with the arguments and the key. FAKE_TROUBLE is
 a JSON document: "slow": seconds before it listens; "dies": an exit code at the start; "dies_in_reply": how many starts
 end after five tokens of a reply; "freezes_in_reply": how many fall silent there, and end a moment later; "pace":
-seconds a token; "merge": tokens a line; "drafted": what its usage tells of drafts.
+seconds a token; "merge": tokens a line; "drafted": what each line tells of drafts.
 """
 
 import json
@@ -79,13 +79,13 @@ class Handler(BaseHTTPRequestHandler):
             finish = finish or ("length" if n + 1 == len(script) else None)
             if len(group) < TROUBLE.get("merge", 1) and not finish:
                 continue
-            yield {"choices": [self.choice(body, group, text, finish, reason)]}
+            yield {"choices": [self.choice(body, group, text, finish, reason)], **TROUBLE.get("drafted", {})}
             group = []
             self.misbehave(n + 1, probing=opened is None)
             if finish:
                 break
         usage = {"prompt_tokens": len(prompt), "completion_tokens": n + 1}
-        yield {"choices": [], "usage": usage, **TROUBLE.get("drafted", {})}
+        yield {"choices": [], "usage": usage}
 
     def choice(self, body, group, text, finish, reason):
         size = len(PIECES) if body.get("logprobs") == -1 else body.get("logprobs") or 0

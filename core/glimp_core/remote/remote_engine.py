@@ -240,6 +240,7 @@ class RemoteEngine:
 
     def _read(self, begun: BegunStream, writer: StreamProcessor, meter: StreamUsage) -> Iterator[Chunk]:
         """Read one stream up to its end or the page's."""
+        meter.begin_stream()
         with closing(begun):
             for piece in begun:
                 meter.take(piece)

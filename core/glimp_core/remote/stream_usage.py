@@ -24,6 +24,7 @@ class StreamUsage:
         self._started = self._last = perf_counter()
         self._prefill_seconds = 0.0
         self._first: float | None = None
+        self._drafts = self._drafts_before = (0, 0)
 
     def see(self, piece: CompletionChunk) -> None:
         """Time the first piece, which is looked at; its tokens count when they are taken."""
@@ -38,6 +39,13 @@ class StreamUsage:
             self._first = max(piece.at, self._started)
             self._prefill_seconds = self._first - self._started
         self._see_cache(piece)
+        if piece.drafted_tokens:
+            self._drafts = (piece.drafted_tokens, piece.accepted_tokens)
+
+    def begin_stream(self) -> None:
+        """Count the drafts of another stream, which counts them from 0 on."""
+        (drafted, accepted), before = self._drafts, self._drafts_before
+        self._drafts, self._drafts_before = (0, 0), (before[0] + drafted, before[1] + accepted)
 
     def _see_cache(self, piece: CompletionChunk) -> None:
         """The first word counts: a stream that is gone on with finds what it wrote itself."""
@@ -53,6 +61,8 @@ class StreamUsage:
             cached_tokens=cached_tokens,
             prefill_tokens=self._sent - self._known - cached_tokens,
             decode_tokens=self._tokens,
+            drafted_tokens=self._drafts_before[0] + self._drafts[0],
+            accepted_tokens=self._drafts_before[1] + self._drafts[1],
             prefill_seconds=self._prefill_seconds,
             decode_seconds=self._last - self._first if self._first is not None else 0.0,
         )

@@ -123,7 +123,8 @@ class CompletionChunk:
     """What one line of a stream brought: tokens, their text, and how it ended, if it did.
 
     `top` are the likeliest tokens in the place of the first one, by id or by text, with their log-probabilities.
-    `cached_tokens` of the prompt came from the server's prefix cache, None where it does not say. `by_id` says that
+    `cached_tokens` of the prompt came from the server's prefix cache, None where it does not say; the server's own
+    drafter has proposed `drafted_tokens` in this stream so far, and `accepted_tokens` of them stood. `by_id` says that
     the ids are the server's own, `at` when they came (`time.perf_counter`).
     """
 
@@ -136,6 +137,8 @@ class CompletionChunk:
     cached_tokens: int | None = None
     by_id: bool = True
     at: float = 0.0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class ProtocolError(ValueError):
@@ -173,8 +176,10 @@ class Reader:
         ids, by_id = self._token_ids(choice, text)
         reason = choice.get("stop_reason", choice.get("matched_stop"))
         shown = _top(choice) if top else ()
+        stop_reason = reason if isinstance(reason, str | int) else None
+        drafted, accepted = whole(timings.get("draft_n")) or 0, whole(timings.get("draft_n_accepted")) or 0
         return CompletionChunk(
-            ids, text, shown, finish, reason if isinstance(reason, str | int) else None, *counts, by_id
+            ids, text, shown, finish, stop_reason, *counts, by_id, drafted_tokens=drafted, accepted_tokens=accepted
         )
 
     def _token_ids(self, choice: Mapping[str, Any], text: str) -> tuple[tuple[int, ...], bool]:
