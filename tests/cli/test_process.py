@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,11 @@ import pytest
 
 HERE = Path(__file__).parent
 PATIENCE = 20.0
-QUIET = {"PYTHONPATH": str(HERE.parent), "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+STATE = str(Path(tempfile.gettempdir()) / f"glimp-tests-{os.getuid()}")
+QUIET = {
+    "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH")))),
+    "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "XDG_STATE_HOME": STATE,
+}  # fmt: skip
 
 
 def scripted(*arguments: str) -> list[str]:
@@ -171,6 +176,72 @@ def test_ctrl_c_stops_a_reply_and_keeps_the_chat(keys: str, code: int) -> None:
         time.sleep(0.3)  # between its prompt and its wait for a key, readline is deaf to signals
         window.type(keys)
         assert window.leave() == code
+
+
+def test_the_history_of_a_chat_is_kept_for_the_next(tmp_path: Path) -> None:
+    """What was typed comes back with the arrow key, is its owner's alone to read, and is left out on request."""
+    kept = tmp_path / "glimp" / "chat_history"
+    for options, first in (["--no-history"], "zero"), ([], "one"):
+        with terminal("chat", *options, XDG_STATE_HOME=str(tmp_path)) as window:
+            window.until(lambda text: "> " in text)
+            window.type(f"{first}\r")
+            window.until(lambda text: "5 steps" in text and text.count("> ") == 2)
+            time.sleep(0.3)
+            window.type("/quit\r")
+            assert window.leave() == 0
+    assert kept.read_text().split() == ["one", "/quit"]
+    assert kept.stat().st_mode & 0o777 == 0o600
+    with terminal("chat", XDG_STATE_HOME=str(tmp_path)) as window:
+        window.until(lambda text: "> " in text)
+        time.sleep(0.3)
+        window.type("\x1b[A\x1b[A\r")
+        window.until(lambda text: "one\r\n" in text and "5 steps" in text)
+        time.sleep(0.3)
+        window.type("\x04")
+        assert window.leave() == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "locale"),
+    [(["run", "-"], {"PYTHONUTF8": "1"}), (["chat"], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})],
+)
+def test_what_is_not_in_the_encoding_of_stdin_is_refused(command: list[str], locale: dict[str, str]) -> None:
+    """A question in Latin-1 is bad input where UTF-8 or ASCII is expected, and is read where its encoding is named."""
+    asked, quiet = "Wie groß?\n".encode("latin-1"), {**QUIET, **locale}
+    done = subprocess.run(scripted(*command), input=asked, capture_output=True, env=quiet, timeout=60)
+    assert (done.returncode, done.stderr.count(b"error:")) == (2, 1)
+    assert b"has the byte 0xdf" in done.stderr
+    assert b"Traceback" not in done.stderr
+    named = {**quiet, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(scripted(*command), input=asked, capture_output=True, env=named, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_shells_complete_commands_and_options() -> None:
+    """`glimp --show-completion` has a shell ask for what may follow."""
+    asking = {"_GLIMP_COMPLETE": "complete_bash", "COMP_WORDS": "glimp cal", "COMP_CWORD": "1"}
+    done = subprocess.run(scripted(), capture_output=True, text=True, env=QUIET | asking, timeout=60)
+    assert done.stdout.split() == ["calibrate"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["--help"], ["demo"], ["run", "2+2?", "--small", "glimp-tiny-small"], ["check"]])
+def test_ctrl_c_ends_with_130_at_any_moment(arguments: list[str]) -> None:
+    """From the first module of Glimp on nobody sees a traceback; a signal that comes earlier is Python's own matter."""
+    command = [sys.executable, "-c", "from glimp_core.cli import main; main()", *arguments]
+    late = 0
+    for moment in [*(n / 50 for n in range(30)), *(n / 4 for n in range(3, 40))]:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET
+        )
+        time.sleep(moment)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        pythons_own = b"Traceback" in said and b"glimp_core" not in said and moment < 1
+        assert pythons_own or b"Traceback" not in said, (moment, said)
+        assert pythons_own or process.returncode in (0, 2, 130, -signal.SIGINT), (moment, process.returncode, said)
+        late += process.returncode == 130
+    assert late > 10
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])

@@ -14,7 +14,6 @@ app = typer.Typer(
     help="A small and a large language model write one chain of thought: the small one the easy steps, "
     "the large one the hard ones.",
     invoke_without_command=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -1,11 +1,17 @@
-"""The command as a process: what Ctrl-C does at any moment, and streams that are closed."""
+"""The command as a process: what Ctrl-C does at any moment, and streams that are closed.
 
+It is the first module of the command, and imports nothing that takes time: before it is there Ctrl-C is Python's, which
+shows a traceback. The module `signal` itself imports `enum`, and would take ten times as long as the rest.
+"""
+
+import _signal as signal  # type: ignore[import-not-found]
 import os
-import signal
 import sys
-import threading
-from types import FrameType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
 INTERRUPTED = 130
 SHOW_CURSOR = "\x1b[?25h\x1b[0m"
@@ -28,19 +34,24 @@ def catch_interrupts() -> None:
     A half imported module is no place for an exception: native ones abort, and others take it for a missing package.
     One that is raised where Python can only report it, as in a destructor, is raised again.
     """
-    if threading.current_thread() is threading.main_thread():
+    try:
         signal.signal(signal.SIGINT, _interrupt)
-        sys.unraisablehook = _raise_again
+    except ValueError:  # a thread of another program runs the command, and hears no signal
+        return
+    sys.unraisablehook = _raise_again
 
 
 def leave(code: int) -> None:
     """Exit with a code; from here on Ctrl-C ends the process at once."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is _interrupt:
-        signal.signal(signal.SIGINT, _end)
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        from contextlib import suppress
+
+        with suppress(ValueError):  # a thread of another program
+            signal.signal(signal.SIGINT, _end)
     sys.exit(code)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: "FrameType | None") -> None:
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib."):
             _end(number, frame)
@@ -48,7 +59,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _end(number: int, frame: "FrameType | None") -> None:
     for descriptor in (1, 2):
         try:
             if os.isatty(descriptor):
@@ -58,7 +69,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
-def _raise_again(lost: Any) -> None:
+def _raise_again(lost: "Any") -> None:
     if issubclass(lost.exc_type, KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     else:

@@ -1,7 +1,6 @@
 """`glimp run`: one question, one answer."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.request.tools import read_choice, read_tools
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.exits import say
+from glimp_core.cli.line_reader import whole_stdin
 from glimp_core.cli.reply import reply, start
 from glimp_core.cli.settings import Settings
 from glimp_core.cli.view import View
@@ -32,7 +32,7 @@ def command(
     tool_choice: Annotated[str | None, typer.Option(help="auto, required, none, or the name of one tool.")] = None,
 ) -> None:
     """Have the pair answer one question."""
-    text = mended(sys.stdin.read() if question == "-" else question)
+    text = whole_stdin() if question == "-" else mended(question)
     if not text.strip():
         raise ConfigError("the question is empty: write it after `glimp run`, or pipe it in and pass -")
     demands = _demands(schema, tools, tool_choice)
