@@ -36,7 +36,7 @@ def core_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 
     Reasoning is kept for the replies after the last user message alone (the current tool loop): LlamaIndex's
     memories do not count it, so older reasoning would fill the window unseen. Of `additional_kwargs` calls alone are
-    read, where there are none in blocks. Raises `ConfigError` for a block that is not text.
+    read, if there are none in blocks. Raises `ConfigError` for a block that is not text.
     """
     users = [at for at, message in enumerate(messages) if message.role == MessageRole.USER]
     loop_start = users[-1] if users else -1

@@ -45,7 +45,7 @@ class GrammarPrediction(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Model:
-        """Return an object of `output_cls`. Raises `StructuredOutputError` where the reply is none."""
+        """Return an object of `output_cls`. Raises `StructuredOutputError` if the reply is none."""
         if self.pydantic_program_mode != PydanticProgramMode.DEFAULT:
             return super().structured_predict(output_cls, prompt, _copied(llm_kwargs), **prompt_args)  # type: ignore[no-any-return]
         _started(output_cls, prompt, prompt_args)
@@ -59,7 +59,7 @@ class GrammarPrediction(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Model:
-        """Return an object of `output_cls`. Raises `StructuredOutputError` where the reply is none."""
+        """Return an object of `output_cls`. Raises `StructuredOutputError` if the reply is none."""
         if self.pydantic_program_mode != PydanticProgramMode.DEFAULT:
             return await super().astructured_predict(  # type: ignore[no-any-return]
                 output_cls, prompt, _copied(llm_kwargs), **prompt_args

@@ -110,7 +110,7 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
 
     @property
     def tokenizer(self) -> Callable[[str], list[int]]:
-        """The large model's tokenizer, for `Settings.tokenizer`. Raises `ConfigError` where it has none here."""
+        """The large model's tokenizer, for `Settings.tokenizer`. Raises `ConfigError` if it has none here."""
         large = self.router.large
         encode: Callable[[str], list[int]] | None = getattr(large, "encode", None)
         if encode is None:
@@ -213,7 +213,7 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """Return the tool calls of a reply, finished or streaming. Raises `ValueError` where one is due and none is."""
+        """Return the tool calls of a reply, finished or streaming. Raises `ValueError` if one is due and none is."""
         calls = selections(response)
         if not calls and error_on_no_tool_call:
             raise ValueError(f"expected a tool call and the reply has none: {response.message.content!r}")

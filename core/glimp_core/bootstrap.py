@@ -9,7 +9,7 @@ Draw: TypeAlias = Sequence[int]
 """Positions of questions, drawn with replacement."""
 
 Statistic: TypeAlias = Callable[[Draw], float]
-"""A figure of some questions; NaN where they do not give one."""
+"""A figure of some questions; NaN if they do not give one."""
 
 ROUNDS = 2000
 LEVEL = 0.95
@@ -24,7 +24,7 @@ class Bootstrap:
         self._draws = [rng.choices(self.everything, k=n) for _ in range(rounds)]
 
     def interval(self, statistic: Statistic, level: float = LEVEL) -> tuple[float, float]:
-        """Return the interval that holds `level` of the statistic's resampled values; NaN where it has none.
+        """Return the interval that holds `level` of the statistic's resampled values; NaN if it has none.
 
         >>> Bootstrap(4).interval(lambda draw: 1.0)
         (1.0, 1.0)

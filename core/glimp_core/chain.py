@@ -103,7 +103,7 @@ class Chain:
             self.complete = True
 
     def ending(self, step: Step) -> ThinkingEnd | None:
-        """Say what ends the routed steps with this one, the last of the chain; None where they go on."""
+        """Say what ends the routed steps with this one, the last of the chain; None if they go on."""
         if step.end in ("close", "eos"):
             return "close" if step.end == "close" else "eos"
         if self._left[self.phase] <= 0:

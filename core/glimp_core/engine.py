@@ -79,7 +79,7 @@ class Draftable(Engine, Protocol):
     """An engine that another one can draft for: speculative decoding, which leaves its words as they are."""
 
     def drafted_by(self, draft: Engine) -> Engine | None:
-        """Return an engine that writes this one's words with the other's drafts, None where that cannot be."""
+        """Return an engine that writes this one's words with the other's drafts, None if that cannot be."""
         ...
 
 

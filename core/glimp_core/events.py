@@ -33,7 +33,7 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of text. Deltas joined are the reasoning and the answer, to the letter.
+    """A piece of text. The deltas of a reply, joined, equal its reasoning and its answer.
 
     `measure` is there where the request asked for it and the engine can tell.
     """

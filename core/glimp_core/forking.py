@@ -38,14 +38,6 @@ class Lock:
     ) -> None:
         self._lock.release()
 
-    def acquire_at_once(self) -> bool:
-        """Take the lock if nobody holds it, without waiting, and say whether it was taken. A finaliser may ask."""
-        return self._lock.acquire(blocking=False)
-
-    def release(self) -> None:
-        """Let the lock go."""
-        self._lock.release()
-
     def renew(self) -> None:
         """Be free, whoever held it."""
         self._lock = threading.Lock()

@@ -28,7 +28,7 @@ class Reference:
         return cls(key, type(living).__name__)
 
     def resolve(self) -> Any:
-        """Return the object. Raises `ConfigError` where it is gone, or lives in another process."""
+        """Return the object. Raises `ConfigError` if it is gone, or lives in another process."""
         if (living := _living.get(self.key)) is None:
             raise ConfigError(
                 f"this {self.description} is gone, or lives in another process: what holds one can be unpickled only "

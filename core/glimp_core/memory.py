@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def machine_memory() -> int:
-    """Return the bytes of main memory, 0 where the system does not tell."""
+    """Return the bytes of main memory, 0 if the system does not tell."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -67,7 +67,7 @@ class ModelDescription:
     def resolved(self) -> dict[str, Any]:
         """Return the arguments of a remote engine, with the key itself, which the environment holds.
 
-        Raises `ConfigError` where it does not.
+        Raises `ConfigError` if it does not.
         """
         options = {name: value for name, value in self.options.items() if value is not None}
         if variable := options.pop("api_key_env", None):

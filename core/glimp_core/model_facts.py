@@ -13,7 +13,7 @@ class Footprint:
     """The memory that a model in this process takes, in bytes, and the memory of its `device`.
 
     A request takes `state_bytes` and `bytes_per_token` in the cache. `free` is what is left now; of a model that is
-    `loaded` already it does not contain the weights. None where the model's code does not run without weights.
+    `loaded` already it does not contain the weights. None if the model's code does not run without weights.
     """
 
     device: str
@@ -27,7 +27,7 @@ class Footprint:
     loaded: bool = False
 
     def request_bytes(self, tokens: int) -> int:
-        """Return what a request of some tokens takes in the cache, 0 where that is not known."""
+        """Return what a request of some tokens takes in the cache, 0 if that is not known."""
         return (self.state_bytes or 0) + round((self.bytes_per_token or 0) * tokens)
 
 

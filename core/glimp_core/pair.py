@@ -1,6 +1,6 @@
 """A pair of models by description: what an adapter holds until it is first asked something.
 
-Describing a pair imports no torch and loads nothing. Whoever names the same model the same way shares its weights,
+Describing a pair imports no torch and loads nothing. All who name the same model in the same way share its weights,
 which stay in memory until the process ends or `release()` is called.
 """
 
@@ -32,7 +32,7 @@ _kept: set[Engine] = set()
 class Pair:
     """Two models as `GlimpRouter.from_pretrained` takes them, and the `ModelOptions` they load with or are reached by.
 
-    A loaded `(model, tokenizer)` becomes an engine at once. Raises `ConfigError` where a model is missing, and for
+    A loaded `(model, tokenizer)` becomes an engine at once. Raises `ConfigError` if a model is missing, and for
     options that are unknown or that neither model can use.
     """
 
@@ -73,7 +73,7 @@ class Pair:
 
     @property
     def window(self) -> int | None:
-        """The context window in tokens, None where no config.json on this machine tells it."""
+        """The context window in tokens, None if no config.json on this machine tells it."""
         windows = [_window(self.small), _window(self.large)]
         known = [window for window in windows if window is not None]
         return min(known) if len(known) == len(windows) else None
@@ -90,7 +90,7 @@ class Pair:
     def engines(self) -> tuple[Any, Any]:
         """Return both engines; who names the same model the same way gets the same one while somebody holds it.
 
-        Raises `ConfigError` where the `remote` extra, or the key of a server, is missing.
+        Raises `ConfigError` if the `remote` extra, or the key of a server, is missing.
         """
         small, large = (self._engine(role) for role in ROLES)
         return small, large

@@ -46,7 +46,7 @@ class Prices:
 class PairSettings:
     """A pair as a file describes it, checked. `name` is the one in the file, "" for the only pair of its file.
 
-    `policy` is None where the file names none; `options` are loading options of both models.
+    `policy` is None if the file names none; `options` are loading options of both models.
     """
 
     small: str | Mapping[str, Any]
@@ -112,7 +112,7 @@ def read_pairs(path: str | PathLike[str]) -> dict[str, PairSettings]:
 def read_pair(path: str | PathLike[str]) -> PairSettings:
     """Return one pair of a file: "pair.toml" for the only one, "pair.toml#NAME" for one of several.
 
-    Raises `ConfigError`, as `read_pairs` does, and where it is not clear which pair is meant.
+    Raises `ConfigError`, as `read_pairs` does, and if it is not clear which pair is meant.
     """
     given = str(path)
     file, _, name = (given, "", "") if Path(given).expanduser().exists() else given.rpartition("#")

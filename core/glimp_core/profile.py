@@ -15,7 +15,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What one threshold would give, estimated from the glimpses of the calibration; None where it is unknown."""
+    """What one threshold would give, estimated from the glimpses of the calibration; None if it is unknown."""
 
     threshold: float
     rate: float
@@ -53,7 +53,7 @@ class Profile:
 
     @property
     def target_rate(self) -> float | None:
-        """The intervention rate that was asked for, None where it was something else."""
+        """The intervention rate that was asked for, None if it was something else."""
         return self.target_value if self.target == "rate" else None
 
     def policy(self) -> CalibratedThreshold:
@@ -65,7 +65,7 @@ class Profile:
         return {**asdict(self), "target_rate": self.target_rate}
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the profile. Raises `ConfigError` where that cannot be done."""
+        """Write the profile. Raises `ConfigError` if that cannot be done."""
         try:
             Path(path).write_text(json.dumps(self.document(), indent=1) + "\n")
         except OSError as error:

@@ -189,9 +189,9 @@ class GlimpRouter:
         return min(self.small.window, self.large.window)
 
     def large_for(self, plan: Plan, config: RouterConfig) -> Engine:
-        """Return the large model, with the small one drafting for it where that is wanted and possible.
+        """Return the large model, with the small one drafting for it if that is wanted and possible.
 
-        Raises `ConfigError` where `config` wants it and it cannot be.
+        Raises `ConfigError` if `config` wants it and it cannot be.
         """
         wanted = plan.mode == "large_only" if config.speculate is None else config.speculate
         drafted = self.large.drafted_by(self.small) if wanted and isinstance(self.large, Draftable) else None
@@ -336,7 +336,7 @@ def _check_kind(name: str, value: object, kind: type, wanted: str) -> None:
 
 @contextmanager
 def _may_fail(context: Context, config: RouterConfig) -> Iterator[None]:
-    """Do without a large model that cannot be reached, where that is wanted."""
+    """Do without a large model that cannot be reached, if that is wanted."""
     try:
         yield
     except EngineError as error:

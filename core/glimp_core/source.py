@@ -173,7 +173,7 @@ def _adapter_config(source: ModelSource) -> Any:
 def whole(source: ModelSource) -> ModelSource:
     """Return the source of the whole model: of an adapter its base, which may lie beside it; else the source itself.
 
-    Raises `ModelLoadError` where the base is not there, or is an adapter itself.
+    Raises `ModelLoadError` if the base is not there, or is an adapter itself.
     """
     config = adapter_of(source)
     if config is None:
@@ -196,9 +196,9 @@ def whole(source: ModelSource) -> ModelSource:
 
 
 def load_tokenizer(source: ModelSource) -> Any:
-    """Load the tokenizer alone, that of an adapter's base where it has none of its own.
+    """Load the tokenizer alone, that of an adapter's base if it has none of its own.
 
-    Raises `ModelLoadError` where there is none that can encode a text.
+    Raises `ModelLoadError` if there is none that can encode a text.
     """
     if source.loaded:
         return _usable(source, _handed_over(source.loaded[1]))
@@ -232,7 +232,7 @@ def _handed_over(tokenizer: Any) -> Any:
 
 
 def _held(source: ModelSource, name: str, **options: Any) -> Any:
-    """The path of one of a model's files, None where it has no such file."""
+    """The path of one of a model's files, None if it has no such file."""
     from transformers.utils.hub import cached_file
 
     where, common = source.where()
@@ -262,7 +262,7 @@ def _letters(text: str) -> str:
 
 
 def load_generation_config(source: ModelSource) -> Any:
-    """Load the generation config, None where the model has none."""
+    """Load the generation config, None if the model has none."""
     from transformers import GenerationConfig
 
     source = whole(source)
@@ -278,7 +278,7 @@ def load_generation_config(source: ModelSource) -> Any:
 def sampling_defaults(generation_config: Any) -> SamplingParams:
     """Return how a model's own generation config draws tokens: greedily unless it says otherwise.
 
-    Raises `ModelLoadError` where it says something that cannot be.
+    Raises `ModelLoadError` if it says something that cannot be.
     """
     if not getattr(generation_config, "do_sample", False):
         return SamplingParams(temperature=0.0)

@@ -1,5 +1,6 @@
 """Text that holds half a character, as JSON, PDF readers and argument lists leave it."""
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -12,8 +13,23 @@ def mended(text: str) -> str:
 
 def mended_values(value: Any) -> Any:
     """Return JSON with all its texts mended."""
-    if isinstance(value, str):
-        return mended(value)
-    if isinstance(value, dict):
-        return {mended_values(key): mended_values(part) for key, part in value.items()}
-    return [mended_values(part) for part in value] if isinstance(value, list) else value
+    return with_texts(value, mended, mended)
+
+
+def with_texts(value: Any, change: Callable[[str], str], change_name: Callable[[str], str]) -> Any:
+    """Return a copy of JSON with every text changed, and every name of a property; JSON may be nested as it likes."""
+    whole: list[Any] = [value]
+    left: list[tuple[Any, Any]] = [(whole, 0)]
+    made: Any
+    while left:
+        holder, place = left.pop()
+        part = holder[place]
+        if isinstance(part, str):
+            holder[place] = change(part)
+        elif isinstance(part, dict):
+            holder[place] = made = {change_name(name): inner for name, inner in part.items()}
+            left += [(made, name) for name in made]
+        elif isinstance(part, list):
+            holder[place] = made = list(part)
+            left += [(made, at) for at in range(len(made))]
+    return whole[0]

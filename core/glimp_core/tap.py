@@ -28,7 +28,7 @@ class Asked:
 
     @property
     def question(self) -> str:
-        """The text of the last message of the user, "" where there is none."""
+        """The text of the last message of the user, "" if there is none."""
         asked = [message.get("content") for message in self.request.messages if message["role"] == "user"]
         content = asked[-1] if asked else None
         parts = content if isinstance(content, list) else [content]

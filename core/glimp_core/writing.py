@@ -33,7 +33,7 @@ class Clock:
 def write(
     chain: Chain, engines: Mapping[Role, Engine], writer: Role, clock: Clock, entropy: float | None = None
 ) -> Iterator[Event]:
-    """Have one of the two models write one step; the small one where the large one is lost, or lost on the way."""
+    """Have one of the two models write one step; the small one if the large one has failed, or fails in it."""
     before = len(chain.steps)
     if writer == "small" and chain.routed:
         _prewarm(chain, engines)
@@ -44,7 +44,7 @@ def write(
 
 
 def _prewarm(chain: Chain, engines: Mapping[Role, Engine]) -> None:
-    """Have the large model read along, where that costs the small one no time or is wanted all the same."""
+    """Have the large model read ahead, if that costs the small one no time or was asked for."""
     wanted, large = chain.config.prewarm, engines["large"]
     if wanted is not False and not chain.context.large_lost and isinstance(large, Prewarmable):
         large.prewarm(chain.context, beside=None if wanted else engines["small"])

@@ -60,7 +60,7 @@ def same_choice(expected: str, reply: str) -> bool:
 
 
 def chosen_letter(reply: str) -> str:
-    r"""Return the letter of the option that a reply chooses: in its box, else after "answer", "" where it names none.
+    r"""Return the letter of the option that a reply chooses: in its box, else after "answer", "" if it names none.
 
     >>> [chosen_letter(reply) for reply in (r"\boxed{\text{(B)}}", "The answer is **C**.", "D", "A box of 3.")]
     ['B', 'C', 'D', '']
@@ -74,7 +74,7 @@ def chosen_letter(reply: str) -> str:
 
 
 def last_box(text: str) -> str | None:
-    r"""Return what stands in the last box of a text, None where there is none or it is not closed.
+    r"""Return what stands in the last box of a text, None if there is none or it is not closed.
 
     >>> last_box(r"\boxed{1}, so \boxed{\sqrt{2}}")
     '\\sqrt{2}'

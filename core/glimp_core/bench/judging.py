@@ -39,7 +39,7 @@ class WrittenStep(Wrapped):
     def by(cls, engine: Engine, chain: Chain, logprobs: bool = False) -> "WrittenStep":
         """Have `engine` write the next step of a chain, which does not take it yet.
 
-        Raises `ConfigError` where tokens are to be `logprobs` by an engine that does not do so.
+        Raises `ConfigError` if tokens are to be `logprobs` by an engine that does not do so.
         """
         chunks = list(engine.generate(chain.context, replace(chain.params(), logprobs=logprobs)))
         if logprobs and all(chunk.measure is None for chunk in chunks):
@@ -90,7 +90,7 @@ class Verdict:
 
 Judge: TypeAlias = Callable[[Chain, WrittenStep], Verdict]
 Call: TypeAlias = Callable[[Sequence[Step]], str]
-"""Says, of the steps so far, why the large model is to write the next one untried; "" where it is not."""
+"""Says, of the steps so far, why the large model is to write the next one untried; "" if it is not."""
 
 
 def mean_entropy(threshold: float) -> Judge:

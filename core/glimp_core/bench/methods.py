@@ -168,7 +168,7 @@ class Method:
         return KINDS[self.name]
 
     def settled(self, threshold: float | None, rate: float | None = None) -> "Method":
-        """Return the method with its number filled in. Raises `ConfigError` where there is none to take."""
+        """Return the method with its number filled in. Raises `ConfigError` if there is none to take."""
         if self.value is not None or self.kind.value == "none":
             return self
         found = {"threshold": threshold, "rate": rate, "own": self.kind.default}[self.kind.value]
@@ -183,7 +183,7 @@ class Method:
 
 
 def parse(text: str) -> list[Method]:
-    """Read methods as in "small,large,glimp@0.1/0.3,random": names, where needed with one or more numbers.
+    """Read methods as in "small,large,glimp@0.1/0.3,random": names, if needed with one or more numbers.
 
     Raises `ConfigError` for an unknown name, a number that is none, and a method that is named twice.
     """

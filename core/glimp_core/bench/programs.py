@@ -60,7 +60,7 @@ def last_program(reply: str) -> str | None:
 
 
 def run_case(program: str, case: ProgramCase, seconds: float = SECONDS, memory: int = MEMORY) -> str | None:
-    """Return what a program prints on a case, None where it fails, is too slow or takes too much memory."""
+    """Return what a program prints on a case, None if it fails, is too slow or takes too much memory."""
     with tempfile.TemporaryDirectory(prefix="glimp-program-") as folder:
         Path(folder, "program.py").write_text(program, encoding="utf-8", errors="replace")
         given, printed = Path(folder, "given"), Path(folder, "printed")
@@ -114,7 +114,7 @@ class _PlainValues(pickle.Unpickler):
 
 
 def _waited(child: "subprocess.Popen[bytes]", seconds: float) -> int | None:
-    """Return the exit code of a child, None where it was too slow; it and all that it started is gone afterwards."""
+    """Return the exit code of a child, None if it was too slow; it and all that it started is gone afterwards."""
     try:
         return child.wait(seconds)
     except subprocess.TimeoutExpired:

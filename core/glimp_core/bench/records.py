@@ -104,7 +104,7 @@ class Ledger:
         return iter(self._records.values())
 
     def get(self, method: Method, question: Question, repeat: int = 0) -> Record | None:
-        """Return the record of one question, None where it has not been answered."""
+        """Return the record of one question, None if it has not been answered."""
         record = self._records.get((method.name, method.value, question.id, repeat))
         if record and record.asked != question.digest:
             raise ConfigError(

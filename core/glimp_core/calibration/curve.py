@@ -23,7 +23,7 @@ ROUNDS = 400
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a threshold should give. Raises `ConfigError` where nothing could."""
+    """What a threshold should give. Raises `ConfigError` if nothing could."""
 
     measure: Measure
     value: float

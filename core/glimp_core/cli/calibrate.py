@@ -1,4 +1,4 @@
-"""`glimp calibrate`: from a wish to a threshold, kept in a profile."""
+"""`glimp calibrate`: from a goal to a threshold, kept in a profile."""
 
 import json
 import sys

@@ -16,7 +16,7 @@ WEIGHTS = "adapter_model.safetensors"
 def adapted(model: Any, config: dict[str, Any], source: ModelSource) -> Any:
     """Return a base model with the adapter of `source` in it: merged into weights that can hold it, else beside them.
 
-    Raises `ModelLoadError` where PEFT is not installed, and for an adapter that is not one of weights.
+    Raises `ModelLoadError` if PEFT is not installed, and for an adapter that is not one of weights.
     """
     if importlib.util.find_spec("peft") is None:
         raise ModelLoadError(f"{source.name!r} is a LoRA adapter, which needs PEFT: pip install 'glimp[peft]'")

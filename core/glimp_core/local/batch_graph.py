@@ -29,7 +29,7 @@ class BatchGraph:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "BatchGraph | None":
-        """Return the one of a model, None where nothing is recorded."""
+        """Return the one of a model, None if nothing is recorded."""
         return _batches.setdefault(model, cls()) if can_record(model) else None
 
     def run(self, forwards: Sequence[Forward]) -> None:

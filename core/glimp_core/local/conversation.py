@@ -36,13 +36,13 @@ class Conversation(TokenizedRequest):
         return self._reading is not None and not self._reading.ended
 
     def read_ahead(self, reading: Task) -> None:
-        """Note who reads, after whoever did before. Raises what that one met."""
+        """Note the task that reads ahead, once the one before it has ended. Raises the error of that one."""
         self.finish_reading()
         self._reading = reading
         self._context.on_close(reading.close)
 
     def finish_reading(self) -> None:
-        """Wait until nobody reads ahead. Raises what reading met."""
+        """Wait for the task that reads ahead. Raises its error."""
         reading, self._reading = self._reading, None
         for _ in reading.results() if reading else ():
             pass

@@ -106,7 +106,7 @@ class Bridge:
             self._index = torch.tensor(self._to_target)
 
     def to_target(self, token_id: int) -> int | None:
-        """Return the target's id of the same bytes, None where it has none."""
+        """Return the target's id of the same bytes, None if it has none."""
         if self._same:
             return token_id
         mapped = self._to_target[token_id]

@@ -38,7 +38,7 @@ class ModelForward:
     """Calls a causal language model on a cache, from whatever version of transformers and behind whatever wrapper.
 
     A cache passed by a name that the forward does not have is swallowed by its `**kwargs` without an error, and every
-    token is then read without its context. Raises `ModelLoadError` where no forward inside the model names a cache.
+    token is then read without its context. Raises `ModelLoadError` if no forward inside the model names a cache.
     """
 
     def __init__(self, model: Any):

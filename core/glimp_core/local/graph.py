@@ -30,7 +30,7 @@ Recorder: TypeAlias = Callable[[Replay, torch.device], Replay]
 Rows: TypeAlias = Sequence[Sequence[Any]]
 """The layers of each session."""
 TokenIds: TypeAlias = Sequence[int | None]
-"""A token for each session, None where it gets none."""
+"""A token for each session, None if it gets none."""
 _refused: WeakSet[PreTrainedModel] = WeakSet()
 
 

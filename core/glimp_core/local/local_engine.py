@@ -106,7 +106,7 @@ class LocalEngine:
         return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest, prompt.can_think)
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
-        """Measure the first token that would follow; the logits are kept for whoever writes it."""
+        """Measure the first token that would follow; the logits are kept for the step that begins with it."""
         (glimpse,) = self.run(context, lambda task: self._glimpse(task, context, definition))
         return glimpse  # type: ignore[no-any-return]
 
@@ -150,7 +150,7 @@ class LocalEngine:
         return conversation.session(self.pool), token_ids
 
     def drafted_by(self, draft: Engine) -> Engine | None:
-        """Return an engine that writes this one's words with another's drafts, None where that cannot be."""
+        """Return an engine that writes this one's words with another's drafts, None if that cannot be."""
         from glimp_core.local.speculative import SpeculativeEngine
 
         return SpeculativeEngine(self, draft) if isinstance(draft, LocalEngine) and draft is not self else None
@@ -198,7 +198,7 @@ class LocalEngine:
         return conversation.requirements
 
     def shortest_answer(self, context: Context) -> int:
-        """Return how many tokens the shortest answer has that a request takes, 0 where it demands no form."""
+        """Return how many tokens the shortest answer has that a request takes, 0 if it demands no form."""
         requirements = self.make_grammars(context)
         if not requirements.structured:
             return 0

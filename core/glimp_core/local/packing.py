@@ -370,7 +370,7 @@ def packed_attention(
 
 
 def causal_mask(new: int, held: int, window: int | None, device: torch.device) -> torch.Tensor | None:
-    """Return which of `held` keys the last `new` positions may see, [1, 1, new, held]; None where they see all."""
+    """Return which of `held` keys the last `new` positions may see, [1, 1, new, held]; None if they see all."""
     # without a mask sdpa may take its fastest kernel, and one new token is what decoding feeds
     if new == 1 and (window is None or held <= window):
         return None

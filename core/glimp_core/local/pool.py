@@ -1,4 +1,4 @@
-"""Sessions of finished and running requests: whoever comes next starts from the one that knows most of its prompt."""
+"""Sessions of finished and running requests: a new request starts from the one that holds most of its prompt."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ def prepack(model: Any) -> None:
     """Have a model's linear layers read from weights packed by oneDNN where that is quicker.
 
     A plain float32 product of 4 to 32 rows takes two to four times as long as one of a single row, though it reads the
-    same weights; a packed one hardly longer. Costs as much memory as the layers' weights. Raises `ConfigError` where
+    same weights; a packed one hardly longer. Costs as much memory as the layers' weights. Raises `ConfigError` if
     the weights are not in float32 on a CPU, and where this PyTorch has no oneDNN.
     """
     if model.device.type != "cpu" or model.dtype != torch.float32:

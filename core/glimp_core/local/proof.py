@@ -51,7 +51,7 @@ class ProofForward(Forward):
 def prove(model: Any, token_ids: Sequence[int]) -> Generator[Forward, None, CacheUse]:
     """Show what a model's cache can do, with at most 8 forwards; returns how sessions are to use it.
 
-    `token_ids` is any text. Whoever drives the generator runs the forwards. A model is asked once in a process. Raises
+    `token_ids` is any text. The caller runs the forwards. A model is asked once in a process. Raises
     `ModelLoadError` for a model that does not go on rightly from a cache in any way.
     """
     if model not in _proved:
@@ -105,7 +105,7 @@ class _Proof:
         return CacheUse("snapshot" if back and session.rollback == "snapshot" else "refill", False, (note,))
 
     def _interrupt(self, other: KVSession) -> Generator[Forward, None, None]:
-        """Feed another session: a state that is kept in the model, and not in its caches, is then spoilt."""
+        """Feed another session: a state that is kept in the model, and not in its caches, is then wrong."""
         yield from self._must(other, self._token_ids[:1])
 
     def _refusal(self) -> ModelLoadError:

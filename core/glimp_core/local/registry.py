@@ -1,4 +1,4 @@
-"""One engine per model in a process: whoever names the same model the same way shares its weights."""
+"""One engine per model in a process: the same model, named in the same way, is loaded once."""
 
 from pathlib import Path
 from typing import Any

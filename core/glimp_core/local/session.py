@@ -106,8 +106,8 @@ class KVSession:
     def sync(self, token_ids: Sequence[int], keep: int = 1) -> Generator[Forward, None, int]:
         """Make the cache hold exactly `token_ids`; returns how many of them it held already.
 
-        Yields the forwards it needs, none where the logits wanted are still there. Whoever drives the
-        generator runs them: at once, or together with those of other sessions.
+        Yields the forwards it needs, none where the logits wanted are still there. The caller runs
+        them before it asks for the next one: at once, or together with those of other sessions.
         """
         self._held_before = []
         shared = common_prefix(self.token_ids, token_ids)
@@ -207,7 +207,7 @@ class KVSession:
             self._record(token_ids[0])
 
     def _record(self, token_id: int) -> None:
-        """Decode with a graph from here on, where one can be made and has come to pay."""
+        """Decode with a graph from here on, if one can be made and has come to pay."""
         # a plain forward although there is a graph: the buffers have grown, and the graph is of the old ones
         self._decoded = 0 if self._graph else self._decoded + 1
         self._graph = None

@@ -21,7 +21,7 @@ def write(
 ) -> Generator[Forward, None, None]:
     """Draw and feed tokens until the output ends; puts a Chunk for every whole piece of text.
 
-    The last token is left for the next sync to feed: whoever looks at what follows needs that forward
+    The last token is left for the next sync to feed: a glimpse or a step after it needs that forward
     anyway, so a glimpse after this model's own step costs none.
     """
     writer = TokenWriter(task, sampler, output)

@@ -34,7 +34,7 @@ class Wrapper:
 class MaxConsecutive(Wrapper):
     """No more than `large` steps in a row by the large model, nor `small` by the small one; None sets no limit.
 
-    Raises `ConfigError` where no limit is set, or one is under 1.
+    Raises `ConfigError` if no limit is set, or one is under 1.
     """
 
     large: int | None = None

@@ -15,7 +15,7 @@ _lock = Lock()
 def engine_at(base_url: str, model: str, glimpses: bool, **options: Any) -> RemoteEngine:
     """Return the engine of a model at a server, a `RemoteGlimpser` if it has to glimpse; `options` are the engine's.
 
-    Raises `ConfigError` where the openai client is missing, or for options that cannot work.
+    Raises `ConfigError` if the openai client is missing, or for options that cannot work.
     """
     key = (base_url, model, glimpses, *option_keys(options))
     with _lock:

@@ -15,7 +15,7 @@ class ServerCapabilities:
     - `in_one_piece`: it, or a proxy before it, holds replies back until they are whole.
     - `scale`: its log-probabilities are raw, or of the distribution at the temperature asked for; None: not looked at.
     - `by_id`: it names the likeliest tokens by id; else those with the same text are one.
-    - `aborts`: it stops to write when a stream is closed; None where it does not show what it is doing.
+    - `aborts`: it stops to write when a stream is closed; None if it does not show what it is doing.
     """
 
     ids: bool

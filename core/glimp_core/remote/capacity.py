@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 class ServerCapacity:
     """The room of one server. To be used in the loop's thread only.
 
-    `slots` is how many requests it works on at once, `context` how many tokens they share; None where there is no
-    such limit, or where it is not known.
+    `slots` is how many requests it works on at once, `context` how many tokens they share; None if there is no
+    such limit, or if it is not known.
     """
 
     def __init__(self) -> None:

@@ -72,7 +72,7 @@ class ManagedProcess(Protocol):
     """The process of a server that Glimp starts itself."""
 
     async def ready(self) -> None:
-        """Wait until it takes requests, and start it where it is not running. Raises `GlimpError`."""
+        """Wait until it takes requests, and start it if it is not running. Raises `GlimpError`."""
         ...
 
     async def died(self) -> str:

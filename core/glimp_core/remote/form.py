@@ -85,9 +85,10 @@ def _flat(node: Node, gap: str, server: wire.ServerProfile) -> list[Part] | None
 
 
 class ServerCheck:
-    """Watches a server write by a grammar; closes the answer where it leaves the grammar, or tokens run out.
+    """Watches a server write by a grammar; closes the answer if it leaves the grammar, or tokens run out.
 
-    Servers differ in how much blank space they let pass: where one goes its own way in that, it is left to it.
+    Servers differ in how much blank space they allow: after a blank that the grammar here forbids, the rest of the
+    answer is not watched.
     """
 
     def __init__(self, constraint: GrammarConstraint, vocabulary: Vocabulary):
@@ -124,7 +125,7 @@ class ServerCheck:
 
 
 def shortest(space: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements) -> int:
-    """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
+    """Return how many tokens the shortest answer has that meets some requirements, 0 if none are made."""
     return GrammarConstraint(space, required_grammar(format, requirements)).shortest if requirements.structured else 0
 
 

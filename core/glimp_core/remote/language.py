@@ -54,7 +54,7 @@ class Language:
 
     @cached_property
     def defaults(self) -> SamplingParams | None:
-        """How the model draws tokens where nobody says; None where that is known to its server alone."""
+        """How the model draws tokens if nobody says; None if that is known to its server alone."""
         config = self._generation_config
         return None if config is None else sampling_defaults(config)
 

@@ -11,7 +11,7 @@ from glimp_core.remote.wire import LLAMACPP, PROFILES, SGLANG, VLLM, ServerProfi
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Who serves a model, "" where the server does not say, how to speak to it, and its window in tokens.
+    """Who serves a model, "" if the server does not say, how to speak to it, and its window in tokens.
 
     `slots` is how many requests it works on at once, and `slot_context` how many tokens each may have, if it says so.
     """
@@ -24,7 +24,7 @@ class Listing:
 
 
 def read_listing(server: Server, window: int | None) -> Listing:
-    """Look a model up. Raises `ConfigError` for one that is not served, `ModelLoadError` where no window is known."""
+    """Look a model up. Raises `ConfigError` for one that is not served, `ModelLoadError` if no window is known."""
     models = _models(server)
     entry = _entry(server, models)
     owner = str(entry.get("owned_by") or "")

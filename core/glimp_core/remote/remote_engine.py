@@ -266,7 +266,7 @@ class RemoteEngine:
         stepwise: bool = True,
         logprobs: int | None = None,
     ) -> CompletionRequest:
-        """Word the request for what follows the chain. Raises `ContextOverflowError` where nothing fits any more."""
+        """Word the request for what follows the chain. Raises `ContextOverflowError` if nothing fits any more."""
         conversation = self._conversation(context)
         token_ids = conversation.token_ids()
         if (room := self.window - len(token_ids)) <= 0:

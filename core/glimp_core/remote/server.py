@@ -202,7 +202,7 @@ class Server:
         return TransientError(f"its slots share one context of {self.slot_context} tokens, which was full", wait=0.0)
 
     def _wait(self, fault: TransientError, failures: int, begun: bool) -> float:
-        """Return how long to wait before the next attempt; raises where there is none."""
+        """Return how long to wait before the next attempt; raises if there is none."""
         where = f"{self.model!r} at {self.client.base_url}"
         if fault.timed_out and not begun:
             raise EngineTimeoutError(f"{where}: {fault}: allow more with timeout=..., or look at the server's load")

@@ -32,7 +32,7 @@ class Spelling:
         self._vocabulary = vocabulary
 
     def spell(self, token_ids: Sequence[int], heals: bool = True) -> SpelledPrompt:
-        """Return the text of a prompt. Raises `ConfigError` where content would be read as a control token.
+        """Return the text of a prompt. Raises `ConfigError` if content would be read as a control token.
 
         The blank end of a step is one token in many tokenizers where the model wrote two. A text that `heals` stops
         before it, and the server writes the blank end itself, as it does in the middle of a stream.

@@ -35,7 +35,7 @@ class StructuredOutput:
         return compiled_requirements(self._language.space, self._language.renderer.format, requirements, context)
 
     def shortest(self, requirements: OutputRequirements) -> int:
-        """Return how many tokens the shortest answer has that meets some requirements, 0 where none are made."""
+        """Return how many tokens the shortest answer has that meets some requirements, 0 if none are made."""
         return shortest(self._language.space, self._language.renderer.format, requirements)
 
     def parser(self, context: Context, requirements: OutputRequirements) -> ReplyParser:

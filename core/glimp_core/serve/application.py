@@ -121,7 +121,7 @@ class Endpoint:
 def application(pairs: Iterable[ServedPair], settings: ServiceSettings | None = None) -> Starlette:
     """Return an ASGI application that serves pairs as OpenAI's API does; their weights load when it starts.
 
-    Raises `ConfigError` where two pairs have one name, or there is none.
+    Raises `ConfigError` if two pairs have one name, or there is none.
     """
     endpoint = Endpoint(Catalogue(pairs), settings or ServiceSettings())
     app = Starlette(

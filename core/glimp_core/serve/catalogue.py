@@ -98,7 +98,7 @@ class ServedModel:
 
 
 class Catalogue:
-    """All that is served, by name. Raises `ConfigError` where nothing is, or a name stands twice."""
+    """All that is served, by name. Raises `ConfigError` if nothing is, or a name stands twice."""
 
     def __init__(self, pairs: Iterable[ServedPair]):
         self.pairs = list(pairs)

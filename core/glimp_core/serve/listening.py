@@ -39,7 +39,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises `ConfigError` where that cannot be."""
+    """Return a socket that listens. Raises `ConfigError` if that cannot be."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)

@@ -69,7 +69,7 @@ class ReplyRun:
         told |= {"id": head.id, "model": head.model, "stream": asked.stream}
 
     async def pieces(self, queue: RequestQueue, timeout: float | None) -> AsyncGenerator[bytes, None]:
-        """Yield what is to be sent. Raises `GlimpError` where the reply fails before anything was sent.
+        """Yield what is to be sent. Raises `GlimpError` if the reply fails before anything was sent.
 
         Closing this stops the models within a token.
         """

@@ -107,7 +107,7 @@ def usage_document(usage: Usage) -> Document:
 
 
 def logprob_document(delta: Delta) -> Document | None:
-    """Return what is known of the tokens of a delta, None where nothing is."""
+    """Return what is known of the tokens of a delta, None if nothing is."""
     if delta.measure is None:
         return None
     written = {"token": delta.text, "logprob": -delta.measure.surprisal, "bytes": list(delta.text.encode())}

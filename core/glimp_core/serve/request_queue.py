@@ -24,7 +24,7 @@ class RequestQueue:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and hold it. Raises `Refused` (429) where too many wait already."""
+        """Wait for a place and hold it. Raises `Refused` (429) if too many wait already."""
         if self.waiting >= self._most_waiting and self._places.locked():
             raise self._full()
         self.waiting += 1

@@ -87,7 +87,7 @@ def overview_tiles(told: Overview) -> list[Tile]:
 
 
 def cut(told: Overview) -> float | None:
-    """Return where the one threshold stands in the histogram, in per cent; None where there are none or several."""
+    """Return where the one threshold stands in the histogram, in per cent; None if there are none or several."""
     if len(told.thresholds) != 1 or not told.histogram or told.thresholds[0] > told.histogram[-1].high:
         return None
     return round(100 * told.thresholds[0] / told.histogram[-1].high, 2)

@@ -16,7 +16,7 @@ class Replay:
     it the chain would have gone on with other words: the later decisions, and every figure here, are an estimate
     that keeps the recorded steps. `lowest_rate` and `highest_rate` bound the intervention rate of any chain of as many
     steps: all that was not exactly decided to one model, or to the other. `seconds` re-reckons changed steps at the
-    pace that their new writer showed elsewhere, None where it showed none.
+    pace that their new writer showed elsewhere, None if it showed none.
     """
 
     decisions: tuple[Decision, ...]
@@ -71,7 +71,7 @@ class Replay:
 def replay(done: Completion, policy: Policy) -> Replay:
     """Ask a policy about every glimpse of a recorded request (`Run.completion`).
 
-    Raises `ConfigError` where the policy means another entropy than was recorded.
+    Raises `ConfigError` if the policy means another entropy than was recorded.
     """
     decisions, steps = _decide(done, policy)
     pairs = zip(decisions, done.routed, strict=True)

@@ -32,7 +32,7 @@ class Line(BaseModel):
 
 
 class Head(Line):
-    """A request begins: when, on which pair, by which rules. `question` is None where the text was not recorded."""
+    """A request begins: when, on which pair, by which rules. `question` is None if the text was not recorded."""
 
     kind: Literal["start"] = "start"
     time: datetime

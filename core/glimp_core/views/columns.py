@@ -88,7 +88,7 @@ class Picture:
 
     @property
     def threshold(self) -> float | None:
-        """The threshold of all steps, None where they had none or several."""
+        """The threshold of all steps, None if they had none or several."""
         given = {
             column.routed.decision.threshold for column in self.columns if column.routed and column.line is not None
         }

@@ -16,7 +16,7 @@ from glimp_core.local.packing import run_together
 from glimp_core.local.session import Forward, KVSession
 from glimp_core.source import ModelSource
 from hooks import before_forwards
-from local.families.building import build, missing
+from local.families.building import build, load, missing, save
 from local.families.test_families import SERVED, marked
 
 EDITS = st.lists(
@@ -33,12 +33,12 @@ CLOSE = 0.01
 
 
 @pytest.fixture(scope="module")
-def engine(request: pytest.FixtureRequest) -> LocalEngine:
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
     """An engine on a random model of a family."""
     if reason := missing(request.param):
         pytest.skip(reason)
-    model = build(request.param, request.param.layers[0], seed=3)
-    made = LocalEngine(ModelSource.of((model, tiny.tokenizer())))
+    folder = save(build(request.param, request.param.layers[0], seed=3), tmp_path_factory.mktemp("model"))
+    made = LocalEngine(ModelSource.of((load(folder), tiny.tokenizer())))
     made.load()
     return made
 

@@ -38,7 +38,7 @@ class DecodePace:
 
 
 def decode_pace(engine: LocalEngine, tokens: int = 64, requests: int = 1) -> DecodePace | None:
-    """Measure how fast a model decodes for so many requests at once; None where nothing is recorded, as on a CPU."""
+    """Measure how fast a model decodes for so many requests at once; None if nothing is recorded, as on a CPU."""
     engine.load()
     if engine.device.type not in RECORDERS:
         return None

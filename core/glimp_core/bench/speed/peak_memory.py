@@ -11,7 +11,7 @@ from glimp_core.local.local_engine import LocalEngine
 
 
 def peak_beyond(run: Callable[[], Any], engines: Sequence[LocalEngine]) -> float | None:
-    """Return (peak - before - keys and values) / weights of one run; None where the system does not tell.
+    """Return (peak - before - keys and values) / weights of one run; None if the system does not tell.
 
     Before the run the weights are in memory. The peak is the GPU's, or the process's on Linux.
     """

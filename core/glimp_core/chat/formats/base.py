@@ -55,7 +55,7 @@ class ToolCallFormat(Protocol):
     def parse(self, chars: CharStream, new_call: NewCall, tools: Sequence[Tool], marker: str) -> Parser[bool]:
         """Read the calls that stand behind a start marker, and what closes them. Never raises.
 
-        Returns False where it was no call after all; all that was read is given back then.
+        Returns False if it was no call after all; all that was read is given back then.
         """
         ...
 
@@ -97,7 +97,7 @@ def header_grammar(header: Header, name: str) -> Iterator[Node]:
 
 
 def read_header(chars: CharStream, header: Header, *stops: str, nexts: Sequence[str] = ("{",)) -> Parser[str | None]:
-    """Read a header up to the arguments and return the tool's name; None where one of `stops` or the end comes first.
+    """Read a header up to the arguments and return the tool's name; None if one of `stops` or the end comes first.
 
     The first text of the header is skipped if it stands there still. A name that no text of the header follows ends
     at one of `nexts`, which are left to be read.
@@ -132,7 +132,7 @@ FURTHER_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
 
 
 def further_members(schema: Mapping[str, Any]) -> Any:
-    """Return what members of an object have to be that its normalised schema does not name, False where none may be.
+    """Return what members of an object have to be that its normalised schema does not name, False if none may be.
 
     What is said of names by patterns is left to be checked.
     """

@@ -114,7 +114,7 @@ class ToolCallBuilder:
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """Read a JSON object as models write them by mistake, too; None where it is none.
+    """Read a JSON object as models write them by mistake, too; None if it is none.
 
     What is mended: Python's quotes and words, commas behind the last member, lost closing braces, backslashes that
     escape nothing, a code fence.

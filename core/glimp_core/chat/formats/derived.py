@@ -91,7 +91,7 @@ def _same(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def rendered_call(template: Template, known: KnownMarkup, call: Any = PROBE) -> str:
-    """Return what the template writes for a call alone, by default the probe's, "" where it writes none."""
+    """Return what the template writes for a call alone, by default the probe's, "" if it writes none."""
     return "" if template.arguments is None else _Rendering(template, known, call).one
 
 

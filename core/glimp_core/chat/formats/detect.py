@@ -115,7 +115,7 @@ def _proved(format: ReplyFormat, template: Template) -> bool:
 
 
 def _read_back(format: ReplyFormat, text: str) -> list[tuple[str, dict[str, Any]]] | None:
-    """The calls in a text; None where some of it is left over, or is an invalid call."""
+    """The calls in a text; None if some of it is left over, or is an invalid call."""
     parser = ReplyParser(format, OutputRequirements(read_tools(PROBE_TOOLS)))
     parts = parser.push(text) + parser.finish()
     calls = [part.call for part in parts if isinstance(part, ToolCallDelta) and part.call]

@@ -10,7 +10,7 @@ from glimp_core.chat.formats.thinking import ThinkingMarkup
 class Family:
     """The `calls` that a family writes, the likeliest first, and the `signs` it is known by.
 
-    A family comes into question where one of its signs stands in the template or is a token of the vocabulary. Which
+    A family is tried if one of its signs stands in the template or is a token of the vocabulary. Which
     of its ways is right, and whether any is, the template's own rendering decides.
     """
 

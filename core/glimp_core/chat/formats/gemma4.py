@@ -151,7 +151,7 @@ class GemmaCalls:
         return found if (yield from chars.skip("}")) else None
 
     def _read_value(self, chars: CharStream) -> Parser[tuple[Any] | None]:
-        """Read a value; None where there is none."""
+        """Read a value; None if there is none."""
         following = yield from chars.skip_blank()
         if following == self.quote[0] and (yield from chars.skip(self.quote)):
             text, end = yield from chars.upto(self.quote)

@@ -52,7 +52,7 @@ class JsonCalls:
         return not self.start_markers or self.optional_start
 
     def openings(self, tools: Sequence[Tool]) -> tuple[str, ...]:
-        """Return the marker, and how an object of an offered tool begins where there need be none."""
+        """Return the marker, and how an object of an offered tool begins if there need be none."""
         return (*self.start_markers, *(call_openings(tools) if self.unmarked else ()))
 
     def grammar(self, tools: Sequence[Tool], many: bool) -> Node:

@@ -45,7 +45,7 @@ class PythonCalls:
         return not self.start_markers
 
     def openings(self, tools: Sequence[Tool]) -> tuple[str, ...]:
-        """Return the marker, or how a list with an offered tool begins where there is none."""
+        """Return the marker, or how a list with an offered tool begins if there is none."""
         return self.start_markers or tuple(f"[{tool.name}(" for tool in tools)
 
     def grammar(self, tools: Sequence[Tool], many: bool) -> Node:

@@ -205,7 +205,7 @@ class ReplyParser:
                 return
 
     def _message_header(self, channels: Channels) -> Parser[str | None]:
-        """Read the next header; None where words stand in its place, END at the end of the reply."""
+        """Read the next header; None if words stand in its place, END at the end of the reply."""
         self._chars.start()
         while True:
             c = yield from self._chars.next()

@@ -112,7 +112,7 @@ class Template:
 
     @cached_property
     def source(self) -> str:
-        """The Jinja text, of the tool variant where there are several."""
+        """The Jinja text, of the tool variant if there are several."""
         template = self._tokenizer.chat_template
         if isinstance(template, Mapping):
             template = template.get("tool_use") or template.get("default") or ""
@@ -158,7 +158,7 @@ class Template:
 
     @cached_property
     def arguments(self) -> ArgumentsForm | None:
-        """How it takes the arguments of calls; None where it does not render calls and their results."""
+        """How it takes the arguments of calls; None if it does not render calls and their results."""
         forms: tuple[ArgumentsForm, ...] = ("values", "text")
         return next(filter(self._renders_calls, forms), None)
 
@@ -175,13 +175,13 @@ class Template:
     def with_thought(self, field: ReasoningField, options: Mapping[str, Any]) -> tuple[str, str]:
         """Render a thought before an answer, or before a call where thoughts are only shown there.
 
-        Returns the text and the prompt that it goes on from; the text is "" where no thought is shown.
+        Returns the text and the prompt that it goes on from; the text is "" if no thought is shown.
         """
         return next((found for found in self._with_thoughts(field, options) if THOUGHT in found[0]), ("", ""))
 
     @cached_property
     def reasoning_field(self) -> ReasoningField | None:
-        """Where it reads the thoughts of earlier replies; None where it shows none."""
+        """Where it reads the thoughts of earlier replies; None if it shows none."""
         for field in REASONING_FIELDS:
             for options in ({}, {"enable_thinking": True}, {"thinking": True}):
                 text, _ = self.with_thought(field, options)
@@ -233,7 +233,7 @@ class Template:
         return alone if shown else self.reply_text(message, tools=PROBE_TOOLS, **options)
 
     def reply_text(self, message: Mapping[str, Any], **options: Any) -> str | None:
-        """Render what stands behind the generation prompt for an assistant's message; None where it is refused.
+        """Render what stands behind the generation prompt for an assistant's message; None if it is refused.
 
         Where the template closes or opens the thinking by itself in its generation prompt, what the two have in common
         is left out, down to a whole tag.
@@ -245,7 +245,7 @@ class Template:
     def render(
         self, messages: Sequence[Mapping[str, Any]], generation: bool = True, tools: Any = None, **options: Any
     ) -> str | None:
-        """Render a conversation, up to where the model goes on with `generation`; None where it is refused."""
+        """Render a conversation, up to where the model goes on with `generation`; None if it is refused."""
         tools = [] if tools is None and self.needs_tools else tools
         return self._rendered(messages, generation, tools, self.takes_parts, **options)
 

@@ -47,7 +47,7 @@ class ThinkingMarkup:
     """What stands around a thought: `start`, then the thought, then `before_end`, `end` and `after_end`.
 
     `end` is what closes it, without blank space; `after_end` goes up to the answer, `lead` is as much of it as stands
-    before a call as well. `closed` is what stands in place of a thought where there is none, "" where nothing does.
+    before a call as well. `closed` is what stands in place of a thought if there is none, "" if nothing does.
     """
 
     start: str
@@ -79,7 +79,7 @@ class Thinking:
 
 
 def thinking_of(template: Template, texts: Iterable[str]) -> Thinking | None:
-    """Find out how a model thinks; None where neither the template nor the vocabulary's `texts` know of thoughts."""
+    """Find out how a model thinks; None if neither the template nor the vocabulary's `texts` know of thoughts."""
     vocabulary = set(texts)
     markup = _derived(template) or _from_prompt(template, vocabulary) or _named(template, vocabulary)
     return None if markup is None else _switched(template, markup)
@@ -230,7 +230,7 @@ _LEVELS = {"low": ("low",), "medium": ("medium",), "high": ("high",), "xhigh": (
 
 
 def effort_options(template: Template, effort: str | None) -> dict[str, Any]:
-    """Return the template's own setting for how much is to be thought; {} where it has none.
+    """Return the template's own setting for how much is to be thought; {} if it has none.
 
     A template that compares its setting with words takes one of those; one that shows any word takes low, medium, high.
     """

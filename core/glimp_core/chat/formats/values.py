@@ -139,7 +139,7 @@ def _open_fence(chars: CharStream) -> Parser[bool]:
 def _object(
     chars: CharStream, builder: ToolCallBuilder, close: str, starts: Sequence[str], names: Sequence[str]
 ) -> Parser[bool]:
-    """Read `{"name": ..., "arguments": {...}}`; False where it is none, and all up to `close` went with it."""
+    """Read `{"name": ..., "arguments": {...}}`; False if it is none, and all up to `close` went with it."""
     scan, doubled = JsonScan(), False
     while not scan.done:
         c = yield from _next(chars, scan)

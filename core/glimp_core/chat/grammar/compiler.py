@@ -59,7 +59,7 @@ class GrammarCompiler:
 
         Whoever wants a grammar that another thread is making waits for it; no one else does. Raises
         `UnsupportedSchemaError` for what llguidance cannot enforce, for a grammar without an end and for one that
-        takes longer than `SECONDS`, `Cancelled` where `cancelled` says so.
+        takes longer than `SECONDS`, `Cancelled` if `cancelled` says so.
         """
         while True:
             with self._lock:
@@ -168,7 +168,7 @@ class _Making(Future["Compiled"]):
 
 
 def _waited(made: "_Making", cancelled: Callable[[], bool]) -> "Compiled | None":
-    """Wait for what another thread makes; None where that was cancelled."""
+    """Wait for what another thread makes; None if that was cancelled."""
     while True:
         if cancelled():
             raise Cancelled("the request was cancelled")

@@ -41,7 +41,7 @@ class JsonScan:
         return self._escape > 0
 
     def push(self, c: str) -> bool:
-        """Read one character; False where the text is no JSON any more."""
+        """Read one character; False if the text is no JSON any more."""
         if self.in_string:
             return self._string(c)
         if self._word:
@@ -71,7 +71,7 @@ class JsonScan:
         return True
 
     def _continue_word(self, c: str) -> bool | None:
-        """Go on with a number or a literal; None where `c` comes after a number."""
+        """Go on with a number or a literal; None if `c` comes after a number."""
         word = self._word + c
         if self._word[0] in "tfn":
             self._word = word

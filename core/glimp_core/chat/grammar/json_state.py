@@ -16,7 +16,7 @@ class JsonState(NamedTuple):
     """The state of JSON, inside markup or alone, byte by byte.
 
     `stack` holds for every open container its bracket, how many commas it has had, and the last property's name;
-    `key` is the name being written, None where none is; `length` counts the bytes of the string, number or word
+    `key` is the name being written, None if none is; `length` counts the bytes of the string, number or word
     being written, `outside` those of the markup around the JSON, and `tail` is the end of what was written. Inside
     text that is no JSON the state means nothing until the text's end puts it back to the start.
     """

@@ -204,7 +204,7 @@ def _texts(node: Any, root: Any = None) -> Iterator[Json]:
 
 
 def _as_text(schema: Any) -> Json | None:
-    """A schema with all but strings left out; None where it has none."""
+    """A schema with all but strings left out; None if it has none."""
     if not isinstance(schema, dict) or {"anyOf", "oneOf", "allOf"} & set(schema):
         return None
     if values := [schema["const"]] if "const" in schema else schema.get("enum"):

@@ -44,7 +44,7 @@ def tells_of_properties(schema: Any, root: Any, seen: frozenset[str]) -> bool:
 
 
 def names_of(schema: Any, root: Any, seen: frozenset[str]) -> set[str] | None:
-    """Return the names that a schema and its parts have for properties; None where one of them takes any."""
+    """Return the names that a schema and its parts have for properties; None if one of them takes any."""
     if not isinstance(schema, dict):
         return None if schema else set()
     if schema.get("additionalProperties", False) is not False or "patternProperties" in schema:

@@ -115,7 +115,7 @@ def resolved(schema: Any, root: Any) -> Any:
 
 
 def pointed_at(ref: str, root: Any) -> Any:
-    """Return what a reference within `root` leads to, {} where that is nothing."""
+    """Return what a reference within `root` leads to, {} if that is nothing."""
     target = root
     for part in ref.removeprefix("#").strip("/").split("/") if ref.strip("#/") else ():
         part = part.replace("~1", "/").replace("~0", "~")

@@ -9,7 +9,7 @@ _LONGEST = 10**9
 
 
 def shortest_length(schema: Any) -> float:
-    """Return about how many characters the shortest value of a prepared schema has; infinity where none is finite.
+    """Return about how many characters the shortest value of a prepared schema has; infinity if none is finite.
 
     Takes time in proportion to the schema, however often its parts refer to each other: the lengths behind references
     are all taken for infinite first, and lowered until nothing changes.

@@ -24,7 +24,7 @@ _PYTHON = {"True": True, "False": False, "None": None}
 
 
 def violation(value: Any, schema: Any) -> str | None:
-    """Return what of a schema a value breaks: the keyword, where, and why. None where it follows the schema.
+    """Return what of a schema a value breaks: the keyword, where, and why. None if it follows the schema.
 
     Nothing is fetched: what a reference to another document says is not checked.
     """
@@ -40,7 +40,7 @@ def is_valid(value: Any, schema: Any, root: Mapping[str, Any] | None = None) -> 
 
 
 def read_as(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
-    """Read the text of a parameter: as it is where the schema says string, else as the JSON it holds if it fits."""
+    """Read the text of a parameter: as it is if the schema says string, else as the JSON it holds if it fits."""
     schema = resolved(schema, root)
     if isinstance(schema, Mapping) and schema.get("type") == "string":
         return text

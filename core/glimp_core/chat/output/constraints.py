@@ -32,7 +32,7 @@ class TokenConstraint(Protocol):
         ...
 
     def allowed(self) -> bytes | None:
-        """Return a bit for every token that may come next, lowest bit first; None where all may."""
+        """Return a bit for every token that may come next, lowest bit first; None if all may."""
         ...
 
     def advance(self, token_id: int, left: int) -> int:
@@ -58,7 +58,7 @@ def compiled_requirements(
     """Make the grammars of a reply, for the constraint to find, and return what they hold.
 
     To be called in the thread that asks. A tool of which no grammar can be made is offered all the same, and its calls
-    are checked when they are whole. Raises `UnsupportedSchemaError` where nothing can be held that has to be.
+    are checked when they are whole. Raises `UnsupportedSchemaError` if nothing can be held that has to be.
     """
     lenient = context.request.lenient_tool_calls
     try:

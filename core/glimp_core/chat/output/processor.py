@@ -73,7 +73,7 @@ class OutputProcessor:
         return self.allowed() is not None
 
     def allowed(self) -> bytes | None:
-        """Return a bit for every token that may come next, lowest bit first; None where all may."""
+        """Return a bit for every token that may come next, lowest bit first; None if all may."""
         if self._owes_word:
             return self._vocabulary.words
         return self._constraint.allowed() if self._constraint else None

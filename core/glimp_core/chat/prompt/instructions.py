@@ -8,7 +8,7 @@ from glimp_core.chat.request.requirements import OutputRequirements
 def instructions(requirements: OutputRequirements, in_words: bool, example: str = "") -> str:
     """Return what to tell a model of the tools, where its template does not, and of the JSON it is to write.
 
-    `example` is a call in the model's own markup, "" where it is to write Hermes'.
+    `example` is a call in the model's own markup, "" if it is to write Hermes'.
     """
     return "\n\n".join(
         filter(None, [_tools_in_words(requirements, example) if in_words else "", _format_in_words(requirements)])

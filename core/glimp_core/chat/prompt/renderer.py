@@ -21,13 +21,13 @@ from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context, Span, ThinkingClosed
 from glimp_core.errors import ConfigError, ModelLoadError
 from glimp_core.forking import Lock
-from glimp_core.surrogates import mended_values
+from glimp_core.surrogates import mended, with_texts
 from glimp_core.types import ThinkingStyle
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """The ids of a prompt, how it stands to thinking, and whether thinking could be switched on where it is not."""
+    """The ids of a prompt, how it stands to thinking, and whether thinking could be switched on if it is not."""
 
     token_ids: list[int]
     thinking: ThinkingStyle
@@ -63,7 +63,7 @@ class Renderer:
         return self.format.thinking.markup if self.format.thinking else None
 
     def prompt(self, context: Context) -> RenderedPrompt:
-        """Render a request up to where the model goes on. Raises `ConfigError` where the template refuses it."""
+        """Render a request up to where the model goes on. Raises `ConfigError` if the template refuses it."""
         check_template_options(context.request.chat_template_kwargs, self._tokenizer)
         thinking = self.format.thinking
         options = self._options(context, thinking)
@@ -118,7 +118,7 @@ class Renderer:
         return thinking.default == "on" or switched_on or (context.thinking_wanted and thinking.default != "off")
 
     def _closing(self, context: Context, thinking: Thinking, style: ThinkingStyle) -> str:
-        """What to write behind a prompt so that nothing is thought; "" where nothing can be written, or need be."""
+        """What to write behind a prompt so that nothing is thought; "" if nothing can be written, or need be."""
         markup = thinking.markup
         calls = bool(OutputRequirements.of_context(context).tools)
         ending = markup.before_end + markup.end + (markup.lead if calls else markup.after_end)
@@ -161,30 +161,30 @@ class Renderer:
         """Have the template rendered and encoded; whatever it raises passes."""
         messages = [in_parts(message) for message in messages] if self._template.takes_parts else messages
         ids: Any = self._tokenizer.apply_chat_template(
-            self._inert(mended_values(messages)),
-            tools=self._inert(mended_values(tools)) or ([] if self._template.needs_tools else None),
+            self._inert(messages),
+            tools=self._inert(tools) or ([] if self._template.needs_tools else None),
             add_generation_prompt=True,
             tokenize=True,
             return_dict=False,
             sanitize_control_tokens=True,
-            **self._inert(mended_values(options)),
+            **self._inert(options),
         )
         return list(ids)
 
     def _example(self) -> str:
-        """A call as this model's own template writes it, "" where it is asked for in Hermes' words."""
+        """A call as this model's own template writes it, "" if it is asked for in Hermes' words."""
         if self._template.arguments is None or not self.format.native or self.format.calls is HERMES:
             return ""
         name, arguments = "function-name", {"parameter-name": "value"}
         return rendered_call(self._template, KnownMarkup(tuple(self._vocabulary.markers)), (name, arguments))
 
     def _inert(self, value: Any) -> Any:
-        """Break control tokens where the sanitising leaves them: in keys of dicts, and where a template `_leaks`."""
-        if isinstance(value, dict):
-            return {self._control.sub(_broken, key): self._inert(part) for key, part in value.items()}
-        if isinstance(value, str):
-            return self._control.sub(_broken, value) if self._leaks else value
-        return [self._inert(part) for part in value] if isinstance(value, list) else value
+        """Mend texts; break control tokens that sanitising leaves: in names, and in texts if a template `_leaks`."""
+
+        def broken(text: str) -> str:
+            return self._control.sub(_broken, mended(text))
+
+        return with_texts(value, broken if self._leaks else mended, broken)
 
     @property
     def _leaks(self) -> bool:

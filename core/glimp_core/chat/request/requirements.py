@@ -22,10 +22,10 @@ _FORMS = "{'type': 'text'}, {'type': 'json_object'} or {'type': 'json_schema', '
 class OutputRequirements:
     """The tools a reply may call and whether it must, whether to keep to one call, and the schema of its text.
 
-    `schema` is None where the text is free, {} where it must be some JSON object. `shown` are the tools that the
+    `schema` is None if the text is free, {} if it must be some JSON object. `shown` are the tools that the
     prompt tells of: all of them, also where one is named, so that prompts stay alike; none where none may be called.
     `unheld` is what of the schema a grammar cannot hold, and the whole answer is checked for, unless the caller does
-    that: `checked` is False where the format says `"check": False`.
+    that: `checked` is False if the format says `"check": False`.
     """
 
     tools: tuple[Tool, ...] = ()

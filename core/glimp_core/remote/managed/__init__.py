@@ -53,7 +53,7 @@ def _described(name: str, **options: Any) -> ServerSoftware | None:
 
 
 def managed_engine(software: ServerSoftware, role: Role, model: Any, options: Mapping[str, Any]) -> Engine:
-    """Return an engine on a server that starts at the first request. Raises `ConfigError` where that cannot be."""
+    """Return an engine on a server that starts at the first request. Raises `ConfigError` if that cannot be."""
     if not isinstance(model, str) and not hasattr(model, "__fspath__"):
         raise ConfigError(
             f"engine={software.word!r} serves a model by its name, and {role} is a {type(model).__name__}: give a "

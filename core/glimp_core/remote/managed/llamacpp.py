@@ -105,7 +105,7 @@ class LlamaCpp:
 
 
 def gguf_file(model: str) -> str:
-    """Return the path of a model's `.gguf` file. Raises `ConfigError` where there is none, or more than one."""
+    """Return the path of a model's `.gguf` file. Raises `ConfigError` if there is none, or more than one."""
     path = Path(served_path(model))
     if path.is_file() and path.suffix == ".gguf":
         return str(path)

@@ -103,7 +103,7 @@ class ManagedServer:
         return self.command.drafts
 
     async def ready(self) -> None:
-        """Wait until the server takes requests, and start it where it is not running. In the loop's thread.
+        """Wait until the server takes requests, and start it if it is not running. In the loop's thread.
 
         A start goes on if the caller is cancelled. Raises `ModelLoadError` for a server that does not come up, and
         `RemoteEngineError` for one that died again soon after it had died before.
@@ -172,7 +172,7 @@ class ManagedServer:
         self._owner = os.getpid()
 
     async def _come_up(self) -> None:
-        """Wait for the first answer. Raises `ModelLoadError` where it does not come."""
+        """Wait for the first answer. Raises `ModelLoadError` if it does not come."""
         log, process = self.log, self._process
         assert log is not None, "the process was started"
         assert process is not None, "the process was started"

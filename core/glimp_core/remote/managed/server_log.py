@@ -36,7 +36,7 @@ class ServerLog:
 
     @classmethod
     def new(cls, software: str, model: str, folder: str) -> "ServerLog":
-        """Make a file in a folder, or in that of temporary files. Raises `ConfigError` where that cannot be."""
+        """Make a file in a folder, or in that of temporary files. Raises `ConfigError` if that cannot be."""
         prefix = f"glimp-{software}-{re.sub('[^A-Za-z0-9.-]+', '-', model)[-40:]}-"
         try:
             if folder:

@@ -24,7 +24,7 @@ class ServerSoftware(Protocol):
         ...
 
     def command(self, role: Role, model: str, options: Mapping[str, Any]) -> ServerCommand:
-        """Return what serves a model in a role. Raises `ConfigError` where that cannot be."""
+        """Return what serves a model in a role. Raises `ConfigError` if that cannot be."""
         ...
 
     def tokenizer(self, role: Role, model: str) -> str:

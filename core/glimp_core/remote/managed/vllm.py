@@ -116,7 +116,7 @@ class Vllm:
 
 
 def small_cache() -> tuple[str, ...]:
-    """Return the flags that give a small model's cache its part of the smallest card; none where there is no card."""
+    """Return the flags that give a small model's cache its part of the smallest card; none if there is no card."""
     totals = [total for _, total in _cards()]
     if not totals:
         return ()
@@ -124,7 +124,7 @@ def small_cache() -> tuple[str, ...]:
 
 
 def free_share() -> tuple[str, ...]:
-    """Return the flags that give a server what is free now of the fullest card; none where there is no card."""
+    """Return the flags that give a server what is free now of the fullest card; none if there is no card."""
     shares = [free / total for free, total in _cards()]
     if not shares:
         return ()
@@ -132,7 +132,7 @@ def free_share() -> tuple[str, ...]:
 
 
 def _cards() -> list[tuple[int, int]]:
-    """Return the bytes that are free and those that there are, of each NVIDIA card; nothing where none tells."""
+    """Return the bytes that are free and those that there are, of each NVIDIA card; nothing if none tells."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
