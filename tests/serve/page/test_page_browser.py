@@ -160,6 +160,10 @@ def test_the_next_message_is_asked_as_set(visit: Callable[..., Visit]) -> None:
     assert [message["content"] for message in third["messages"][::2]] == ["first", "second", "third"]
     assert third["messages"][1]["content"] == f"It is {HOSTILE} 4."
     assert third["messages"][1]["reasoning_content"].startswith("Two and two.\n\nSo <img")
+    page.locator(".exchange").nth(1).get_by_role("button", name="Ask again").click()
+    at.done(4)
+    assert [message["content"] for message in at.bodies[3]["messages"][::2]] == ["first", "second"]
+    assert at.bodies[3]["model"] == "glimp:large"
     page.click("text=New chat")
     at.ask("anew")
     at.done()
@@ -219,6 +223,24 @@ def test_a_file_of_many_requests_is_asked_about(visit: Callable[..., Visit], tmp
     assert at.done(3).locator(".problem").inner_text().startswith("none.txt is no trace of Glimp")
 
 
+def test_a_recorded_failure_is_replayed(visit: Callable[..., Visit], tmp_path: Path) -> None:
+    """A request that broke off says how, one that was cut says that, and one that was left is no failure."""
+    file = tmp_path / "broken.jsonl"
+    with pytest.raises(EngineError):
+        scripted(error=EngineError("out of memory"), taps=[TraceFile(file)]).generate("2 + 2?")
+    page = (at := visit()).page
+    whole = file.read_text()
+    *lines, broken = whole.splitlines(keepends=True)
+    left = json.dumps({**json.loads(broken), "error": "closed", "message": ""}) + "\n"
+    said = {whole: "broken off: EngineError: out of memory", "".join(lines): "broken off: the trace ends here"}
+    for number, (text, words) in enumerate({**said, "".join(lines) + left: "stopped here"}.items(), 1):
+        file.write_text(text)
+        page.set_input_files("#file", file)
+        problem = at.done(number).locator(".problem")
+        assert problem.inner_text() == words
+        assert ("bad" in (problem.get_attribute("class") or "")) == (words != "stopped here")
+
+
 def test_a_key_is_asked_for(visit: Callable[..., Visit]) -> None:
     """A server with a key refuses the page until it is given; it stays in this tab alone."""
     page = (at := visit(None, api_key="s3cret")).page
@@ -245,7 +267,7 @@ def test_a_failure_is_said_in_one_line(visit: Callable[..., Visit]) -> None:
     page.check("text=Small alone", force=True)
     page.click("text=Try again")
     page.wait_for_selector(".answer .text")
-    assert len(page.locator(".exchange").all()) == 1
+    playwright.expect(page.locator(".exchange")).to_have_count(1)
 
 
 def test_a_connection_that_breaks_is_said_so(visit: Callable[..., Visit]) -> None:

@@ -76,10 +76,13 @@ function show(question, heading) {
   return exchange;
 }
 
-async function ask(question) {
+/** Ask a question; one that was asked before is asked anew, after what was said before it. */
+async function ask(question, before = null) {
   stop?.();
   const { model, asked, words } = composer;
-  const history = exchanges.filter((exchange) => exchange.kept && !isBundled(model)).flatMap(messagesOf);
+  const earlier = before ? exchanges.slice(0, exchanges.indexOf(before)) : exchanges;
+  const history = earlier.filter((exchange) => exchange.kept && !isBundled(model)).flatMap(messagesOf);
+  if (before) before.kept = false;
   const exchange = show(question, words);
   composer.focus();
   const body = { model: model?.id, messages: [...history, { role: "user", content: question }] };
@@ -88,7 +91,7 @@ async function ask(question) {
   const problem = await run(exchange, chat(body, secret.get(), controller.signal), () => controller.abort(), "Stop");
   exchange.kept = Boolean(exchange.view.reply.answer.trim());
   if (problem?.status === 401) askForKey();
-  if (problem) addAction(exchange, "Try again", () => again(exchange));
+  addAction(exchange, problem ? "Try again" : "Ask again", () => again(exchange, problem));
 }
 
 const messagesOf = ({ question, view: { reply } }) => [
@@ -96,10 +99,11 @@ const messagesOf = ({ question, view: { reply } }) => [
   { role: "assistant", content: reply.answer, ...(reply.thoughts && { reasoning_content: reply.thoughts }) },
 ];
 
-function again(exchange) {
-  exchanges = exchanges.filter((other) => other !== exchange);
+function again(exchange, problem) {
+  ask(exchange.question, exchange);
+  if (!problem) return;
   exchange.view.element.remove();
-  ask(exchange.question);
+  exchanges = exchanges.filter((other) => other !== exchange);
 }
 
 function replay(lines) {
@@ -113,24 +117,22 @@ function replay(lines) {
 /** Show messages as they come, live or replayed; returns the problem that ended them early, null where none did. */
 async function run(exchange, messages, end, word) {
   const { view } = exchange;
+  const { reply } = view;
   let problem = null;
-  let stopped = false;
-  const mine = () => {
-    stopped = true;
-    end();
-  };
-  stop = mine;
+  stop = end;
   composer.busy = word;
   say("The reply is being written.");
   try {
     for await (const message of messages) view.take(message);
   } catch (error) {
-    if (error.name !== "AbortError") problem = error;
-    if (view.reply.head) view.take({ line: { glimp: 1, run: view.reply.head.run, kind: "broken", error: "closed" } });
+    const left = error.name === "AbortError";
+    if (!left) problem = error;
+    if (reply.head && !reply.broken) view.take({ line: { ...closed, run: reply.head.run } });
+    view.end(left ? "stopped here" : error.message, !left);
   }
-  view.end(problem?.message ?? ending(view.reply, stopped), !stopped);
+  if (view.running) view.end(...ending(reply));
   finish(exchange);
-  if (stop === mine) {
+  if (stop === end) {
     stop = null;
     composer.busy = "";
   }
@@ -138,10 +140,15 @@ async function run(exchange, messages, end, word) {
   return problem;
 }
 
-function ending({ broken, finish }, stopped) {
-  if (finish) return "";
-  if (broken && broken.error !== "closed") return `broken off: ${broken.error}${broken.message ? `: ${broken.message}` : ""}`;
-  return stopped || broken ? "stopped here" : "";
+/** The line of a trace whose reader left. */
+const closed = { glimp: 1, kind: "broken", error: "closed" };
+
+/** How messages ended that came without a problem, and whether that is a failure; a trace may have been cut. */
+function ending({ broken, finish }) {
+  if (finish) return ["", false];
+  if (broken?.error === "closed") return ["stopped here", false];
+  const how = broken ? [broken.error, broken.message].filter(Boolean).join(": ") : "the trace ends here";
+  return [`broken off: ${how}`, true];
 }
 
 function finish(exchange) {
@@ -154,6 +161,7 @@ function finish(exchange) {
   if (reply.finish) say(`Done in ${seconds(reply.total)}: ${counted(reply.routed.length, "step")}, ${reply.interventions} by the large model. ${reply.answer}`);
   else say("");
   forecast();
+  exchange.view.ondraw();
 }
 
 function addAction({ view }, words, act) {

@@ -12,6 +12,7 @@ export class ReplyView {
     this.rows = new Map();
     this.changed = new Set();
     this.frame = 0;
+    this.running = true;
     this.timeline = new Timeline();
     this.measures = new Measures();
     this.#build(question, heading);
@@ -30,6 +31,7 @@ export class ReplyView {
   /** The reply is over: whole, or with a problem in one line, which is a failure or the reader's wish. */
   end(problem = "", failed = true) {
     this.draw();
+    this.running = false;
     this.element.classList.remove("running");
     this.element.setAttribute("aria-busy", "false");
     this.waiting.hidden = true;
