@@ -143,9 +143,20 @@ def test_a_stream_is_read_however_it_is_cut(modules: Path, data: st.DataObject) 
     assert answer(modules, task="events", streams=streams) == expected
 
 
+def spoilt(text: str, number: int) -> str:
+    """The trace with one line whose content is of a wrong type."""
+    lines = text.splitlines(keepends=True)
+    line = json.loads(lines[number])
+    lines[number] = json.dumps(line | {line["kind"]: [line["run"]]}) + "\n"
+    return "".join(lines)
+
+
 @needs_node
 def test_a_trace_is_read_as_python_reads_it(modules: Path) -> None:
-    """Requests may interleave and the last line may be cut; what is no trace or of another schema is said so."""
+    """Requests may interleave and the last line may be cut; what is no trace or of another schema is said so.
+
+    A line that is none costs its own request alone.
+    """
     lines = written(recorded((0.1, "a\n\n"), id="1")), written(recorded((2.0, "b\n\n"), (0.1, "c\n\n"), id="2"))
     mixed = [line for pair in zip(*lines, strict=False) for line in pair] + lines[1][len(lines[0]) :]
     text = "".join(json.dumps(line) + "\n" for line in mixed)
@@ -153,6 +164,8 @@ def test_a_trace_is_read_as_python_reads_it(modules: Path) -> None:
     headless = "".join(json.dumps(line) + "\n" for line in lines[0][1:])
     files = [text, text + '{"glimp": 1, "run": "1", "ki', later, headless, "", "hello", "[1]\nnull\n3"]
     whole, cut, newer, *none = answer(modules, task="requests", files=files)
+    wrong = [spoilt(text, number) for number in range(len(mixed))]
+    assert [len(left) for left in answer(modules, task="requests", files=wrong)] == [1] * len(mixed)
     assert whole == cut == [len(part) for part in lines]
     assert newer == "a.jsonl is a trace of schema 2; this page reads 1."
     assert none == ["a.jsonl is no trace of Glimp: no request in it can be read."] * 4

@@ -112,7 +112,8 @@ export class Measures {
 /** A bar with the small and the large model's part. */
 class Bar {
   constructor(label) {
-    this.track = element("div", { class: "track", "aria-hidden": true }, element("i", { class: "small" }), element("i", { class: "large" }));
+    const parts = ["small", "large"].map((role) => element("i", { class: role }));
+    this.track = element("div", { class: "track", "aria-hidden": true }, ...parts);
     this.value = element("span", { class: "value" });
     this.parts = [element("span", { class: "label" }, label), this.value, this.track];
   }

@@ -3,6 +3,7 @@
 import { byId, element } from "./dom.js";
 import { nats, shortName } from "./words.js";
 
+const PLACEHOLDERS = { pair: "Ask the pair", large: "Ask the large model", small: "Ask the small model" };
 const KINDS = { pair: "Pair", large: "Large alone", small: "Small alone" };
 
 /** The highest threshold of the slider, in nats. */
@@ -37,6 +38,10 @@ export class Composer extends EventTarget {
   get model() {
     const { kind } = this;
     return this.models.find((model) => model.pair === this.pair && model.kind === kind);
+  }
+
+  get #whole() {
+    return this.models.find((model) => model.pair === this.pair && model.kind === "pair");
   }
 
   get kind() {
@@ -113,23 +118,22 @@ export class Composer extends EventTarget {
 
   #choosePair(name) {
     this.pair = name;
-    const whole = this.models.find((model) => model.pair === name && model.kind === "pair");
+    const whole = this.#whole;
     this.moved = false;
     if (whole) this.threshold = whole.threshold ?? 1;
-    const keys = whole ? ["small", "large"].map((role) => element("span", { class: `key ${role}`, title: whole[role] }, shortName(whole[role]))) : [];
-    byId("pair").replaceChildren(...keys);
+    const key = (role) => element("span", { class: `key ${role}`, title: whole[role] }, shortName(whole[role]));
+    byId("pair").replaceChildren(...(whole ? [key("small"), key("large")] : []));
     document.title = whole ? `Glimp: ${shortName(whole.small)} and ${shortName(whole.large)}` : "Glimp";
     this.#tell();
   }
 
   #tell() {
-    const whole = this.models.find((model) => model.pair === this.pair && model.kind === "pair");
-    const own = whole && whole.threshold === null && !this.moved;
-    byId("nats").textContent = own ? "the pair's own" : `${nats(this.moved ? this.threshold : (whole?.threshold ?? this.threshold))} nats`;
+    const own = this.moved ? this.threshold : (this.#whole?.threshold ?? null);
+    byId("nats").textContent = own === null ? "the pair's own" : `${nats(own)} nats`;
     this.slider.setAttribute("aria-valuetext", byId("nats").textContent);
     this.slider.disabled = this.kind !== "pair";
     this.form.classList.toggle("one-model", this.kind !== "pair");
-    this.question.placeholder = { pair: "Ask the pair", large: "Ask the large model", small: "Ask the small model" }[this.kind];
+    this.question.placeholder = PLACEHOLDERS[this.kind];
     this.dispatchEvent(new Event("change"));
   }
 

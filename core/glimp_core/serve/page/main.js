@@ -41,7 +41,9 @@ async function connect() {
 async function tellHealth() {
   const { status, error } = await health();
   document.body.dataset.health = status;
-  if (status === "failing") byId("pair").append(" ", element("span", { class: "bad" }, error || "the models cannot be loaded"));
+  if (status === "failing") {
+    byId("pair").append(" ", element("span", { class: "bad" }, error || "the models cannot be loaded"));
+  }
   if (status === "warming") setTimeout(tellHealth, 2000);
 }
 
@@ -82,7 +84,6 @@ async function ask(question, before = null) {
   const { model, asked, words } = composer;
   const earlier = before ? exchanges.slice(0, exchanges.indexOf(before)) : exchanges;
   const history = earlier.filter((exchange) => exchange.kept && !isBundled(model)).flatMap(messagesOf);
-  if (before) before.kept = false;
   const exchange = show(question, words);
   composer.focus();
   const body = { model: model?.id, messages: [...history, { role: "user", content: question }] };
@@ -90,6 +91,7 @@ async function ask(question, before = null) {
   const controller = new AbortController();
   const problem = await run(exchange, chat(body, secret.get(), controller.signal), () => controller.abort(), "Stop");
   exchange.kept = Boolean(exchange.view.reply.answer.trim());
+  if (before && exchange.kept) before.kept = false;
   if (problem?.status === 401) askForKey();
   addAction(exchange, problem ? "Try again" : "Ask again", () => again(exchange, problem));
 }
@@ -110,7 +112,8 @@ function replay(lines) {
   stop?.();
   const pace = new Pace(lines);
   const { question, small, large } = lines[0];
-  const exchange = show(question ?? "(text not recorded)", `Replay, ${pace.words} · ${shortName(small)} and ${shortName(large)}`);
+  const heading = `Replay, ${pace.words} · ${shortName(small)} and ${shortName(large)}`;
+  const exchange = show(question ?? "(text not recorded)", heading);
   run(exchange, played(lines, pace), () => pace.skip(), "Skip");
 }
 
@@ -157,9 +160,11 @@ function finish(exchange) {
     addAction(exchange, "Replay", () => replay(reply.lines));
     addAction(exchange, "Save the trace", () => save(reply.lines));
   }
-  if (reply.answer && navigator.clipboard) addAction(exchange, "Copy the answer", () => navigator.clipboard.writeText(reply.answer.trim()));
-  if (reply.finish) say(`Done in ${seconds(reply.total)}: ${counted(reply.routed.length, "step")}, ${reply.interventions} by the large model. ${reply.answer}`);
-  else say("");
+  if (reply.answer && navigator.clipboard) { // there is none on another host without TLS
+    addAction(exchange, "Copy the answer", () => navigator.clipboard.writeText(reply.answer.trim()));
+  }
+  const steps = `${counted(reply.routed.length, "step")}, ${reply.interventions} by the large model`;
+  say(reply.finish ? `Done in ${seconds(reply.total)}: ${steps}. ${reply.answer}` : "");
   forecast();
   exchange.view.ondraw();
 }

@@ -39,7 +39,7 @@ export class ReplyView {
     this.problem.textContent = problem;
     this.problem.hidden = !problem;
     this.problem.classList.toggle("bad", failed);
-    for (const step of this.reply.steps) if (!step.text && step.done) this.#writeNothing(step);
+    for (const step of this.reply.steps) if (!step.text.trim() && step.done) this.#writeNothing(step);
   }
 
   /** Draw what changed since it was drawn last. */
@@ -68,7 +68,6 @@ export class ReplyView {
   }
 
   #build(question, heading) {
-    this.heading = element("p", { class: "by" }, heading);
     this.count = element("span", { class: "count" });
     this.chain = element("ol", { class: "chain" });
     this.thoughts = element("details", { class: "thoughts", open: true, hidden: true },
@@ -76,19 +75,27 @@ export class ReplyView {
     this.answer = element("ol", { class: "chain", hidden: true });
     this.calls = element("div", { class: "calls" });
     this.waited = element("span");
-    this.waiting = element("p", { class: "waiting" }, element("span", { class: "what" }, "waiting for the first step"), this.waited);
+    const what = element("span", { class: "what" }, "waiting for the first step");
+    this.waiting = element("p", { class: "waiting" }, what, this.waited);
     this.problem = element("p", { class: "soft problem", role: "alert", hidden: true });
     this.notes = element("div", { class: "soft notes" });
     this.actions = element("div", { class: "actions" });
-    const words = element("div", { class: "words" }, this.heading, this.waiting, this.thoughts, this.answer, this.calls,
+    const by = element("p", { class: "by" }, heading);
+    const words = element("div", { class: "words" }, by, this.waiting, this.thoughts, this.answer, this.calls,
       this.problem, this.notes, this.actions);
+    this.element = element("article", { class: "exchange running", "aria-busy": "true" },
+      element("p", { class: "asked", dir: "auto" }, question), element("div", { class: "reply" }, words, this.#buildAside()));
+  }
+
+  #buildAside() {
     const legend = element("p", { class: "legend" }, element("span", { class: "key small" }, "small writes"),
       element("span", { class: "key large" }, "large writes"), element("span", { class: "key rule" }, "threshold"));
-    this.pictures = element("div", { class: "pictures" }, element("h3", {}, "Entropy of each step's first token, in nats"), this.timeline.element, legend);
-    this.aside = element("aside", { "aria-label": "Measures of this reply", hidden: true },
-      element("div", { class: "stay" }, this.pictures, element("h3", {}, "Seconds and tokens of each model"), this.measures.bars, this.measures.headline));
-    this.element = element("article", { class: "exchange running", "aria-busy": "true" },
-      element("p", { class: "asked", dir: "auto" }, question), element("div", { class: "reply" }, words, this.aside));
+    this.pictures = element("div", { class: "pictures" },
+      element("h3", {}, "Entropy of each step's first token, in nats"), this.timeline.element, legend);
+    const stay = element("div", { class: "stay" }, this.pictures,
+      element("h3", {}, "Seconds and tokens of each model"), this.measures.bars, this.measures.headline);
+    this.aside = element("aside", { "aria-label": "Measures of this reply", hidden: true }, stay);
+    return this.aside;
   }
 
   /** Tell how long the first word is waited for. */

@@ -1,7 +1,22 @@
 /** Traces as files: the lines of a reply are the lines of the file. */
 
 const SCHEMA = 1;
-const NEEDED = { start: "start", routed: "routed", step: "step", tool_call: "call", finish: "finish", broken: "error" };
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const isText = (value) => typeof value === "string";
+const isIndex = (value) => Number.isInteger(value) && value >= 0;
+const areNotes = (value) => value === undefined || (Array.isArray(value) && value.every(isText));
+
+/** What a line of each kind must have for the page to show it. */
+const CHECKS = {
+  start: ({ start, small, large, question }) =>
+    isObject(start) && areNotes(start.notes) && isText(small) && isText(large) && (question == null || isText(question)),
+  routed: ({ routed }) => isIndex(routed?.index) && isObject(routed.glimpse) && isObject(routed.decision),
+  step: ({ step }) => isIndex(step?.index) && isText(step.text ?? "") && [step.tokens, step.seconds].every(Number.isFinite),
+  tool_call: ({ call }) => isObject(call),
+  finish: ({ finish }) => isObject(finish) && areNotes(finish.notes) && Number.isFinite(finish.seconds),
+  broken: ({ error }) => isText(error),
+};
 
 /** The requests of a trace, each as its lines. Raises an error in one line where there is none. */
 export function requests(text, name) {
@@ -13,7 +28,7 @@ export function requests(text, name) {
     if (!line) continue; // cut short, as by a crash
     if (line.glimp !== SCHEMA) throw new Error(`${name} is a trace of schema ${line.glimp}; this page reads ${SCHEMA}.`);
     if (line.kind === "start") found.set(line.run, []);
-    if (!line[NEEDED[line.kind]]) lost.add(line.run);
+    if (!Object.hasOwn(CHECKS, line.kind) || !CHECKS[line.kind](line)) lost.add(line.run);
     found.get(line.run)?.push(line);
   }
   const whole = [...found].filter(([run]) => !lost.has(run)).map(([, lines]) => lines);
