@@ -66,7 +66,9 @@ export class Timeline {
     const single = this.thresholds.size === 1;
     this.label.textContent = single ? nats(one) : "";
     if (single) setNumber(this.label, "--v", one);
+    // the threshold's label takes the place of one that it would cover
     this.element.classList.toggle("low-line", single && one < this.top * 0.17);
+    this.element.classList.toggle("high-line", single && one > this.top * 0.93);
   }
 }
 

@@ -11,7 +11,9 @@ const upTo = (number) => 1 + Math.floor(Math.random() * number);
 
 function puzzle() {
   const hard = new Set([1, 3, 5].map((at) => at + upTo(2) - 2));
-  const operations = ORDINALS.map((ordinal, at) => `${ordinal} ${hard.has(at) ? `*${1 + upTo(8)}` : `${Math.random() < 0.5 ? "+" : "-"}${upTo(9)}`}.`);
+  const sum = () => `${Math.random() < 0.5 ? "+" : "-"}${upTo(9)}`;
+  const product = () => `*${6 + upTo(3)}`; // the small model was rarely taught those
+  const operations = ORDINALS.map((ordinal, at) => `${ordinal} ${hard.has(at) ? product() : sum()}.`);
   return `Start with ${upTo(30)} and count modulo 31. ${operations.join(" ")} What is the result?`;
 }
 
