@@ -136,7 +136,8 @@ def test_a_cache_of_a_models_own(family: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"num_hidden_layers": 0}, {"num_hidden_layers": -1}, {"architectures": [5]}, {"architectures": "x"},
+        {"num_hidden_layers": 0}, {"num_hidden_layers": -1}, {"num_hidden_layers": 10**7},
+        {"architectures": [5]}, {"architectures": "x"},
         {"max_position_embeddings": "x"}, {"max_position_embeddings": -5}, {"vocab_size": 0}, {"hidden_size": None},
         {"num_attention_heads": 7}, {"rms_norm_eps": "x"}, {"hidden_act": "no"}, {"rope_parameters": 5},
     ],

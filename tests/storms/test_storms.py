@@ -101,12 +101,16 @@ class Storm:
 
 @contextmanager
 def broken_forwards(seed: int) -> Iterator[Counter[str]]:
-    """Have one forward in some hundreds raise, or find no memory, though not twice in a row; yields how many did."""
+    """Have one forward in some hundreds raise, or find no memory, though not twice in a row; yields how many did.
+
+    Those of a forked child go well: what it counts is lost.
+    """
     draws, feed, broken, spared = random.Random(seed), KVSession.feed, Counter[str](), False
+    process = os.getpid()
 
     def fragile(self: KVSession, *arguments: Any, **options: Any) -> None:
         nonlocal spared  # all of this happens in the one thread of the device
-        fate = 1.0 if spared else draws.random()
+        fate = 1.0 if spared or os.getpid() != process else draws.random()
         spared = fate < 0.004
         if fate < 0.002:
             broken["raised"] += 1

@@ -29,6 +29,8 @@ WRITES_TEXT = ("ForCausalLM", "LMHead", "ForConditionalGeneration")
 SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
 """What must be a positive whole number in a config that names it."""
 
+MOST_LAYERS = 10_000
+
 SHOWN = 5
 """How many tensors a message lists."""
 
@@ -56,6 +58,8 @@ def load_config(source: ModelSource) -> Any:
         value = getattr(text, size, None)
         if isinstance(value, str | float) or (isinstance(value, int) and value < 1):
             raise ModelLoadError(f"the config of {source.name!r} has {size}={value!r}: it must be 1 or more")
+    if (layers := getattr(text, "num_hidden_layers", None) or 0) > MOST_LAYERS:  # making them would take for ever
+        raise ModelLoadError(f"the config of {source.name!r} has num_hidden_layers={layers}: no model has so many")
     return config
 
 
