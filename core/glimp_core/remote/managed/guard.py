@@ -11,11 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 POLL_SECONDS = 0.05
-GRACE, PATIENCE = 0.6, 5.0
+GRACE, PATIENCE = 0.3, 5.0
 """Seconds that a server has to end by itself, after a wanting process that died and after one that took its leave."""
+
+CLEANING_SECONDS = 0.3
+CLEANERS = b"multiprocessing.resource_tracker"
+"""Python's process that removes the shared memory of a group that was killed, if it is left alive for a moment."""
 
 
 class Parent:
@@ -47,12 +52,37 @@ def end(server: "subprocess.Popen[bytes]", grace: float) -> None:
 
 def kill(server: "subprocess.Popen[bytes]") -> None:
     """Kill what is left of a server: its children are in its process group."""
+    if not hasattr(os, "killpg"):
+        server.kill()
+        return
+    members = {pid: command for pid, command in processes() if group(pid) == server.pid}
+    if any(CLEANERS in command for command in members.values()):
+        for pid in (pid for pid, command in members.items() if CLEANERS not in command):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        cleaned = time.monotonic() + CLEANING_SECONDS
+        while time.monotonic() < cleaned and any(group(pid) == server.pid for pid in members):
+            server.poll()
+            time.sleep(0.01)
     with suppress(ProcessLookupError, PermissionError):
-        if hasattr(os, "killpg"):
-            os.killpg(server.pid, signal.SIGKILL)
-        else:
-            server.kill()
+        os.killpg(server.pid, signal.SIGKILL)
     server.wait()
+
+
+def processes() -> Iterator[tuple[int, bytes]]:
+    """Yield the processes of this machine with their command lines, as far as /proc tells."""
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if entry.isdigit():
+            with suppress(OSError), open(f"/proc/{entry}/cmdline", "rb") as file:
+                yield int(entry), file.read().replace(b"\0", b" ")
+
+
+def group(pid: int) -> int | None:
+    """Return the process group of a process, None if it is gone."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
 
 
 def main(log: str, *command: str) -> int:
