@@ -14,11 +14,9 @@ from typing import Any
 from plotting import save
 
 from glimp_core import Completion, GlimpRouter, RouterConfig, SamplingParams
-from glimp_core.chat.grammar.validation import is_valid
 
 FOLDER = Path(__file__).parent
 TOOLS: list[dict[str, Any]] = json.loads((FOLDER / "tools.json").read_text(encoding="utf-8"))
-PARAMETERS = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
 
 
 def prompts() -> list[dict[str, Any]]:
@@ -38,13 +36,10 @@ def asked(router: GlimpRouter, sampling: SamplingParams) -> Iterator[dict[str, A
 
 def row(choice: str, prompt: dict[str, Any], done: Completion) -> dict[str, Any]:
     """Say of one reply whether it calls, whether validly, and whether the tool that was needed."""
-    calls = [{"name": call.name, "arguments": call.arguments} for call in done.tool_calls]
-    fitting = [
-        name in PARAMETERS and is_valid(arguments, PARAMETERS[name]) for name, arguments in map(dict.values, calls)
-    ]
+    calls = [{"name": call.name, "arguments": call.arguments} for call in (*done.tool_calls, *done.invalid_tool_calls)]
     return {
-        "choice": choice, **prompt, "called": bool(calls or done.invalid_tool_calls),
-        "valid": bool(calls) and all(fitting) and not done.invalid_tool_calls,
+        "choice": choice, **prompt, "called": bool(calls),
+        "valid": bool(calls) and not done.invalid_tool_calls,
         "right_tool": any(call["name"] == prompt["tool"] for call in calls),
         "calls": calls, "answer": done.answer, "seconds": round(done.finish.seconds, 2),
     }  # fmt: skip

@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat.schemas import Case, cases
+from chat.writing import by_chance, space, text_of, written
+from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.grammar.json_schema import any_object, normalize_schema, prepare_schema
-from glimp_core.chat.grammar.validation import is_valid
+from glimp_core.chat.grammar.lark import Grammar, Json
+from glimp_core.chat.grammar.string_formats import PATTERNS
+from glimp_core.chat.grammar.validation import is_valid, violation
 from glimp_core.chat.grammar.value_bounds import MAX_STRING
 from glimp_core.errors import UnsupportedSchemaError
 
@@ -173,3 +177,28 @@ def test_fitting_agrees_with_the_reference_implementation(case: Case, value: Any
 def test_fitting_knows_the_other_keywords(value: Any, schema: Any, fine: bool) -> None:
     """Law: the same for keywords that the random schemas lack."""
     assert is_valid(value, schema) is fine
+
+
+@pytest.mark.parametrize("name", sorted(PATTERNS))
+def test_a_format_holds_nothing_but_what_is_of_it(name: str) -> None:
+    """Law: whatever a grammar lets pass as of a format is of it, by the calendar too."""
+    constraint = GrammarConstraint(space(), Grammar(Json(prepare_schema({"type": "string", "format": name}).text)))
+    for seed in range(8):
+        text = json.loads(text_of(space(), written(constraint.copy(), 80, by_chance(seed))))
+        assert violation(text, {"format": name}) is None, text
+
+
+@pytest.mark.parametrize(
+    ("name", "fine", "broken"),
+    [
+        ("date", "2024-02-29", "2023-02-29"), ("date", "2000-02-29", "1900-02-29"),
+        ("date", "2024-12-31", "2024-02-31"), ("date-time", "2024-01-01T00:00:00+01:00", "now"),
+        ("date-time", "2024-01-01T00:00:00.5Z", "2024-02-30T00:00:00Z"),
+        ("time", "23:59:59Z", "24:00:00Z"), ("email", "a@b.c", "ab"), ("ipv4", "1.2.3.4", "1.2.3.400"),
+        ("ipv4network", "10.0.0.0/8", "10.0.0.1/8"), ("duration", "P1DT2H", "1 day"), ("regex", "^a", "("),
+    ],
+)  # fmt: skip
+def test_a_format_is_checked_by_what_it_means(name: str, fine: str, broken: str) -> None:
+    """Law: a date is one of the calendar, and a text that a grammar was not asked for is checked all the same."""
+    assert violation(fine, {"format": name}) is None
+    assert "'format'" in str(violation(broken, {"format": name}))

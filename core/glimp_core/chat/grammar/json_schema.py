@@ -11,13 +11,9 @@ from glimp_core.chat.grammar.alternatives import discriminated, exclude_each_oth
 from glimp_core.chat.grammar.object_parts import has_parts, names_of, stands_for, tells_of_properties
 from glimp_core.chat.grammar.schema_drafts import CHECKED, HELD, VALUES, place, pointed_at, read_schema, resolved
 from glimp_core.chat.grammar.schema_length import shortest_length
+from glimp_core.chat.grammar.string_formats import CHECKED_FORMATS, HELD_FORMATS, PATTERNS
 from glimp_core.chat.grammar.value_bounds import MAX_STRING, bound, fill_required, keep_typed, units
 from glimp_core.errors import UnsupportedSchemaError
-
-FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
-"""The formats that a grammar holds."""
-CHECKED_FORMATS = frozenset({"regex", "idn-email"})
-"""The formats that only a whole value can be checked for. Any other one is what the standard says it is: a remark."""
 
 ANY_DEPTH = 24
 
@@ -319,23 +315,28 @@ class _Preparation:
         for keyword in (keyword for keyword, exceeds in too_much.items() if exceeds):
             del ready[keyword]
             self._leave(keyword, path)
-        if ready.get("format", "date") not in FORMATS:
-            del ready["format"]
-        for keyword in (
-            "pattern",
-            "format",
-            "multipleOf",
-            "minimum",
-            "maximum",
-            "exclusiveMinimum",
-            "exclusiveMaximum",
-        ):
-            leaf = {key: ready[key] for key in ready if key in VALUES and key not in ("enum", "const", "required")}
-            if not {"pattern", "format", "multipleOf", "minimum", "maximum"} & set(leaf) or not refusal(leaf):
-                return
-            if keyword in ready:
+        name = ready.pop("format", None)
+        for keyword in ("pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+            if keyword in ready and refusal(_leaf(ready)):
                 del ready[keyword]
                 self._leave(keyword, path)
+        if name in HELD_FORMATS and not {"enum", "const"} & set(ready):
+            self._hold_format(ready, name, path)
+
+    def _hold_format(self, ready: dict[str, Any], name: str, path: str) -> None:
+        """Hold a format as the pattern that it is, beside a pattern that the schema says itself."""
+        held = {"pattern": f"^(?:{PATTERNS[name]})$"} if name in PATTERNS else {"format": name}
+        if refusal({**_leaf(ready), **held}):
+            self._leave("format", path)
+        elif held.keys() & ready.keys():
+            ready["allOf"] = [*ready.get("allOf", ()), held]
+        else:
+            ready |= held
+
+
+def _leaf(ready: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a part says of single values."""
+    return {key: ready[key] for key in ready if key in VALUES and key not in ("enum", "const", "required")}
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from time import monotonic
+from time import thread_time
 from typing import Any, NamedTuple, TypeAlias
 
 from llguidance import LLMatcher
@@ -54,17 +54,17 @@ def never() -> bool:
 
 
 class Budget:
-    """The time that something may take."""
+    """The time that something may take of a thread that others may hold up."""
 
     def __init__(self, seconds: float, cancelled: Callable[[], bool] = never):
         self._seconds, self._cancelled = seconds, cancelled
-        self._end = monotonic() + seconds
+        self._end = thread_time() + seconds
 
     def spend(self) -> None:
         """Raise `UnsupportedSchemaError` where the time is over, `Cancelled` where the request is."""
         if self._cancelled():
             raise Cancelled("the request was cancelled")
-        if monotonic() > self._end:
+        if thread_time() > self._end:
             raise UnsupportedSchemaError(
                 f"the schema takes longer than {self._seconds:g} s to make a grammar of: make it smaller, or loosen "
                 "its patterns and counts"

@@ -1,20 +1,23 @@
 """Whether values follow a JSON schema, by the jsonschema library, and text read as the type that a schema names."""
 
+import ipaddress
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import regex  # type: ignore[import-untyped]
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
 from jsonschema.exceptions import ValidationError  # type: ignore[import-untyped]
 from jsonschema.validators import extend  # type: ignore[import-untyped]
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from glimp_core.chat.grammar.schema_drafts import CHECKED, read_schema, resolved
+from glimp_core.chat.grammar.string_formats import PATTERNS
 from glimp_core.errors import UnsupportedSchemaError
 
 PATTERN_SECONDS = 1.0
@@ -68,7 +71,7 @@ def _modern(schema: Any) -> Any:
 
 @lru_cache(maxsize=512)
 def _validator(text: str) -> Any:
-    return _Validator(json.loads(text), registry=Registry(), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return _Validator(json.loads(text), registry=Registry(), format_checker=_formats())
 
 
 def _violation(value: Any, validator: Any) -> str | None:
@@ -120,6 +123,47 @@ def _ref(validator: Any, ref: str, value: Any, schema: Any) -> Iterator[Validati
         yield from check(validator, ref, value, schema) or ()
     except Unresolvable:
         return
+
+
+_FORMS = ("duration", "hostname", "json-pointer", "base64", "base64url", *(f"uuid{n}" for n in range(1, 9)))
+
+
+def _form(name: str) -> Callable[[Any], bool]:
+    return lambda text: not isinstance(text, str) or regex.fullmatch(PATTERNS[name], text) is not None
+
+
+def _instant(text: str) -> None:
+    """Raise for what is no moment of the calendar, with its offset."""
+    if datetime.fromisoformat(text.upper()).tzinfo is None or len(text) < len("2000-01-01T00:00:00Z"):
+        raise ValueError(text)
+
+
+_READERS: dict[str, Callable[[str], object]] = {
+    "date": lambda text: date.fromisoformat(text if len(text) == len("2000-01-01") else ""),
+    "date-time": _instant,
+    "time": lambda text: _instant(f"2000-01-01T{text}"),
+    "ipvanyaddress": ipaddress.ip_address,
+    "ipv4network": ipaddress.IPv4Network, "ipv6network": ipaddress.IPv6Network,
+    "ipvanynetwork": ipaddress.ip_network, "ipv4interface": ipaddress.IPv4Interface,
+    "ipv6interface": ipaddress.IPv6Interface, "ipvanyinterface": ipaddress.ip_interface,
+}  # fmt: skip
+
+
+@cache
+def _formats() -> FormatChecker:
+    """Return the library's checks that need no further package, and those of pydantic's formats."""
+    checker = FormatChecker(("email", "idn-email", "ipv4", "ipv6", "uuid", "regex"))
+    for name in _FORMS:
+        checker.checks(name)(_form(name))
+    for name, read in _READERS.items():
+        checker.checks(name, raises=ValueError)(partial(_read_by, read))
+    return checker
+
+
+def _read_by(read: Callable[[str], object], value: Any) -> bool:
+    if isinstance(value, str):
+        read(value)
+    return True
 
 
 def _is_number(checker: Any, value: Any) -> bool:
