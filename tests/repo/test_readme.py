@@ -27,8 +27,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 HUB = {"Qwen/Qwen3-0.6B": "glimp-tiny-small", "Qwen/Qwen3-8B": "glimp-tiny-large"}
-NEITHER_RUN_NOR_WRONG = {"pip", "git", "cd", "export", ".", "vllm"}
+NEITHER_RUN_NOR_WRONG = {"pip", "git", "cd", "export", ".", "vllm", "curl"}
 """What a reader types around Glimp itself."""
+SERVED = ROOT / "docs" / "serve.md"
+"""Its Python blocks talk to an endpoint; tests/serve/test_documentation.py runs them, and every `glimp serve`."""
 
 
 @dataclass
@@ -81,10 +83,15 @@ def is_the_algorithm(block: Block) -> bool:
     return block.text.startswith("def route(")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != SERVED], ids=lambda page: page.name)
 def test_python_blocks_run_and_print_what_they_say(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every Python block of a page runs, in order and in one namespace, and prints what stands under it."""
     monkeypatch.chdir(tmp_path)
+    run_python(page)
+
+
+def run_python(page: Path, replaced: tuple[str, str] = ("", "")) -> None:
+    """Run the Python blocks of a page, an address of an endpoint replaced by another one."""
     namespace: dict[str, Any] = {"__name__": "__page__"}
     for block in blocks(page, "python", "toml"):
         if is_the_algorithm(block):
@@ -95,7 +102,8 @@ def test_python_blocks_run_and_print_what_they_say(page: Path, monkeypatch: pyte
             continue
         printed = io.StringIO()
         with redirect_stdout(printed):
-            exec(compile("\n" * block.line + block.runnable, str(page), "exec"), namespace)
+            source = block.runnable.replace(*replaced) if replaced[0] else block.runnable
+            exec(compile("\n" * block.line + source, str(page), "exec"), namespace)
         if block.after:
             assert lines(printed.getvalue()) == lines(block.after), f"{page.name}:{block.line}"
 
@@ -108,6 +116,8 @@ def test_commands_run(line: str, tmp_path: Path) -> None:
     if words[0] == "make":
         verbs = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {word for word in words[1:] if "=" not in word} <= set(verbs)
+    elif words[:2] == ["glimp", "serve"]:
+        assert "tests/serve runs it"
     elif words[0] == "glimp":
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         variables = os.environ | {"NO_COLOR": "1", "PATH": path}
