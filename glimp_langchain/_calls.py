@@ -25,6 +25,7 @@ FIELDS = (
     "top_p",
     "top_k",
     "max_tokens",
+    "max_completion_tokens",
     "seed",
     "threshold",
     "policy",

@@ -17,7 +17,7 @@ from glimp_llamaindex._tools import tool_specs
 logger = logging.getLogger(__name__)
 
 ALIASES = {"max_new_tokens": "max_tokens", "allow_parallel_tool_calls": "parallel_tool_calls"}
-SAMPLING = ("temperature", "top_p", "top_k", "max_tokens", "stop", "seed")
+SAMPLING = ("temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "stop", "seed")
 PASSED_ON = ("tool_choice", "parallel_tool_calls", "response_format", "chat_template_kwargs", "reasoning_effort")
 CALLING = ("tools", "tool_required", "call_required")
 ROUTING = ("reasoning", "threshold", "writer", "policy", "timeout")
@@ -28,7 +28,8 @@ NAMES = (*SAMPLING, *PASSED_ON, *CALLING, *ROUTING, *ALIASES)
 class Demands:
     """One call's keyword arguments, checked: they win over the fields of the LLM, which win over the router's.
 
-    - the sampling parameters `temperature`, `top_p`, `top_k`, `max_tokens` (or `max_new_tokens`), `stop`, `seed`
+    - the sampling parameters `temperature`, `top_p`, `top_k`, `max_tokens` (or `max_new_tokens`),
+      `max_completion_tokens`, `stop`, `seed`
     - `tools`, `tool_choice`, `tool_required`, `parallel_tool_calls`
     - `response_format`: a Pydantic class, or OpenAI's dict
     - `reasoning`: "auto" (or True), "inline", "off" (or False); `reasoning_effort`: "none" to "xhigh", how much is

@@ -5,7 +5,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,8 @@ class PairSettings:
 
     def adapter_options(self) -> dict[str, Any]:
         """Return the pair as the options of `ChatGlimp` and `GlimpLLM`; what is not in the file is left out."""
-        sampling = {
-            name: getattr(self.sampling, name) for name in ("temperature", "top_p", "top_k", "max_tokens", "seed")
-        }
         options = {
-            "small": self.small, "large": self.large, **self.options, **sampling,
+            "small": self.small, "large": self.large, **self.options, **asdict(self.sampling),
             "stop": list(self.sampling.stop) or None, "config": self.config, **self._deciding(),
         }  # fmt: skip
         return {name: value for name, value in options.items() if value is not None}

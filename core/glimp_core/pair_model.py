@@ -33,6 +33,7 @@ class PairOptions(ModelOptions, total=False):
     top_p: Annotated[float | None, "Share of the likeliest tokens to draw from."]
     top_k: Annotated[int | None, "Number of the likeliest tokens to draw from."]
     max_tokens: Annotated[int | None, "The most tokens of an answer; thinking comes on top."]
+    max_completion_tokens: Annotated[int | None, "The most tokens of thinking and answer together."]
     stop: Annotated[list[str] | str | None, "Texts that end the answer; they are not looked for in the thinking."]
     seed: Annotated[int | None, "Makes sampling deterministic."]
     chat_template_kwargs: Annotated[dict[str, Any], "What the models' chat templates take."]
@@ -86,6 +87,7 @@ class PairModel(BaseModel):
     top_p: float | None = Field(None, description=_TEXTS["top_p"])
     top_k: int | None = Field(None, description=_TEXTS["top_k"])
     max_tokens: int | None = Field(None, description=_TEXTS["max_tokens"])
+    max_completion_tokens: int | None = Field(None, description=_TEXTS["max_completion_tokens"])
     stop: list[str] | str | None = Field(None, description=_TEXTS["stop"])
     seed: int | None = Field(None, description=_TEXTS["seed"])
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict, description=_TEXTS["chat_template_kwargs"])
@@ -138,6 +140,7 @@ class PairModel(BaseModel):
             top_p=self.top_p,
             top_k=self.top_k,
             max_tokens=self.max_tokens,
+            max_completion_tokens=self.max_completion_tokens,
             stop=tuple(dict.fromkeys([*own, *stop])),
             seed=self.seed,
         )

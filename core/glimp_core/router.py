@@ -162,7 +162,7 @@ class GlimpRouter:
         chosen = _only(alone) if alone else self._checked(policy or self.policy)
         loop = partial(write_alone, writer=alone) if alone else partial(route, policy=chosen)
         config = self._config(reasoning, reasoning_effort, alone)
-        events = self.run(request, loop, config, cancelled)
+        events = self.run(read_request(request), loop, config, cancelled)
         asked = Asked(uuid.uuid4().hex, self.small.name, self.large.name, chosen, config, request)
         return reduce(lambda passed, tap: tapped(tap, asked, passed), self.taps, events)
 
@@ -174,7 +174,7 @@ class GlimpRouter:
     ) -> int:
         """Return the size of a prompt in the large model's tokens, template and tools included."""
         asked = self._request(messages, None, tools=tuple(tools or ()), chat_template_kwargs=chat_template_kwargs)
-        with Context(asked, self.config.reasoning) as context:
+        with Context(read_request(asked), self.config.reasoning) as context:
             context.counted = True
             return self.large.prepare(context).tokens
 
@@ -212,14 +212,13 @@ class GlimpRouter:
         _check_kind("sampling", sampling, SamplingParams, "SamplingParams(...)")
         options = {} if chat_template_kwargs is None else chat_template_kwargs
         check_template_options(options)
-        request = Request(
+        return Request(
             tuple(messages),
             sampling=(sampling or SamplingParams()).over(self.sampling),
             chat_template_kwargs=options,
             lenient_tool_calls=self.config.lenient_tool_calls,
             **demands,
         )
-        return read_request(request)
 
     def run(
         self,
@@ -270,7 +269,7 @@ class GlimpRouter:
         """
         config = self.config.with_effort()
         request = self._request(messages, None, None)
-        with Context(request, config.reasoning, reasoning_effort=config.reasoning_effort) as context:
+        with Context(read_request(request), config.reasoning, reasoning_effort=config.reasoning_effort) as context:
             plan, _ = self._settled(context, config)
             return replace(plan, notes=(*plan.notes, *context.notes))
 

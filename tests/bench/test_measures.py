@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from more_methods import Written
 
 import tiny
+from glimp_core.bench.judging import WrittenStep
 from glimp_core.chain import Chain
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Span
@@ -35,7 +35,7 @@ def chain(context: Context, engine: Engine, sampling: SamplingParams | None = No
 def test_a_step_measures_what_one_plain_forward_over_it_shows(engine: LocalEngine, temperature: float) -> None:
     """Entropy and surprisal of a step are sums over its tokens, of the raw distributions, however they were drawn."""
     with Context(REQUEST) as context:
-        step = Written.by(engine, chain(context, engine, SamplingParams(temperature, seed=1)), logprobs=True)
+        step = WrittenStep.by(engine, chain(context, engine, SamplingParams(temperature, seed=1)), logprobs=True)
         prompt = engine.conversation(context).prompt.token_ids
     written = [token_id for chunk in step.chunks for token_id in chunk.token_ids]
     model, _ = engine.loaded
@@ -51,7 +51,7 @@ def test_a_step_measures_what_one_plain_forward_over_it_shows(engine: LocalEngin
 def test_nothing_is_measured_unasked(engine: LocalEngine) -> None:
     """Measuring costs time, so chunks come without it by default."""
     with Context(REQUEST) as context:
-        step = Written.by(engine, chain(context, engine))
+        step = WrittenStep.by(engine, chain(context, engine))
     assert step.tokens > 0
     assert all(chunk.measure is None for chunk in step.chunks)
 

@@ -9,7 +9,7 @@ import pytest
 from glimp_core.types import ToolCall
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}}
-PARAMETERS = {"type": "object", "properties": {"x": {"type": "integer"}}}
+PARAMETERS = {"type": "object", "properties": {"x": {"type": "integer"}, "näme": {"type": "string"}}}
 TOOL = {"name": "add", "description": "Adds.", "parameters": PARAMETERS}
 
 

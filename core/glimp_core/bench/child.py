@@ -40,7 +40,8 @@ def main(memory: str, seconds: str, function: str) -> None:
     if not function:
         exec(compile(source, "program.py", "exec"), names)
         return
-    arguments = [json.loads(line) for line in sys.stdin.read().splitlines() if line.strip()]
+    with open(0, encoding="utf-8", closefd=False) as given:
+        arguments = [json.loads(line) for line in given.read().splitlines() if line.strip()]
     printed, sys.stdout = sys.stdout, sys.stderr  # what the program prints is not what it returns
     exec(compile(PRELUDE, "prelude", "exec"), names)
     exec(compile(source, "program.py", "exec"), names)

@@ -30,7 +30,7 @@ def footprint_of(source: ModelSource, config: Any) -> Footprint:
     stored = _stored_dtype(source, config)
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
-        model = auto_class(config).from_config(config, dtype=SHAPED).eval()
+        model = auto_class(config).from_config(config, dtype=SHAPED, trust_remote_code=False).eval()
         parameters = sum(parameter.numel() for parameter in model.parameters())
         dtype = torch.float32 if widened(source, stored, device, parameters) else stored
         cache = _cache_bytes(model, dtype)

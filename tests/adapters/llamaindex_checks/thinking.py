@@ -61,8 +61,9 @@ class Thinking(Hooks):
     def test_replies_can_be_stored(self) -> None:
         """A reply with reasoning and calls can be written as JSON and comes back: chat stores do that."""
         llm = self.scripted(Reply(calls=(("add", {"a": 2}),)), thinking=THOUGHT)
+        parameters = {"type": "object", "properties": {"a": {"type": "integer"}}}
         message = llm.chat(
-            QUESTION, tools=[{"type": "function", "function": {"name": "add", "parameters": {}}}]
+            QUESTION, tools=[{"type": "function", "function": {"name": "add", "parameters": parameters}}]
         ).message
         again = ChatMessage.model_validate_json(message.model_dump_json())
         assert again == message

@@ -37,7 +37,8 @@ class Parent:
         return self._left or os.getppid() != self.pid
 
     def _listen(self) -> None:
-        self.patient = bool(sys.stdin.buffer.read())
+        with open(0, "rb", closefd=False) as told:
+            self.patient = bool(told.read())
         self._left = True
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import IO
 
 from glimp_core.errors import ConfigError, ModelLoadError, RemoteEngineError
 from glimp_core.forking import Lock
@@ -75,6 +76,7 @@ class ManagedServer:
         self.api_key = secrets.token_urlsafe(24)
         self.log: ServerLog | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._leash: IO[bytes] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._restarted = -RESTART_SECONDS
         self._owner = os.getpid()
@@ -123,8 +125,8 @@ class ManagedServer:
     def stop(self) -> None:
         """End the server and wait until it is gone; the next request starts it again."""
         process, self._process, self._starting = self._process, None, None
-        if process is not None and self._owner == os.getpid():
-            _dismiss(process)
+        if process is not None and self._leash is not None and self._owner == os.getpid():
+            _dismiss(process, self._leash)
             _wait(process)
 
     @property
@@ -159,16 +161,18 @@ class ManagedServer:
         self.log = ServerLog.new(command.software, command.model, command.logs)
         address = ("--host", "127.0.0.1", "--port", str(self.port))
         unwanted = "" if command.logs else str(self.log.path)
-        with self.log.path.open("wb") as output:
+        listening, leash = os.pipe()
+        self._leash = open(leash, "wb", buffering=0)  # noqa: SIM115, it stays open as long as the server is wanted
+        with self.log.path.open("wb") as output, open(listening, "rb") as heard:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD), unwanted, *command.arguments, *late, *address],
-                stdin=subprocess.PIPE,
+                stdin=heard,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={**os.environ, **dict(command.environment), command.key_variable: self.api_key},
             )
-        weakref.finalize(self, _dismiss, self._process).atexit = False
+        weakref.finalize(self, _dismiss, self._process, self._leash).atexit = False
         self._owner = os.getpid()
 
     async def _come_up(self) -> None:
@@ -225,13 +229,13 @@ def _free_port() -> int:
     raise RemoteEngineError(f"no port from {PORTS.start} to {PORTS.stop} is free on this machine")
 
 
-def _dismiss(process: "subprocess.Popen[bytes]") -> None:
+def _dismiss(process: "subprocess.Popen[bytes]", leash: IO[bytes]) -> None:
     """Have a guard end its server, patiently. A finaliser may do it: it waits for nothing."""
-    if process.stdin is not None and not process.stdin.closed:
+    if not leash.closed:
         with suppress(OSError):
-            os.write(process.stdin.fileno(), b".")
+            leash.write(b".")
         with suppress(OSError):
-            process.stdin.close()
+            leash.close()
         _leaving.append(process)
 
 
@@ -243,8 +247,8 @@ def _wait(process: "subprocess.Popen[bytes]") -> None:
 def stop_servers() -> None:
     """End every server that this process started, all at once, and wait until they are gone."""
     for server in list(_servers.values()):
-        if server._process is not None and server._owner == os.getpid():
-            _dismiss(server._process)
+        if server._process is not None and server._leash is not None and server._owner == os.getpid():
+            _dismiss(server._process, server._leash)
     while _leaving:
         _wait(_leaving.pop())
 
