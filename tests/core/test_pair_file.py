@@ -86,14 +86,20 @@ def test_every_setting_arrives(folder: Path) -> None:
     assert read.pair.names == ("glimp-tiny-small", "m")
 
 
-@given(data=st.data())
-def test_a_misspelt_key_is_named_with_the_nearest_one(folder: Path, data: st.DataObject) -> None:
-    """In every table, a key with a letter too many is an error that names file and key, and the schema refuses it."""
+def drawn_table(data: st.DataObject) -> tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]:
+    """Draw a table of a whole file: its place, a copy of the file, and the table in that copy."""
     place = data.draw(st.sampled_from(tables(WHOLE)))
     document = json.loads(json.dumps(WHOLE))
     table = document
     for key in place:
         table = table[key]
+    return place, document, table
+
+
+@given(data=st.data())
+def test_a_misspelt_key_is_named_with_the_nearest_one(folder: Path, data: st.DataObject) -> None:
+    """In every table, a key with a letter too many is an error that names file and key, and the schema refuses it."""
+    place, document, table = drawn_table(data)
     known = {name for kind in tables_at(place, WHOLE) for name in kind.model_fields}
     meant = data.draw(st.sampled_from(sorted(known)))
     at = data.draw(st.integers(1, len(meant)))
@@ -111,11 +117,7 @@ def test_a_misspelt_key_is_named_with_the_nearest_one(folder: Path, data: st.Dat
 @given(data=st.data())
 def test_a_value_of_another_type_is_named(folder: Path, data: st.DataObject) -> None:
     """A list of lists fits nowhere: the error names the key and shows the value."""
-    place = data.draw(st.sampled_from(tables(WHOLE)))
-    document = json.loads(json.dumps(WHOLE))
-    table = document
-    for key in place:
-        table = table[key]
+    _, document, table = drawn_table(data)
     key = data.draw(st.sampled_from(sorted(set(table) - {"name"})))
     table[key] = [[1]]
     with pytest.raises(ConfigError, match=rf"pair\.toml.* {key} = \[\[1\]\] cannot work|pair\.toml.*{key}"):

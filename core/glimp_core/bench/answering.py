@@ -4,7 +4,6 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from time import perf_counter, process_time
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,11 +12,11 @@ from glimp_core.bench.methods import Method
 from glimp_core.bench.published import Question
 from glimp_core.bench.records import Record
 from glimp_core.completion import Completion
-from glimp_core.config import RouterConfig
 from glimp_core.errors import ContextOverflowError
-from glimp_core.events import Finish, Routed, Start
 from glimp_core.router import GlimpRouter
-from glimp_core.trace.schema import Finished, Glimpsed, Head, Written
+from glimp_core.tap import Asked
+from glimp_core.trace.file import lines
+from glimp_core.trace.schema import Head
 from glimp_core.types import Message, Request, Role, Step
 
 MEASURE_DIGITS = 9
@@ -59,7 +58,8 @@ def answer(
     except ContextOverflowError as error:
         return _failed(method, question, repeat, str(error), perf_counter() - started, process_time() - used)
     record = _record(method, question, happenings, process_time() - used)
-    return replace(record, repeat=repeat, trace=tuple(_trace(router, method, config, question, happenings)))
+    asked = Asked(question.id, router.small.name, router.large.name, router.policy, config, request)
+    return replace(record, repeat=repeat, trace=tuple(_trace(asked, method, happenings)))
 
 
 def shortened(router: GlimpRouter, tokens: int) -> GlimpRouter:
@@ -67,6 +67,24 @@ def shortened(router: GlimpRouter, tokens: int) -> GlimpRouter:
     config = replace(router.config, max_reasoning_tokens=tokens, max_answer_tokens=tokens)
     sampling = replace(router.sampling, max_tokens=tokens)
     return GlimpRouter(router.small, router.large, router.policy, config, sampling)
+
+
+def warmed(
+    router: GlimpRouter,
+    tokens: int,
+    question: Question,
+    before: Sequence[Message] = (),
+    cancelled: threading.Event | None = None,
+) -> GlimpRouter:
+    """Load both models and let each write a little, so that nothing measured pays for being the first.
+
+    Returns the pair that did it, `shortened`. Raises what `answer` raises.
+    """
+    router.load()
+    short = shortened(router, tokens)
+    for name in ("small", "large"):
+        answer(short, Method(name), question, before, cancelled)
+    return short
 
 
 def _record(method: Method, question: Question, happenings: Iterable[Happening], cpu_seconds: float) -> Record:
@@ -112,26 +130,13 @@ def _trials(trials: Iterable[Trial]) -> Iterator[dict[str, Any]]:
         yield {"intervene": not trial.kept, **measure, "tokens": trial.tokens}
 
 
-def _trace(
-    router: GlimpRouter, method: Method, config: RouterConfig, question: Question, happenings: Iterable[Happening]
-) -> Iterator[dict[str, Any]]:
+def _trace(asked: Asked, method: Method, happenings: Iterable[Happening]) -> Iterator[dict[str, Any]]:
     """Yield the lines of a trace; a tried step has none but its own, and what became of it is in the decisions."""
     for each in happenings:
-        match each:
-            case Start():
-                yield Head(
-                    run=question.id, time=datetime.now(UTC), small=router.small.name, large=router.large.name,
-                    policy=method.label, entropy=config.entropy, on_tie=config.intervene_on_tie, question=question.text,
-                    start=each,
-                ).document()  # fmt: skip
-            case Routed():
-                yield Glimpsed(run=question.id, routed=each).document()
-            case Step():
-                yield Written(run=question.id, step=each).document()
-            case Finish():
-                yield Finished(run=question.id, finish=each).document()
-            case _:
-                pass
+        if isinstance(each, Trial):
+            continue
+        for line in lines(asked, each):
+            yield (line.model_copy(update={"policy": method.label}) if isinstance(line, Head) else line).document()
 
 
 def _failed(method: Method, question: Question, repeat: int, error: str, seconds: float, cpu_seconds: float) -> Record:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glimp_core.bench.answering import answer, shortened
+from glimp_core.bench.answering import answer, warmed
 from glimp_core.bench.methods import Kind, Method
 from glimp_core.bench.published import Question
 from glimp_core.bench.records import Record
@@ -42,10 +42,7 @@ class MeasuredPace:
 
 def measure(router: GlimpRouter, questions: Sequence[Question], before: Sequence[Message] = ()) -> MeasuredPace:
     """Have both models answer a few questions in few tokens. Raises what `answer` raises."""
-    short = shortened(router, MEASURED_TOKENS)
-    short.load()
-    for name in ("small", "large"):
-        answer(short, Method(name), questions[0], before)  # warm
+    short = warmed(router, MEASURED_TOKENS, questions[0], before)
     small, large = ([answer(short, Method(name), each, before) for each in questions] for name in ("small", "large"))
     thinking = [sum(step.tokens for step in done.steps if step.phase == "thinking") for done in _whole(large)]
     tokens = sum(record.tokens for record in large) / len(large)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
-from glimp_core.bench.answering import answer, shortened
+from glimp_core.bench.answering import answer, warmed
 from glimp_core.bench.methods import Method
 from glimp_core.bench.published import Question
 from glimp_core.bench.records import Ledger, Record
@@ -113,10 +113,6 @@ class Running:
         return round(intervention_rate([record for record in found if record]), RATE_DIGITS)
 
     def _warm_up(self) -> None:
-        """Load both models and let each write a little, so that no method pays for being the first."""
         if not self._warm:
-            self.router.load()
-            short = shortened(self.router, WARM_UP_TOKENS)
-            for name in ("small", "large"):
-                answer(short, Method(name), self.questions[0], self.before, self.cancelled)
+            warmed(self.router, WARM_UP_TOKENS, self.questions[0], self.before, self.cancelled)
             self._warm = True

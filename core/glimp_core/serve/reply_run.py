@@ -11,10 +11,9 @@ from typing import Any
 from uuid import uuid4
 
 from glimp_core.aio import stream_in_thread
-from glimp_core.completion import Completion
 from glimp_core.deadline import deadline
 from glimp_core.errors import Cancelled, GlimpError
-from glimp_core.events import Delta, Event, Finish
+from glimp_core.events import Delta, Finish
 from glimp_core.router import StreamOptions
 from glimp_core.serve.chat_request import ChatRequest
 from glimp_core.serve.failures import Failure, Refused
@@ -60,7 +59,6 @@ class ReplyRun:
         self._begun = perf_counter()
         self._first_text: float | None = None
         self._written: Counter[tuple[Role, Phase]] = Counter()
-        self._figures: list[Event] = []
         self._tap = LineTap() if asked.trace else None
         head = ReplyHead(f"chatcmpl-{uuid4().hex}", int(time()), asked.model.id)
         self._writer: ReplyWriter = (
@@ -99,7 +97,7 @@ class ReplyRun:
             error = failed
             if not isinstance(failed, GlimpError):
                 log.exception("a reply of %r failed", self.asked.model.id)
-            if not self._figures or not self.asked.stream:
+            if not self._writer.figures.events or not self.asked.stream:
                 if isinstance(failed, GlimpError):
                     raise
                 raise Refused(Failure.of(failed).message, 500, code="internal_error") from failed
@@ -120,8 +118,6 @@ class ReplyRun:
                     self._written[event.engine, event.phase] += len(event.token_ids)
                     if self._first_text is None and event.text:
                         self._first_text = perf_counter() - self._begun
-                else:
-                    self._figures.append(event)
                 if piece := self._writer.push(event):
                     yield piece
 
@@ -145,7 +141,7 @@ class ReplyRun:
         if not isinstance(error, GeneratorExit | Cancelled):
             pair.note_outcome(error)
         if error is None:
-            done = Completion.fold(self._figures)
+            done = self._writer.figures.completion
             self._metrics.count_completion(pair.name, done)
             self._told["prompt_tokens"] = done.usage.prompt_tokens
 
@@ -162,6 +158,6 @@ class ReplyRun:
             return "cancelled"
         if error is not None:
             return Failure.of(error, self._running.draining).code
-        finish = self._figures[-1]
+        finish = self._writer.figures.events[-1]
         assert isinstance(finish, Finish)
         return finish.finish_reason

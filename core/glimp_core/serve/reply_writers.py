@@ -6,6 +6,7 @@ A chunk of text is the text as JSON between two fixed pieces, since it is writte
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from glimp_core.completion import Completion
@@ -32,14 +33,6 @@ class ReplyHead:
     def document(self, kind: str) -> Document:
         """Return the first fields of a document."""
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
-
-
-class ReplyWriter(Protocol):
-    """Turns the events of one reply, one after the other, into what goes to the client."""
-
-    def push(self, event: Event) -> bytes:
-        """Take the next event; returns what is to be sent now, which may be nothing."""
-        ...
 
 
 @dataclass
@@ -71,28 +64,42 @@ class CallPieces:
 
 @dataclass
 class ReplyFigures:
-    """What both writers need of the events at the end: all but the deltas of text."""
+    """What is needed of the events of a reply at its end: all but the deltas of text."""
 
     events: list[Event] = field(default_factory=list[Event])
     calls: dict[int, CallPieces] = field(default_factory=dict[int, CallPieces])
 
+    @cached_property
+    def completion(self) -> Completion:
+        """The reply as one object, once it is over."""
+        return Completion.fold(self.events)
+
     def finished(self, lines: Sequence[Document] | None = None) -> Document:
         """Return the `glimp` object of a reply that is over."""
-        completion = Completion.fold(self.events)
         invalid = [
             {"index": index, "id": pieces.id, "name": pieces.name, "error": pieces.call.error}
             for index, pieces in sorted(self.calls.items())
             if isinstance(pieces.call, InvalidToolCall)
         ]
         return {
-            "summary": asdict(completion.summary()),
+            "summary": asdict(self.completion.summary()),
             **({"invalid_tool_calls": invalid} if invalid else {}),
             **({} if lines is None else {"lines": list(lines)}),
         }
 
     def usage(self) -> Document:
         """Return OpenAI's usage."""
-        return usage_document(Completion.fold(self.events).usage)
+        return usage_document(self.completion.usage)
+
+
+class ReplyWriter(Protocol):
+    """Turns the events of one reply, one after the other, into what goes to the client."""
+
+    figures: ReplyFigures
+
+    def push(self, event: Event) -> bytes:
+        """Take the next event; returns what is to be sent now, which may be nothing."""
+        ...
 
 
 def usage_document(usage: Usage) -> Document:
@@ -119,7 +126,7 @@ class WholeWriter:
 
     def __init__(self, head: ReplyHead, tap: LineTap | None):
         self._head, self._tap = head, tap
-        self._figures = ReplyFigures()
+        self.figures = ReplyFigures()
         self._thoughts: list[str] = []
         self._words: list[str] = []
         self._logprobs: list[Document] = []
@@ -130,11 +137,11 @@ class WholeWriter:
         if isinstance(event, Delta):
             self._text(event)
             return b""
-        self._figures.events.append(event)
+        self.figures.events.append(event)
         if self._tap and self._lines is not None:
             self._lines += self._tap.lines(event)
         if isinstance(event, ToolCallDelta):
-            self._figures.calls.setdefault(event.index, CallPieces()).add(event)
+            self.figures.calls.setdefault(event.index, CallPieces()).add(event)
         return _encode(self._document(event)).encode("utf-8", "replace") if isinstance(event, Finish) else b""
 
     def _text(self, delta: Delta) -> None:
@@ -147,7 +154,7 @@ class WholeWriter:
 
     def _document(self, finish: Finish) -> Document:
         content, thoughts = "".join(self._words), "".join(self._thoughts)
-        calls = [pieces.document() for _, pieces in sorted(self._figures.calls.items())]
+        calls = [pieces.document() for _, pieces in sorted(self.figures.calls.items())]
         message = {
             "role": "assistant",
             "content": content if content or not calls else None,
@@ -160,8 +167,8 @@ class WholeWriter:
         return {
             **self._head.document("chat.completion"),
             "choices": [choice],
-            "usage": self._figures.usage(),
-            "glimp": self._figures.finished(self._lines),
+            "usage": self.figures.usage(),
+            "glimp": self.figures.finished(self._lines),
         }
 
 
@@ -170,7 +177,7 @@ class ChunkWriter:
 
     def __init__(self, head: ReplyHead, tap: LineTap | None, include_usage: bool = False):
         self._head, self._tap, self._include_usage = head, tap, include_usage
-        self._figures = ReplyFigures()
+        self.figures = ReplyFigures()
         self._frame_of: tuple[object, ...] = ()
         self._frame: list[str] = []
 
@@ -178,7 +185,7 @@ class ChunkWriter:
         """Take the next event; returns the chunks that it makes."""
         if isinstance(event, Delta):
             return self._text(event) if event.text else b""
-        self._figures.events.append(event)
+        self.figures.events.append(event)
         chunks = list(self._chunks(event))
         return b"".join(map(sent, chunks)) + (DONE if isinstance(event, Finish) else b"")
 
@@ -204,13 +211,13 @@ class ChunkWriter:
         if isinstance(event, ToolCallDelta) and (piece := self._call(event)):
             yield self._chunk({"tool_calls": [piece]})
         if isinstance(event, Finish):
-            yield self._chunk({}, self._figures.finished(), event.finish_reason)
+            yield self._chunk({}, self.figures.finished(), event.finish_reason)
             if self._include_usage:
-                yield self._bare({"usage": self._figures.usage()})
+                yield self._bare({"usage": self.figures.usage()})
 
     def _call(self, delta: ToolCallDelta) -> Document | None:
-        first = delta.index not in self._figures.calls
-        pieces = self._figures.calls.setdefault(delta.index, CallPieces())
+        first = delta.index not in self.figures.calls
+        pieces = self.figures.calls.setdefault(delta.index, CallPieces())
         arguments = pieces.add(delta)
         if first:
             function = {"name": pieces.name, "arguments": arguments}

@@ -22,6 +22,7 @@ from glimp_core.bench.speed.peak_memory import peak_beyond
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.events import Delta, Routed
+from glimp_core.pair_check import Pace
 from glimp_core.policy import AlwaysLarge, RandomRate
 from glimp_core.router import GlimpRouter
 
@@ -98,7 +99,7 @@ def _realised_over_ideal(bench: Bench, name: str) -> Row:
     cost = _pace(alone.usage.large) / _pace(done.usage.small)
 
     realised = bench.ratio(lambda: _per_token(bench.run(AlwaysLarge())), lambda: _per_token(bench.run(policy)))
-    ideal = 1 / (share + (1 - share) / cost)
+    ideal = Pace(1, cost).ideal(share).speedup
     note = f"{realised:.2f}x of {ideal:.2f}x; the large model wrote {share:.0%} and costs {cost:.1f}x"
     return Row(name, realised / ideal, 0.9, True, note)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from glimp_core.errors import ConfigError
 from glimp_core.remote.managed.managed_server import ServerCommand, check_seconds
-from glimp_core.remote.managed.software import check_options, existing, own_flags, programs, served_path
+from glimp_core.remote.managed.software import ROLES, check_options, existing, own_flags, programs, served_path
 from glimp_core.types import Role
 
 WHEEL = Path(__file__).with_name("llamacpp_wheel.py")
@@ -50,8 +50,8 @@ class LlamaCpp:
     start_timeout: float = 1800.0
 
     def __post_init__(self) -> None:
-        for name in ("small", "large", "flags"):
-            own_flags(name, getattr(self, name))
+        for each in ROLES:
+            own_flags(self, each)
         for name in ("window", "slots"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -69,7 +69,7 @@ class LlamaCpp:
         Raises `ConfigError` for another model, or other options.
         """
         check_options("llama.cpp", options, ("max_batch",))
-        own = (*own_flags("flags", self.flags), *own_flags(role, getattr(self, role)))
+        own = own_flags(self, role)
         slots = options.get("max_batch") or self.slots
         room = ("--ctx-size", str(self.window * slots), "--parallel", str(slots))
         return ServerCommand(

@@ -12,6 +12,7 @@ from glimp_core.errors import ConfigError
 from glimp_core.remote.managed.managed_server import ServerCommand
 from glimp_core.types import Role
 
+ROLES: tuple[Role, Role] = ("small", "large")
 UNSERVED = "{option}={value!r} is for models in this process: leave it out, or give {software} a flag of its own"
 
 
@@ -60,11 +61,20 @@ def existing(candidates: Iterator[Path]) -> tuple[Path | None, Path | None]:
     return None, looked
 
 
-def own_flags(what: str, flags: Any) -> tuple[str, ...]:
-    """Return flags of a user as they go into a command. Raises `ConfigError` for what is no list of texts."""
-    if isinstance(flags, str) or not isinstance(flags, Sequence):
-        raise ConfigError(f"{what}={flags!r} cannot work: give a list of texts, such as ['--max-model-len', '8192']")
-    return tuple(str(flag) for flag in flags)
+def own_flags(software: ServerSoftware, role: Role) -> tuple[str, ...]:
+    """Return the user's flags for both models and for a role, as they go into a command.
+
+    Raises `ConfigError` for what is no list of texts.
+    """
+    own: list[str] = []
+    for what in ("flags", role):
+        flags: Any = getattr(software, what)
+        if isinstance(flags, str) or not isinstance(flags, Sequence):
+            raise ConfigError(
+                f"{what}={flags!r} cannot work: give a list of texts, such as ['--max-model-len', '8192']"
+            )
+        own += map(str, flags)
+    return tuple(own)
 
 
 def served_path(model: str) -> str:

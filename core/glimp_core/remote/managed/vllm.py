@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from glimp_core.errors import ConfigError
-from glimp_core.remote.managed.managed_server import ServerCommand, check_seconds
-from glimp_core.remote.managed.software import check_options, existing, own_flags, programs, served_path
+from glimp_core.remote.managed.managed_server import ServerCommand, check_seconds, no_arguments
+from glimp_core.remote.managed.software import ROLES, check_options, existing, own_flags, programs, served_path
 from glimp_core.source import dtype_name
 from glimp_core.types import Role
 
@@ -58,8 +58,8 @@ class Vllm:
     start_timeout: float = 1800.0
 
     def __post_init__(self) -> None:
-        for name in ("small", "large", "flags"):
-            own_flags(name, getattr(self, name))
+        for each in ROLES:
+            own_flags(self, each)
         for role, amount in self.memory.items():
             if role not in ("small", "large") or isinstance(amount, bool) or not _fits(amount):
                 raise ConfigError(
@@ -76,7 +76,7 @@ class Vllm:
     def command(self, role: Role, model: str, options: Mapping[str, Any]) -> ServerCommand:
         """Return what serves a model; `options` are those that models load with, of which vLLM has some."""
         check_options("vLLM", options, ("dtype", "revision", "token", "max_batch"))
-        own = (*own_flags("flags", self.flags), *own_flags(role, getattr(self, role)))
+        own = own_flags(self, role)
         environment = {**self.environment, **({"HF_TOKEN": options["token"]} if options.get("token") else {})}
         memory, late = self._memory(role, own)
         return ServerCommand(
@@ -107,12 +107,12 @@ class Vllm:
     def _memory(self, role: Role, own: Sequence[str]) -> tuple[tuple[str, ...], Any]:
         """Return the flags for the memory of a server, and what finds those that hang on what is free at its start."""
         if _names(own, "--gpu-memory-utilization", "--kv-cache-memory-bytes", "--kv-cache-memory"):
-            return (), _nothing
+            return (), no_arguments
         if (amount := self.memory.get(role)) is None:
             return (), small_cache if role == "small" else free_share
         if amount <= 1:
-            return ("--gpu-memory-utilization", f"{amount:g}"), _nothing
-        return ("--kv-cache-memory-bytes", str(int(amount))), _nothing
+            return ("--gpu-memory-utilization", f"{amount:g}"), no_arguments
+        return ("--kv-cache-memory-bytes", str(int(amount))), no_arguments
 
 
 def small_cache() -> tuple[str, ...]:
@@ -161,7 +161,3 @@ def _names(flags: Sequence[str], *wanted: str) -> bool:
 
 def _fits(amount: object) -> bool:
     return isinstance(amount, int | float) and (0 < amount <= 1 or (amount > 1 and amount == int(amount)))
-
-
-def _nothing() -> tuple[str, ...]:
-    return ()
