@@ -38,6 +38,36 @@ def described(options: type) -> Mapping[str, str]:
     return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 
 
+ROUTING_TEXTS = {
+    "threshold": "Entropy in nats above which the large model writes a step. 1.0 if not set.",
+    "entropy": "What a glimpse measures: 'full', or 'top20', which is what servers can show. 'full' if not set.",
+    "intervene_on_tie": "Whether an entropy equal to the threshold is over it.",
+    "reasoning": "What is routed: the thinking ('auto'), the visible reply ('inline'), or nothing ('off').",
+    "reasoning_effort": "How much is thought: 'none', 'low', 'medium', 'high' or 'xhigh'. As it comes if not set.",
+    "answer_by": "Who writes the answer: 'large', 'small' or 'routed'. 'large' if not set.",
+    "on_large_failure": "If the large model fails: 'raise', or let the 'small' one write the rest. 'raise' if not set.",
+    "max_step_tokens": "The longest step. 512 if not set.",
+    "max_reasoning_tokens": "The most tokens of thinking; it never takes the answer's room. 8192 if not set.",
+    "max_answer_tokens": "The room that is kept for the answer. 2048 if not set.",
+    "speculate": "Whether the small model drafts what the large one writes. For a pair that does not think if not set.",
+    "prewarm": "Whether the large model prefills while the small one writes. On a device of its own if not set.",
+    "lenient_tool_calls": "Whether a reply that is nothing but calls is read as calls without the model's markup.",
+}
+"""What the settings of the router and its threshold are for, by name; words are quoted as Python and TOML have them."""
+
+SAMPLING_TEXTS = {
+    "temperature": "0 is greedy. If not set, as the model's generation_config says.",
+    "top_p": "Share of the likeliest tokens to draw from. If not set, as the model's generation_config says.",
+    "top_k": "Number of likeliest tokens to draw from, 0 is all. If not set, as the model's generation_config says.",
+    "max_tokens": "The most tokens of an answer; thinking comes on top. 2048 if not set.",
+    "max_completion_tokens": "The most tokens of thinking and answer together.",
+    "stop": "Texts that end the answer; they are not looked for in the thinking.",
+    "seed": "Makes sampling deterministic.",
+}
+"""What the sampling parameters are for, by name."""
+
+FILE_TEXT = "A pair file: 'pair.toml', or 'pair.toml#NAME' for one of several. Other options win over it."
+
 LOAD_OPTIONS = described(LoadOptions)
 """Every loading option by name, with its description."""
 

@@ -9,7 +9,15 @@ from pydantic import BaseModel, Field, SecretStr
 from glimp_core.config import RouterConfig
 from glimp_core.context import Reasoning, ReasoningEffort
 from glimp_core.errors import ConfigError
-from glimp_core.options import LOAD_OPTIONS, SERVER_OPTIONS, ModelOptions, described
+from glimp_core.options import (
+    FILE_TEXT,
+    LOAD_OPTIONS,
+    ROUTING_TEXTS,
+    SAMPLING_TEXTS,
+    SERVER_OPTIONS,
+    ModelOptions,
+    described,
+)
 from glimp_core.pair import Pair
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.router import GlimpRouter
@@ -19,26 +27,21 @@ from glimp_core.types import SamplingParams
 class PairOptions(ModelOptions, total=False):
     """How a pair behind an adapter loads, routes and writes. None leaves an option to the core."""
 
-    threshold: Annotated[float | None, "Entropy in nats above which the large model writes a step. 1.0 if not set."]
-    reasoning: Annotated[
-        Reasoning | bool | None,
-        "What is routed: the thinking ('auto' or True), the visible reply ('inline'), nothing ('off' or False).",
-    ]
-    reasoning_effort: Annotated[
-        ReasoningEffort | None, "How much is thought: 'none', 'low', 'medium', 'high' or 'xhigh', see RouterConfig."
-    ]
-    max_reasoning_tokens: Annotated[int | None, "The most tokens of thinking; it never takes the answer's room."]
+    threshold: Annotated[float | None, ROUTING_TEXTS["threshold"]]
+    reasoning: Annotated[Reasoning | bool | None, ROUTING_TEXTS["reasoning"] + " True is 'auto', False 'off'."]
+    reasoning_effort: Annotated[ReasoningEffort | None, ROUTING_TEXTS["reasoning_effort"]]
+    max_reasoning_tokens: Annotated[int | None, ROUTING_TEXTS["max_reasoning_tokens"]]
     config: Annotated[RouterConfig | None, "The finer settings of the router."]
-    temperature: Annotated[float | None, "0 is greedy. If not set, as the model's generation_config says."]
-    top_p: Annotated[float | None, "Share of the likeliest tokens to draw from."]
-    top_k: Annotated[int | None, "Number of the likeliest tokens to draw from."]
-    max_tokens: Annotated[int | None, "The most tokens of an answer; thinking comes on top."]
-    max_completion_tokens: Annotated[int | None, "The most tokens of thinking and answer together."]
-    stop: Annotated[list[str] | str | None, "Texts that end the answer; they are not looked for in the thinking."]
-    seed: Annotated[int | None, "Makes sampling deterministic."]
+    temperature: Annotated[float | None, SAMPLING_TEXTS["temperature"]]
+    top_p: Annotated[float | None, SAMPLING_TEXTS["top_p"]]
+    top_k: Annotated[int | None, SAMPLING_TEXTS["top_k"]]
+    max_tokens: Annotated[int | None, SAMPLING_TEXTS["max_tokens"]]
+    max_completion_tokens: Annotated[int | None, SAMPLING_TEXTS["max_completion_tokens"]]
+    stop: Annotated[list[str] | str | None, SAMPLING_TEXTS["stop"]]
+    seed: Annotated[int | None, SAMPLING_TEXTS["seed"]]
     chat_template_kwargs: Annotated[dict[str, Any], "What the models' chat templates take."]
     timeout: Annotated[float | None, "The most seconds that a reply may take."]
-    config_file: Annotated[str | None, "A pair file: 'pair.toml', or 'pair.toml#NAME'. Other options win over it."]
+    config_file: Annotated[str | None, FILE_TEXT]
 
 
 class NamedPairOptions(PairOptions, total=False):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from glimp_core.config import RouterConfig
 from glimp_core.model_description import SERVER_TABLE, load_types
-from glimp_core.options import LOAD_OPTIONS
+from glimp_core.options import LOAD_OPTIONS, ROUTING_TEXTS, SAMPLING_TEXTS
 from glimp_core.policy.named import INNER, NAMED_POLICIES, parameters
 from glimp_core.types import SamplingParams
 
@@ -37,9 +37,9 @@ def _plain(hint: Any) -> Any:
     return list[str] | str if hint == tuple[str, ...] else hint
 
 
-def _of_dataclass(name: str, kind: type, doc: str) -> Any:
+def _of_dataclass(name: str, kind: type, texts: Mapping[str, str], doc: str) -> Any:
     hints = get_type_hints(kind)
-    return _table(name, doc, {field.name: (_plain(hints[field.name]), None) for field in fields(kind)})
+    return _table(name, doc, {field.name: (_plain(hints[field.name]), texts[field.name]) for field in fields(kind)})
 
 
 def _policy_table(name: str, kind: type) -> Any:
@@ -72,8 +72,12 @@ ModelTable: Any = create_model(
     url=(str | None, Field(None, description="Address of a server, such as http://127.0.0.1:8001/v1.")),
     **_SERVER,
 )
-RouterTable: Any = _of_dataclass("RouterTable", RouterConfig, "The settings of the router, as in `RouterConfig`.")
-SamplingTable: Any = _of_dataclass("SamplingTable", SamplingParams, "How tokens are drawn if a request does not say.")
+RouterTable: Any = _of_dataclass(
+    "RouterTable", RouterConfig, ROUTING_TEXTS, "Settings of the router, as in `RouterConfig`."
+)
+SamplingTable: Any = _of_dataclass(
+    "SamplingTable", SamplingParams, SAMPLING_TEXTS, "How tokens are drawn if a request does not say."
+)
 _policies = {name: _policy_table(name, kind) for name, kind in NAMED_POLICIES.items()}
 PolicyTable: Any = Annotated[Union[tuple(_policies.values())], Field(discriminator="name")]  # noqa: UP007
 for _policy in _policies.values():
@@ -110,7 +114,7 @@ class PairTable(BaseModel):
 
     small: str | ModelTable = Field(description="The small model: a hub id, folder, .gguf file, URL#name, or a table.")
     large: str | ModelTable = Field(description="The large model, likewise.")
-    threshold: float | None = Field(None, description="Entropy in nats above which the large model writes a step.")
+    threshold: float | None = Field(None, description=ROUTING_TEXTS["threshold"])
     profile: str | None = Field(None, description="File of `glimp calibrate` with the threshold.")
     policy: PolicyName | PolicyTable | None = Field(None, description="Who decides: a name, or a table with one.")
     load: LoadTable | None = Field(None, description="How both models load, if they run in this process.")

@@ -71,7 +71,7 @@ large = "glimp-tiny-large"
 threshold = 0.3
 load = {dtype = "float32"}
 router = {reasoning = "inline"}
-sampling = {temperature = 0, stop = ["END"]}
+sampling = {temperature = 0, stop = ["END"], max_completion_tokens = 9}
 """
 
 
@@ -90,7 +90,7 @@ def test_a_pair_file_makes_the_model(model: Any, pair_file: str) -> None:
     """`config_file` is as good as its settings as options; copies and pickles of the model keep them."""
     made = model(config_file=pair_file)
     router = GlimpRouter.from_file(pair_file)
-    assert made.sampling() == SamplingParams(temperature=0, stop=("END",))
+    assert made.sampling() == SamplingParams(temperature=0, stop=("END",), max_completion_tokens=9)
     assert made.router_config() == RouterConfig(reasoning="inline")
     assert made.routing_policy() == EntropyThreshold(0.3)
     assert (active(made).small, active(made).large) == (router.small, router.large)

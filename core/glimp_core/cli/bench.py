@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from glimp_core.bench.questions import SETS
 from glimp_core.cli import speed
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.experiment import Experiment, Wanted
+from glimp_core.cli.option import option
 from glimp_core.cli.settings import Settings
 
 METHODS = (
@@ -28,41 +29,37 @@ WIDE = 160
 app = typer.Typer(invoke_without_command=True)
 
 
-def _option(name: str, text: str, **options: Any) -> Any:
-    return typer.Option(name, help=text, show_default=False, **options)
-
-
 PresetName = Annotated[
-    str | None, _option("--preset", f"Methods, seeds, sampling and budgets by name: {', '.join(PRESETS)}.")
+    str | None, option("--preset", f"Methods, seeds, sampling and budgets by name: {', '.join(PRESETS)}.")
 ]
-Questions = Annotated[str, _option("--set", f"The questions: {SETS}. Default: tiny.")]
+Questions = Annotated[str, option("--set", f"The questions: {SETS}. Default: tiny.")]
 Methods = Annotated[
-    str | None, _option("--methods", f"What to compare: {METHODS} Default: small, large, glimp, random.")
+    str | None, option("--methods", f"What to compare: {METHODS} Default: small, large, glimp, random.")
 ]
-Number = Annotated[int | None, _option("--n", "How many questions. Default: 100, with a preset all that a file has.")]
-Seeds = Annotated[int | None, _option("--seeds", "Replies to each question, with seeds from --seed on.", min=1)]
+Number = Annotated[int | None, option("--n", "How many questions. Default: 100, with a preset all that a file has.")]
+Seeds = Annotated[int | None, option("--seeds", "Replies to each question, with seeds from --seed on.", min=1)]
 CalibrateOn = Annotated[
     str | None,
-    _option(
+    option(
         "--calibrate-on", "Choose thresholds on this set, at --target-rate. With a preset: the set's other questions."
     ),
 ]
 TargetRate = Annotated[
-    str | None, _option("--target-rate", "Intervention rates to calibrate for, as in 0.25 or 0.25/0.125/0.5.")
+    str | None, option("--target-rate", "Intervention rates to calibrate for, as in 0.25 or 0.25/0.125/0.5.")
 ]
 Out = Annotated[
     Path | None,
-    _option("--out", "Keep every reply in this JSON Lines file, and skip what it has.", dir_okay=False),
+    option("--out", "Keep every reply in this JSON Lines file, and skip what it has.", dir_okay=False),
 ]
-Html = Annotated[Path | None, _option("--html", "Write the report for the browser to this file.", dir_okay=False)]
-DryRun = Annotated[bool, _option("--dry-run", "Say what the run would cost, after a short measurement, and stop.")]
+Html = Annotated[Path | None, option("--html", "Write the report for the browser to this file.", dir_okay=False)]
+DryRun = Annotated[bool, option("--dry-run", "Say what the run would cost, after a short measurement, and stop.")]
 AtOnce = Annotated[
-    int, _option("--at-once", "Replies written side by side: sooner done, but their times say little.", min=1)
+    int, option("--at-once", "Replies written side by side: sooner done, but their times say little.", min=1)
 ]
 Instruction = Annotated[
-    str | None, _option("--instruction", "Put after each question, in place of the set's own words.")
+    str | None, option("--instruction", "Put after each question, in place of the set's own words.")
 ]
-RunCode = Annotated[bool, _option("--run-code", "Grade programs by running them: limited, but in no sandbox.")]
+RunCode = Annotated[bool, option("--run-code", "Grade programs by running them: limited, but in no sandbox.")]
 
 
 @app.callback()

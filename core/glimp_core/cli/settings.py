@@ -4,13 +4,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import typer
-
 from glimp_core import bundled
+from glimp_core.cli.option import Json, option
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError
 from glimp_core.model_description import shown_name
-from glimp_core.options import LOAD_OPTIONS, SERVER_OPTIONS, ModelOptions
+from glimp_core.options import FILE_TEXT, LOAD_OPTIONS, ROUTING_TEXTS, SAMPLING_TEXTS, SERVER_OPTIONS, ModelOptions
 from glimp_core.pair import Pair
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.profile import load_profile
@@ -27,24 +26,20 @@ BUNDLED_THRESHOLD = 0.3
 """Between the bundled small model's entropy where it is sure (up to 0.1) and at products it never learned (2 to 3)."""
 
 
-def _option(name: str, panel: str, text: str) -> Any:
-    return typer.Option(name, rich_help_panel=panel, help=text, show_default=False)
-
-
 def _model(name: str, text: str) -> Any:
-    return _option(name, "Models", text)
+    return option(name, text, "Models")
 
 
 def _routing(name: str, text: str) -> Any:
-    return _option(name, "Routing", text)
+    return option(name, text, "Routing")
 
 
 def _writing(name: str, text: str) -> Any:
-    return _option(name, "Writing", text)
+    return option(name, text, "Writing")
 
 
 def _watching(name: str, text: str) -> Any:
-    return _option(name, "Watching", text)
+    return option(name, text, "Watching")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +48,7 @@ class Settings:
 
     small: Annotated[str | None, _model("--small", f"{NAMED} Default: the bundled pair.")] = None
     large: Annotated[str | None, _model("--large", f"{NAMED} Default: the bundled pair.")] = None
-    config: Annotated[
-        str | None,
-        _model("--config", "Pair file: pair.toml, or pair.toml#NAME for one of several. Other options win over it."),
-    ] = None
+    config: Annotated[str | None, _model("--config", FILE_TEXT)] = None
     small_tokenizer: Annotated[str | None, _model("--small-tokenizer", SERVER_OPTIONS["small_tokenizer"])] = None
     large_tokenizer: Annotated[str | None, _model("--large-tokenizer", SERVER_OPTIONS["large_tokenizer"])] = None
     api_key_env: Annotated[str | None, _model("--api-key-env", SERVER_OPTIONS["api_key_env"])] = None
@@ -66,48 +58,30 @@ class Settings:
     prepacked: Annotated[bool, _model("--prepacked", LOAD_OPTIONS["prepacked"])] = False
     threshold: Annotated[
         float | None,
-        _routing(
-            "--threshold",
-            "The large model writes a step when the entropy of its first token is over this, in nats. "
-            f"Default: 1.0, and {BUNDLED_THRESHOLD} for the bundled pair.",
-        ),
+        _routing("--threshold", f"{ROUTING_TEXTS['threshold']} {BUNDLED_THRESHOLD} for the bundled pair."),
     ] = None
     profile: Annotated[str | None, _routing("--profile", "Take the threshold from this file of `glimp calibrate`.")] = (
         None
     )
-    entropy: Annotated[
-        str | None,
-        _routing("--entropy", "What a glimpse measures: full, or top20, which servers can show. Default: full."),
-    ] = None
-    reasoning: Annotated[
-        str | None,
-        _routing("--reasoning", "What is routed: the thinking (auto), the visible reply (inline), or nothing (off)."),
-    ] = None
-    reasoning_effort: Annotated[
-        str | None,
-        _routing("--reasoning-effort", "How much is thought: none, low, medium, high or xhigh. Default: as it comes."),
-    ] = None
-    answer_by: Annotated[
-        str | None, _routing("--answer-by", "Who writes the answer: large, small or routed. Default: large.")
-    ] = None
-    on_large_failure: Annotated[
-        str | None,
-        _routing("--on-large-failure", "If the large model fails: raise, or let the small one go on. Default: raise."),
-    ] = None
+    entropy: Annotated[str | None, _routing("--entropy", ROUTING_TEXTS["entropy"])] = None
+    reasoning: Annotated[str | None, _routing("--reasoning", ROUTING_TEXTS["reasoning"])] = None
+    reasoning_effort: Annotated[str | None, _routing("--reasoning-effort", ROUTING_TEXTS["reasoning_effort"])] = None
+    answer_by: Annotated[str | None, _routing("--answer-by", ROUTING_TEXTS["answer_by"])] = None
+    on_large_failure: Annotated[str | None, _routing("--on-large-failure", ROUTING_TEXTS["on_large_failure"])] = None
     max_reasoning_tokens: Annotated[
-        int | None, _routing("--max-reasoning-tokens", "The longest thinking. Default: 8192.")
+        int | None, _routing("--max-reasoning-tokens", ROUTING_TEXTS["max_reasoning_tokens"])
     ] = None
-    max_tokens: Annotated[int | None, _writing("--max-tokens", "The longest answer. Default: 2048.")] = None
-    temperature: Annotated[float | None, _writing("--temperature", "0 is greedy. Default: the model's own.")] = None
-    top_p: Annotated[float | None, _writing("--top-p", "Default: the model's own.")] = None
-    top_k: Annotated[int | None, _writing("--top-k", "0 is off. Default: the model's own.")] = None
-    seed: Annotated[int | None, _writing("--seed", "Makes the reply repeatable.")] = None
-    stop: Annotated[list[str] | None, _writing("--stop", "Ends the answer; may be given more than once.")] = None
+    max_tokens: Annotated[int | None, _writing("--max-tokens", SAMPLING_TEXTS["max_tokens"])] = None
+    temperature: Annotated[float | None, _writing("--temperature", SAMPLING_TEXTS["temperature"])] = None
+    top_p: Annotated[float | None, _writing("--top-p", SAMPLING_TEXTS["top_p"])] = None
+    top_k: Annotated[int | None, _writing("--top-k", SAMPLING_TEXTS["top_k"])] = None
+    seed: Annotated[int | None, _writing("--seed", SAMPLING_TEXTS["seed"])] = None
+    stop: Annotated[list[str] | None, _writing("--stop", f"{SAMPLING_TEXTS['stop']} (repeatable)")] = None
     system: Annotated[str | None, _writing("--system", "The system message.")] = None
     trace: Annotated[str | None, _watching("--trace", "Append what happens to this file, for `glimp trace`.")] = None
     redact: Annotated[bool, _watching("--redact", "Keep every word out of the trace; figures stay.")] = False
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False
+    json: Json = False
+    debug: Annotated[bool, option("--debug", "Show where an error came from.")] = False
 
     @cached_property
     def file(self) -> "PairSettings | None":

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from glimp_core.cli.exits import say
+from glimp_core.cli.option import Json
 from glimp_core.errors import ConfigError
 from glimp_core.policy import EntropyThreshold
 from glimp_core.trace import Overview, Replay, Run, load, replay
@@ -29,9 +30,7 @@ def command(
         str | None,
         typer.Option("--replay-threshold", help="What these thresholds would have decided, for example 0.5,1,1.5."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what a pair did: who wrote each step and why, what it took, and what another threshold would have done."""
     wanted = _numbers(thresholds)
