@@ -1,6 +1,6 @@
 """The options of `ChatGlimp` as type checkers and editors see them, and what fields LangChain has are for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from langchain_core.caches import BaseCache
@@ -43,7 +43,16 @@ class ChatGlimpOptions(NamedPairOptions, total=False):
 TEXTS = described(ChatGlimpOptions)
 
 
-def check_token(given: Any) -> None:
-    """Refuse what is no token without showing it, which Pydantic's own error would."""
-    if not isinstance(given, str | SecretStr | None):
-        raise ConfigError(f"hf_token is a text, not of type {type(given).__name__}")
+def concealed_token(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with their token as Pydantic's secret: its errors hold all that was given, in clear.
+
+    Raises `ConfigError` for what is no token.
+    """
+    options = dict(given)
+    for name in ("hf_token", "api_key"):
+        token = options.get(name)
+        if isinstance(token, str):
+            options[name] = SecretStr(token)
+        elif not isinstance(token, SecretStr | None):
+            raise ConfigError(f"hf_token is a text, not of type {type(token).__name__}")
+    return options

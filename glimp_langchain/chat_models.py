@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import asdict
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
@@ -25,7 +25,7 @@ from glimp_langchain._calls import Call
 from glimp_langchain._copies import LiveCopies
 from glimp_langchain._errors import langchain_errors, what_is_wrong
 from glimp_langchain._messages import core_messages
-from glimp_langchain._options import TEXTS, ChatGlimpOptions, check_token
+from glimp_langchain._options import TEXTS, ChatGlimpOptions, concealed_token
 from glimp_langchain._profile import profile_of
 from glimp_langchain._replies import PROVIDER, ReplyStream, result_of
 from glimp_langchain._structured import Method, structured
@@ -172,7 +172,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
     )
 
     def __init__(self, **options: Unpack[ChatGlimpOptions]) -> None:
-        super().__init__(**cast(dict[str, Any], options))
+        super().__init__(**concealed_token(options))
 
     @model_validator(mode="before")
     @classmethod
@@ -186,7 +186,6 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         for name in given:
             if name not in known:
                 raise unknown_name("option", name, known)
-        check_token(given.get("hf_token") or given.get("api_key"))
         return cls.options_with_file(given)
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 from glimp_core.errors import ConfigError, unknown_name
-from glimp_core.options import LOAD_OPTIONS, SERVER_OPTIONS, LoadOptions
+from glimp_core.options import LOAD_OPTIONS, SERVER_OPTIONS, LoadOptions, concealed
 
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """What environment variables are called by custom, and keys are not."""
@@ -39,6 +39,9 @@ class ModelDescription:
     url: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     engine: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", concealed(self.options))
 
     @classmethod
     def of(cls, role: str, given: str | Mapping[str, Any], pair_options: Mapping[str, Any]) -> "ModelDescription":

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict, get_type_hints
 
+SECRETS = ("token", "api_key")
+"""The options that are secrets."""
+
 
 class LoadOptions(TypedDict, total=False):
     """How a model loads and serves. All may be left out; None is as good as left out."""
@@ -30,6 +33,31 @@ class ServerOptions(TypedDict, total=False):
 
 class ModelOptions(LoadOptions, ServerOptions, total=False):
     """How the two models of a pair load or are reached, and serve."""
+
+
+class SecretText(str):
+    """A token or a key as a text that no repr shows and no pickle holds, where it is None; copies are the text itself.
+
+    Formatting gives the secret: whoever sends it writes it out.
+    """
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return type(None), ()
+
+    def __copy__(self) -> "SecretText":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "SecretText":
+        return self
+
+
+def concealed(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options with each secret as a `SecretText`; without one, the very same options."""
+    plain = [name for name in SECRETS if isinstance(options.get(name), str)]
+    return {**options, **{name: SecretText(options[name]) for name in plain}} if plain else options
 
 
 def described(options: type) -> Mapping[str, str]:

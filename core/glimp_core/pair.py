@@ -16,7 +16,7 @@ from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError, EngineError
 from glimp_core.live import Reference
 from glimp_core.model_description import ModelDescription, check_pair_options, is_address, shown_name
-from glimp_core.options import SERVER_OPTIONS
+from glimp_core.options import SERVER_OPTIONS, concealed
 from glimp_core.policy import Policy
 from glimp_core.router import GlimpRouter
 from glimp_core.source import ModelSource
@@ -41,6 +41,7 @@ class Pair:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "options", concealed(self.options))
         for role in ROLES:
             object.__setattr__(self, role, _checked(role, getattr(self, role), self.options))
         described = {role: self._described(role) for role in ROLES}

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError, GlimpError, unknown_name
 from glimp_core.model_description import located
+from glimp_core.options import concealed
 from glimp_core.pair import Pair
 from glimp_core.pair_tables import PairTable, tables_at
 from glimp_core.policy import EntropyThreshold, Policy
@@ -57,6 +58,9 @@ class PairSettings:
     config: RouterConfig = field(default_factory=RouterConfig)
     sampling: SamplingParams = field(default_factory=SamplingParams)
     prices: Prices | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", concealed(self.options))
 
     @property
     def pair(self) -> Pair:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from glimp_core import bundled
 from glimp_core.errors import ConfigError, ModelLoadError, unknown_name
-from glimp_core.options import LOAD_OPTIONS
+from glimp_core.options import LOAD_OPTIONS, SECRETS, concealed
 from glimp_core.types import SamplingParams
 
 T = TypeVar("T")
@@ -26,7 +26,6 @@ SERVING = (*COUNTS, "prepacked")
 LOADING = tuple(name for name in LOAD_OPTIONS if name not in (*SERVING, "engine"))
 """The options that are transformers' own."""
 
-SECRETS = ("token", "api_key")
 _SALT = token_bytes(16)
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -64,6 +63,7 @@ class ModelSource:
         for option in self.options:
             if option not in LOAD_OPTIONS:
                 raise unknown_name("model option", option, LOAD_OPTIONS)
+        object.__setattr__(self, "options", concealed(self.options))
         for option in COUNTS:
             value = self.options.get(option, 1)
             if not isinstance(value, int) or value < 1:
@@ -108,7 +108,7 @@ class ModelSource:
 
 def option_keys(options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return what tells options apart in a key: their texts, of a token a digest that only this process makes."""
-    digest = {name: blake2b(repr(options[name]).encode(), key=_SALT).hexdigest() for name in SECRETS if name in options}
+    digest = {name: blake2b(str(options[name]).encode(), key=_SALT).hexdigest() for name in SECRETS if name in options}
     return tuple((name, digest.get(name) or repr(options[name])) for name in sorted(options))
 
 

@@ -17,6 +17,7 @@ from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField
+from pydantic import ValidationError
 
 from adapters.good_model import good_router
 from glimp_core import AlwaysLarge, ConfigError, EntropyThreshold, RouterConfig
@@ -97,6 +98,9 @@ def test_what_is_no_token_is_not_shown() -> None:
     with pytest.raises(ValueError, match="hf_token is a text, not of type list") as error:
         ChatGlimp(**NAMES, hf_token=["hf_secret"])  # type: ignore[arg-type]
     assert "hf_secret" not in str(error.value)
+    with pytest.raises(ValidationError) as invalid:
+        ChatGlimp(**NAMES, api_key="hf_secret", temprature=1)  # type: ignore[call-arg]
+    assert "hf_secret" not in f"{invalid.value} {invalid.value.errors()} {invalid.value.json()}"
 
 
 def test_a_token_in_the_environment_is_left_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:

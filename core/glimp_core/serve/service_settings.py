@@ -1,8 +1,10 @@
 """The settings of an endpoint that are not those of its pairs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from glimp_core.errors import ConfigError
+from glimp_core.options import SecretText
 
 MEBIBYTE = 2**20
 TEMPLATE_OPTIONS = ("enable_thinking", "thinking", "preserve_thinking", "clear_thinking", "reasoning_effort")
@@ -39,6 +41,8 @@ class ServiceSettings:
     def __post_init__(self) -> None:
         if self.api_key is not None and not self.api_key.strip():
             raise ConfigError("the API key is empty: set one, or none at all")
+        if self.api_key is not None:
+            object.__setattr__(self, "api_key", SecretText(self.api_key))
         limits = {"max_running": 1, "max_waiting": 0, "max_body_bytes": 1, "drain_seconds": 0}
         for name, least in limits.items():
             if not getattr(self, name) >= least:
@@ -48,3 +52,8 @@ class ServiceSettings:
                 f"body_seconds={self.body_seconds!r}, timeout={self.timeout!r} cannot work: "
                 "both are seconds, more than 0"
             )
+
+    def __getstate__(self) -> Any:
+        if self.api_key is not None:  # a pickle holds no secret, and an endpoint without its key would be open to all
+            raise TypeError("settings with an api_key are not pickled: make them in the process that serves")
+        return [getattr(self, field.name) for field in fields(self)]
