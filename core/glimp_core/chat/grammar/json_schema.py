@@ -164,6 +164,8 @@ class _Preparation:
         """Note the keywords that only a whole value can be checked for, save those that say nothing here."""
         for keyword in schema:
             value = schema[keyword]
+            if keyword == "contentMediaType" and value == "application/json":
+                self._leave(keyword, path)
             if keyword not in CHECKED or keyword in _SILENT or keyword in ("propertyNames", "unevaluatedProperties"):
                 continue
             if keyword == "if" and not {"then", "else"} & set(schema):
@@ -194,6 +196,8 @@ class _Preparation:
             closed = False
         if "propertyNames" in schema:
             ready_rest = self._names_limited(schema, own, patterns, ready_rest, path)
+        if ready_rest is None and closed and patterns and not (parts or own or schema.get("required")):
+            ready_rest = False  # what pydantic means by a pattern of names
         closes = ready_rest is None and closed and (parts or "properties" in schema)
         if closes and (names := self._names_to_close(schema)) is not None:
             own |= {name: self._conditional(schema, name, path) for name in names if name not in own}

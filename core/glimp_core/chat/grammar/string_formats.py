@@ -26,6 +26,7 @@ _IPV6 = "|".join(
     + [f"(?:{_WORD}:){{1,{7 - n}}}(?::{_WORD}){{1,{n}}}" for n in range(1, 7)]
     + [f":(?::{_WORD}){{1,7}}"]
 )
+_IPV6_INTERFACE = f"(?:{_IPV6})(?:/(?:[1-9]?[0-9]|1[01][0-9]|12[0-8]))?"
 _UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-%s{_HEX}{{3}}-%s{_HEX}{{3}}-{_HEX}{{12}}"
 _PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 _QUERY = rf"(?:\?(?:{_PATH}|[/?])*)?(?:#(?:{_PATH}|[/?])*)?"
@@ -36,7 +37,9 @@ _BASE64 = "(?:[A-Za-z0-9{0}]{{4}})*(?:[A-Za-z0-9{0}]{{2}}==|[A-Za-z0-9{0}]{{3}}=
 PATTERNS: dict[str, str] = {
     "date": _DATE, "time": _TIME, "date-time": f"{_DATE}[Tt]{_TIME}", "duration": _DURATION,
     "hostname": _HOSTNAME,
-    "ipv4": _IPV4, "ipv6": _IPV6, "ipvanyaddress": f"{_IPV4}|{_IPV6}",
+    "ipv4interface": rf"{_IPV4}(?:/(?:[12]?[0-9]|3[0-2]))?", "ipv4": _IPV4,
+    "ipv6": _IPV6, "ipvanyaddress": f"{_IPV4}|{_IPV6}",
+    "ipv6interface": _IPV6_INTERFACE, "ipvanyinterface": f"{_IPV4}|{_IPV6_INTERFACE}",
     "uuid": _UUID % (_HEX, _HEX), **{f"uuid{n}": _UUID % (n, "[89abAB]") for n in range(1, 9)},
     "uri": _URI, "uri-reference": rf"{_URI}|(?:/{_PATH}*)*{_QUERY}", "json-pointer": "(?:/(?:[^~/]|~[01])*)*",
     "base64": _BASE64.format("+/"), "base64url": _BASE64.format("_-"),
@@ -46,7 +49,5 @@ some are left out."""
 
 HELD_FORMATS = frozenset({"email", *PATTERNS})
 """The formats that a grammar holds; e-mail addresses in llguidance's own way."""
-CHECKED_FORMATS = frozenset({"regex", "idn-email"}) | {
-    f"ip{version}{kind}" for version in ("v4", "v6", "vany") for kind in ("network", "interface")
-}
+CHECKED_FORMATS = frozenset({"regex", "idn-email", "ipv4network", "ipv6network", "ipvanynetwork"})
 """The formats that only a whole value can be checked for. Any other one is what the standard says it is: a remark."""

@@ -84,7 +84,9 @@ def _violation(value: Any, validator: Any) -> str | None:
     if error is None:
         return None
     path = [str(part) for part in error.absolute_schema_path]
-    keyword = next((part for part in path if part in CHECKED or part == "oneOf"), str(error.validator))
+    keyword = next(
+        (part for part in path if part in CHECKED or part in ("oneOf", "contentMediaType")), str(error.validator)
+    )
     where = "".join(f"[{part!r}]" for part in error.absolute_path) or "the value"
     said = error.message if len(error.message) <= 200 else error.message[:200] + "..."
     return f"{keyword!r} is not kept at {where}: {said}"
@@ -115,6 +117,17 @@ def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator
     """Divide as the numbers are written: 0.3 is a multiple of 0.1."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and Decimal(str(value)) % Decimal(str(step)):
         yield ValidationError(f"{value!r} is not a multiple of {step}")
+
+
+def _json_in_text(validator: Any, kind: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if kind != "application/json" or not isinstance(value, str) or "contentEncoding" in schema:
+        return
+    try:
+        inner = json.loads(value)
+    except (ValueError, RecursionError):
+        yield ValidationError(f"{value!r} is not JSON")
+        return
+    yield from validator.descend(inner, schema.get("contentSchema", True), schema_path="contentSchema")
 
 
 def _ref(validator: Any, ref: str, value: Any, schema: Any) -> Iterator[ValidationError]:
@@ -173,6 +186,12 @@ def _is_number(checker: Any, value: Any) -> bool:
 
 _Validator: Any = extend(
     Draft202012Validator,
-    {"pattern": _pattern, "patternProperties": _pattern_properties, "multipleOf": _multiple_of, "$ref": _ref},
+    {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "multipleOf": _multiple_of,
+        "$ref": _ref,
+        "contentMediaType": _json_in_text,
+    },
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
 )
