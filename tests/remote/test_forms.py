@@ -115,6 +115,20 @@ def test_blank_space_is_the_servers_own() -> None:
         assert json.loads(pair(served, served).generate("?", response_format=FORM).answer) == {"n": 4}
 
 
+@pytest.mark.parametrize("written", ["{", '{ "n": 4', '{"n":4 }'])
+def test_blank_space_without_an_end(written: str) -> None:
+    """A model that falls into blank space is stopped, and the answer is whole long before its tokens run out."""
+
+    def lost(body: dict[str, Any]) -> str | None:
+        said = obedient(body)
+        return said if said is None or "glimp" in said else written + " \n\t\n" * 300
+
+    with ScriptedServer(script(), structure=lost) as served:
+        done = pair(served, served).generate("?", response_format=FORM)
+    assert isinstance(json.loads(done.answer)["n"], int)
+    assert len(done.answer) < 200
+
+
 def test_a_bound_answer_that_changes() -> None:
     """Where the second answer is another one, what was read of the first cannot be finished: that is an error."""
     said = iter(['{"n": 4}', '{"n": 4}', '{ "n": 5}'])

@@ -70,6 +70,14 @@ def test_a_flag_that_the_wheel_does_not_know(files: dict[str, str]) -> None:
         router.generate("hi")
 
 
+def test_a_file_without_a_chat_template(files: dict[str, str]) -> None:
+    """The error names the option that names a tokenizer."""
+    router = GlimpRouter.from_pretrained(files["small"], files["large"], engine=LlamaCpp(flags=EXACT))
+    with pytest.raises(glimp_core.ModelLoadError, match=r"no chat template.*engine=LlamaCpp\(tokenizers="):
+        router.generate("hi")
+    stop_servers()
+
+
 def test_without_llamacpp(files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is neither the program nor the wheel, the error names both."""
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -84,22 +84,26 @@ def _flat(node: Node, gap: str, server: wire.ServerProfile) -> list[Part] | None
     return None
 
 
+BLANKS = 120
+"""So many bytes of blank space in a row may a server write beyond what the grammar here has: a deep indentation."""
+
+
 class ServerCheck:
     """Watches a server write by a grammar; closes the answer if it leaves the grammar, or tokens run out.
 
-    Servers differ in how much blank space they allow: after a blank that the grammar here forbids, the rest of the
-    answer is not watched.
+    Servers differ in how much blank space they allow between two parts. It is passed over here, up to `BLANKS` in a
+    row: models fall into writing nothing else, and then the answer is closed.
     """
 
     def __init__(self, constraint: GrammarConstraint, vocabulary: Vocabulary):
         self._constraint = constraint
         self._vocabulary = vocabulary
-        self._alone = self._closing = False
+        self._blanks = 0
 
     @property
     def done(self) -> bool:
         """Whether the answer is whole and nothing more may come."""
-        return not self._alone and self._constraint.done
+        return self._constraint.done
 
     def allowed(self) -> bytes | None:
         """No mask: the server has its own."""
@@ -107,17 +111,24 @@ class ServerCheck:
 
     def advance(self, token_id: int, left: int) -> int:
         """Take a token of the server, with `left` more to come at most; return it, or one that closes the answer."""
-        if not self._closing:
-            self._alone = self._alone or (self._blank(token_id) and not self._allowed(token_id))
-        if self._alone:
+        piece = self._vocabulary.token_bytes[token_id] or b""
+        solid = piece.strip()
+        self._blanks = 0 if solid else self._blanks
+        if solid == piece or self._constraint.closing or self._allowed(token_id):
+            return self._constraint.advance(token_id, left)
+        self._blanks += len(piece) - len(solid)
+        in_time = self._blanks <= BLANKS and self._constraint.shortest <= left
+        if in_time and (not solid or self._passes(solid, left)):
             return token_id
-        taken = self._constraint.advance(token_id, left)
-        self._closing = self._closing or taken != token_id
-        return taken
+        return self._constraint.advance(token_id, left)  # which closes the answer, as the token does not fit
 
-    def _blank(self, token_id: int) -> bool:
-        piece = self._vocabulary.token_bytes[token_id]
-        return piece is not None and not piece.strip()
+    def _passes(self, solid: bytes, left: int) -> bool:
+        """Take what a token has besides blank space, if it fits and the answer can be closed in time after it."""
+        trial = self._constraint.copy()
+        fits = trial.feed(tuple(solid), left)
+        if fits:
+            self._constraint = trial
+        return fits
 
     def _allowed(self, token_id: int) -> bool:
         mask = self._constraint.allowed()

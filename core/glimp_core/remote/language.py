@@ -60,8 +60,16 @@ class Language:
 
     @cached_property
     def renderer(self) -> Renderer:
-        """Its chat template."""
-        return Renderer(self.tokenizer, self.table, self._name, self.stop_ids)
+        """Its chat template. Raises `ModelLoadError` if there is none."""
+        try:
+            return Renderer(self.tokenizer, self.table, self._name, self.stop_ids)
+        except ModelLoadError as error:
+            if self._source is None or not self._source.name.endswith(".gguf"):
+                raise
+            raise ModelLoadError(
+                f"{error}. If it is one, and its .gguf file leaves the template out, name a tokenizer that has it: "
+                "engine=LlamaCpp(tokenizers={'small': ..., 'large': ...}), with a folder or hub id for each model"
+            ) from error
 
     @cached_property
     def reader(self) -> Reader:

@@ -40,6 +40,11 @@ class GrammarConstraint:
         """Whether the reply has ended: nothing more may come, or the closing path is at its end."""
         return self._ended or self._rest == [] or (self.whole and bool(self._tokens.is_stopped()))
 
+    @property
+    def closing(self) -> bool:
+        """Whether the closing path is written from here on, whatever is drawn."""
+        return self._rest is not None
+
     def copy(self) -> "GrammarConstraint":
         """Return an independent copy, to try tokens on."""
         twin = object.__new__(GrammarConstraint)
