@@ -2,9 +2,10 @@
 
 FAKE_FOLDER holds script.json ("reply" and "probe" as ids, "bytes" of each id as hex, "open": the id that the script
 follows, with one more id between). Each start leaves a document there, with the arguments and the key. FAKE_TROUBLE is
-a JSON document: "slow": seconds before it listens; "dies": an exit code at the start; "dies_in_reply": how many starts
-end after five tokens of a reply; "freezes_in_reply": how many fall silent there, and end a moment later; "pace":
-seconds a token; "merge": tokens a line; "drafted": what each line tells of drafts.
+a JSON document: "slow": seconds before it listens; "waits": it does not before there is a file `go`; "dies": an exit
+code at the start; "dies_in_reply": how many starts end after five tokens of a reply; "freezes_in_reply": how many fall
+silent there, and end a moment later; "pace": seconds a token; "merge": tokens a line; "drafted": what lines tell of
+drafts.
 """
 
 import json
@@ -114,11 +115,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main():
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])  # as a worker of an engine
+    child = subprocess.Popen(["sleep", "300"])  # as a worker of an engine
     start = {"arguments": sys.argv[1:], "key": KEY, "pid": os.getpid(), "child": child.pid, "time": time.time()}
     (FOLDER / f"start-{time.time_ns()}.json").write_text(json.dumps(start))
     print("Loading weights", flush=True)
     time.sleep(TROUBLE.get("slow", 0))
+    while TROUBLE.get("waits") and not (FOLDER / "go").exists():
+        time.sleep(0.02)
     if "dies" in TROUBLE:
         print("ValueError: the card is full\nshutting down", flush=True)
         sys.exit(TROUBLE["dies"])

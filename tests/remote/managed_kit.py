@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,24 +71,28 @@ def eventually(true: Callable[[], bool], seconds: float) -> bool:
 @contextmanager
 def fake_vllm(tmp_path: Path) -> Iterator[FakeVllm]:
     """A fake vLLM with the script of the other tests, in the bundled pair's tokens."""
-    table = Vocabulary.of(load_tokenizer(ModelSource.of(SMALL)))
-    reply = [
-        *(i for step in STEPS for i in table.encode(step)), table.markers["</think>"],
-        *table.encode("\n\n" + ANSWER), table.markers["<|im_end|>"],
-    ]  # fmt: skip
-    script = {
-        "reply": reply,
-        "probe": table.encode(" 8, 9, 10, 11, 12, 13, 14, 15"),
-        "bytes": [(piece or b"").hex() for piece in table.token_bytes],
-        "open": table.markers["<think>"],
-    }
-    (tmp_path / "script.json").write_text(json.dumps(script))
+    (tmp_path / "script.json").write_text(_script())
     (tmp_path / "vllm").write_text(f'#!/bin/sh\nexec {sys.executable} -S {PROGRAM} "$@"\n')
     (tmp_path / "vllm").chmod(0o755)
     made = FakeVllm(tmp_path)
     yield made
     stop_servers()
     assert eventually(lambda: not made.alive, 1)
+
+
+@cache
+def _script() -> str:
+    table = Vocabulary.of(load_tokenizer(ModelSource.of(SMALL)))
+    reply = [
+        *(i for step in STEPS for i in table.encode(step)), table.markers["</think>"],
+        *table.encode("\n\n" + ANSWER), table.markers["<|im_end|>"],
+    ]  # fmt: skip
+    return json.dumps({
+        "reply": reply,
+        "probe": table.encode(" 8, 9, 10, 11, 12, 13, 14, 15"),
+        "bytes": [(piece or b"").hex() for piece in table.token_bytes],
+        "open": table.markers["<think>"],
+    })  # fmt: skip
 
 
 def ask(router: GlimpRouter, sampling: SamplingParams = GREEDY) -> Completion:

@@ -223,6 +223,9 @@ class ScriptedServer(Replies):
             if kind == "no_done" and trouble and trouble.at:
                 return await self._break("stall", gone, writer)
             writer.write(b"0\r\n\r\n")
+            if self.kind == "llamacpp":  # it keeps no connection after a stream: who sends on it gets no answer
+                await gone
+                return False
             return True
         finally:
             self.served.running -= 1

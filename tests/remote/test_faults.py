@@ -43,6 +43,14 @@ def test_streams_of_every_server_break(server: str) -> None:
     _every_byte(211, "Two and two.\n\n", server)
 
 
+def test_a_server_that_hangs_up_after_each_stream() -> None:
+    """llama.cpp announces Keep-Alive and closes the connection after a stream: nothing is sent on it any more."""
+    with ScriptedServer(script(), "llamacpp") as served:
+        done, _ = run(pair(served, served, AlwaysLarge()))
+    assert done.reasoning + done.answer == WHOLE + ANSWER
+    assert not [note for note in done.summary().notes if "asked again" in note]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_resets_at_every_byte_without_exception() -> None:

@@ -119,15 +119,14 @@ def test_a_slow_start_is_waited_for_and_shown(fake: FakeVllm, caplog: pytest.Log
 
 def test_a_request_that_is_cancelled_does_not_wait_for_a_start(fake: FakeVllm) -> None:
     """It ends at once, and the server goes on starting for the next one."""
-    router = GlimpRouter.from_pretrained(SMALL, LARGE, AlwaysSmall(), engine=fake.vllm(slow=1.0))
+    router = GlimpRouter.from_pretrained(SMALL, LARGE, AlwaysSmall(), engine=fake.vllm(waits=True))
     cancelled = threading.Event()
-    threading.Timer(0.3, cancelled.set).start()
-    began = time.monotonic()
+    threading.Timer(0.2, cancelled.set).start()
     with pytest.raises(Cancelled):
         list(router.stream("hi", cancelled=cancelled))
-    assert time.monotonic() - began < 0.9
-    assert said(ask(router)) == WHOLE
-    assert len(fake.starts) == 2
+    (fake.folder / "go").touch()
+    router.small.load()
+    assert len(fake.starts) == 1
 
 
 def test_a_start_that_fails_shows_the_end_of_the_log(fake: FakeVllm) -> None:
@@ -189,9 +188,9 @@ exec(sys.argv[2])
     [
         ("time.sleep(60)", 1.0),
         ("os.fork() or time.sleep(3); time.sleep(60)", 1.0),
-        ("os._exit(3)", 1.0),
+        pytest.param("os._exit(3)", 1.0, marks=pytest.mark.slow),
         ("sys.exit(3)", 0.0),
-        ("raise KeyboardInterrupt", 0.0),
+        pytest.param("raise KeyboardInterrupt", 0.0, marks=pytest.mark.slow),
     ],
 )
 def test_nothing_is_left_however_the_process_ends(fake: FakeVllm, end: str, seconds: float) -> None:

@@ -30,18 +30,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {role: str(folder / f"{role}.gguf") for role in BUNDLED}
 
 
-DROPS = pytest.mark.slow  # beside other work, llama.cpp often drops a connection, and a note tells of it
-
-
-@pytest.mark.parametrize("entropy", ["top20", pytest.param("full", marks=DROPS)])
-def test_a_managed_pair_writes_what_a_local_one_does(files: dict[str, str], entropy: str) -> None:
+@pytest.mark.parametrize(("entropy", "questions"), [("full", 1), pytest.param("top20", 6, marks=pytest.mark.slow)])
+def test_a_managed_pair_writes_what_a_local_one_does(files: dict[str, str], entropy: str, questions: int) -> None:
     """Chains, writers, answers and entropies are those of this process, in float32 and greedily."""
     policy, config = EntropyThreshold(0.3, entropy=entropy), RouterConfig(entropy=entropy)
     engine = LlamaCpp(flags=EXACT, tokenizers={role: str(folder) for role, folder in BUNDLED.items()})
     here = GlimpRouter.from_pretrained(*NAMES.values(), policy, config, dtype="float32")
     there = GlimpRouter.from_pretrained(files["small"], files["large"], policy, config, engine=engine)
     writers = set[str]()
-    for number in range(3):
+    for number in range(questions):
         question = make_problem(HELD_OUT + 1 + number).question
         one, other = (router.generate(question, sampling=GREEDY) for router in (here, there))
         assert (one.reasoning, one.answer) == (other.reasoning, other.answer)

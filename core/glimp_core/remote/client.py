@@ -139,16 +139,22 @@ class Client:
             return True
         return True
 
-    async def lines(self, body: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        """Yield what the lines of a stream say. Raises `TransientError`, or `RemoteEngineError` for a refusal."""
+    async def lines(self, body: dict[str, Any], once: bool = False) -> AsyncGenerator[Any, None]:
+        """Yield what the lines of a stream say; with `once` its connection is used for nothing else.
+
+        Raises `TransientError`, or `RemoteEngineError` for a refusal.
+        """
         import openai
 
+        options = self._options
+        if once:
+            options = {**options, "headers": {**options["headers"], "Connection": "close"}}
         with self._translated():
             stream = await self._openai.post(
                 "/completions",
                 cast_to=object,
                 body=body,
-                options=self._options,
+                options=options,
                 stream=True,
                 stream_cls=openai.AsyncStream[Any],
             )

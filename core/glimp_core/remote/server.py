@@ -165,7 +165,9 @@ class Server:
     ) -> AsyncGenerator[CompletionChunk, None]:
         """One request. The connection is free for the next one when the stream has been read to its end."""
         died = self.client.managed.died if self.client.managed else None
-        watch = StreamWatch(self.client.lines(body), self.client.answers, timeout, self._token_timeout, died)
+        watch = StreamWatch(
+            self.client.lines(body, self.profile.hangs_up), self.client.answers, timeout, self._token_timeout, died
+        )
         async with (
             aclosing(watch.lines()) as watched,
             aclosing(without_lead(lead, watched) if lead else watched) as lines,

@@ -25,7 +25,8 @@ class ServerProfile:
     """How one kind of server is asked for token ids, for a stop string that it does not cut off, and to keep to a form.
 
     `keep_stop` is None for servers that always cut; `schema_field` is "" where a schema goes as `response_format`;
-    `lark` says that grammars in llguidance's Lark are read.
+    `lark` says that grammars in llguidance's Lark are read, `hangs_up` that connections end with a stream, whatever
+    its headers say.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ServerProfile:
     stop_token_ids: bool = False
     schema_field: str = ""
     lark: bool = False
+    hangs_up: bool = False
 
     def schema(self, schema: Any) -> dict[str, Any]:
         """Return what binds a reply to a JSON schema."""
@@ -56,7 +58,9 @@ VLLM = ServerProfile(
     lark=True,
 )
 SGLANG = ServerProfile("sglang", {"return_token_ids": True}, {"no_stop_trim": True}, True)
-LLAMACPP = ServerProfile("llamacpp", {"logprobs": 1, "timings_per_token": True}, schema_field="json_schema")
+LLAMACPP = ServerProfile(
+    "llamacpp", {"logprobs": 1, "timings_per_token": True}, schema_field="json_schema", hangs_up=True
+)
 PLAIN = ServerProfile("openai")
 PROFILES = {profile.name: profile for profile in (VLLM, SGLANG, LLAMACPP)}
 """By what a server says owns its models. Unknown servers are asked as vLLM, which most gateways stand before."""

@@ -222,7 +222,8 @@ def check_seconds(name: str, value: object) -> None:
 
 
 def _free_port() -> int:
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+    draw = random.SystemRandom()  # the ports of two processes, or of a fork, are not the same ones
+    for port in (draw.choice(PORTS) for _ in PORTS):
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port
