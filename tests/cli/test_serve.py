@@ -23,7 +23,7 @@ def test_the_options_become_settings(glimp: Glimp, ran: Ran, monkeypatch: pytest
     """The pair by its name, the limits, and a key that is shown nowhere."""
     monkeypatch.setenv("CLIENT_KEY", "secret")
     done = glimp(
-        *("serve", "--port", "0", "--name", "mine", "--client-key-env", "CLIENT_KEY", "--max-running", "3"),
+        *("serve", "--port", "0", "--name", "mine", "--api-key-env", "CLIENT_KEY", "--max-running", "3"),
         *("--template-option", "style", "--threshold", "0.7"),
     )
     ((pair,), settings) = ran[0]
@@ -33,7 +33,24 @@ def test_the_options_become_settings(glimp: Glimp, ran: Ran, monkeypatch: pytest
     assert "localhost" in settings.allowed_hosts
     assert "secret" not in done.out + done.err
     assert "serving mine (glimp-tiny-small + glimp-tiny-large) at http://127.0.0.1:" in done.err
+    assert "clients must send the key that CLIENT_KEY holds" in done.err
     assert "warning" not in done.err
+
+
+def test_the_key_of_model_servers_is_another(glimp: Glimp, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--model-key-env` goes to the servers of the models, and asks nothing of clients; an empty key opens nothing."""
+    pair = ("serve", "--port", "0", "--small", "glimp-tiny-small", "--large", "http://127.0.0.1:1/v1#big")
+    monkeypatch.setenv("CLIENT_KEY", "for-clients")
+    done = glimp(*pair, "--model-key-env", "MODEL_KEY")
+    assert (done.code, glimp.made[0][1]["api_key_env"], ran[0][1].api_key) == (0, "MODEL_KEY", None), done.err
+    glimp(*pair, "--model-key-env", "MODEL_KEY", "--api-key-env", "CLIENT_KEY")
+    assert (glimp.made[1][1]["api_key_env"], ran[1][1].api_key) == ("MODEL_KEY", "for-clients")
+    glimp(*pair, "--api-key-env", "CLIENT_KEY")
+    assert "api_key_env" not in glimp.made[2][1]
+    for empty in ("", "  "):
+        monkeypatch.setenv("CLIENT_KEY", empty)
+        assert glimp(*pair, "--api-key-env", "CLIENT_KEY").code == 2
+    assert len(ran) == 3
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost")])
@@ -66,8 +83,9 @@ def test_an_open_door_is_warned_of(glimp: Glimp, ran: Ran) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--client-key-env", "NO_SUCH_KEY"], "--client-key-env NO_SUCH_KEY: this environment variable is not set"),
-        (["--api-key-env", "SOME"], "--client-key-env names the key that clients must send"),
+        (["--api-key-env", "NO_SUCH_KEY"], "--api-key-env NO_SUCH_KEY: this environment variable is not set"),
+        (["--model-key-env", "SOME"], "--api-key-env names the key that clients must send"),
+        (["--client-key-env", "SOME"], "No such option"),
         (["--json"], "takes no --json"),
         (["--name", "a:b"], "without a colon"),
         (["--port", "99999"], "cannot listen on"),

@@ -5,19 +5,25 @@ import inspect
 import traceback
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from glimp_core.cli.settings import Settings
 
 P = ParamSpec("P")
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
-def takes_settings(command: Callable[Concatenate[Settings, P], None]) -> Callable[..., None]:
-    """Give a command the shared options after its own; typer reads them off the signature."""
+def takes_settings(command: Callable[Concatenate[SettingsT, P], None]) -> Callable[..., None]:
+    """Give a command the shared options after its own; typer reads them off the signature.
+
+    The annotation of its first parameter is the class that holds them: `Settings`, or one made of it.
+    """
+    first, *own = inspect.signature(command).parameters.values()
+    kind: type[SettingsT] = first.annotation
 
     @functools.wraps(command)
     def called(**values: Any) -> None:
-        settings = Settings(**{field.name: values.pop(field.name) for field in fields(Settings)})
+        settings = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
         try:
             command(settings, **values)  # type: ignore[call-arg]
         except Exception:
@@ -25,8 +31,7 @@ def takes_settings(command: Callable[Concatenate[Settings, P], None]) -> Callabl
                 traceback.print_exc()
             raise
 
-    _, *own = inspect.signature(command).parameters.values()
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in [*own, *inspect.signature(Settings).parameters.values()]]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in [*own, *inspect.signature(kind).parameters.values()]]
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called

@@ -3,7 +3,7 @@
 import os
 import sys
 import webbrowser
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +11,12 @@ import typer
 
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.exits import say
+from glimp_core.cli.option import option
 from glimp_core.cli.reply import start
 from glimp_core.cli.run import TINY
 from glimp_core.cli.settings import Settings
 from glimp_core.errors import ConfigError
+from glimp_core.options import SERVER_OPTIONS
 
 if TYPE_CHECKING:
     from glimp_core.serve import ServiceSettings
@@ -33,7 +35,7 @@ Name = Annotated[
     str | None, _serving("--name", "The pair's name in the list of models. Default: as in --config, or glimp.")
 ]
 KeyVariable = Annotated[
-    str | None, _serving("--client-key-env", "The environment variable with the key that clients must send.")
+    str | None, _serving("--api-key-env", "The environment variable with the key that clients must send.")
 ]
 Running = Annotated[int, _serving("--max-running", "Replies that are written at once.")]
 Waiting = Annotated[int, _serving("--max-waiting", "Requests that may wait; more are sent away (429).")]
@@ -47,9 +49,16 @@ Templates = Annotated[
 InBrowser = Annotated[bool, _serving("--open", "Open the page in a browser, where there is one.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServedSettings(Settings):
+    """The shared options, where `--api-key-env` is about the clients of this server."""
+
+    api_key_env: Annotated[str | None, option("--model-key-env", SERVER_OPTIONS["api_key_env"], "Models")] = None
+
+
 @takes_settings
 def command(
-    settings: Settings,
+    settings: ServedSettings,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     name: Name = None,
@@ -70,8 +79,11 @@ def command(
     except ImportError as error:
         raise ConfigError(f"glimp serve needs more packages: {error}") from error
     _refuse_unused(settings)
+    key = _key(client_key_env)
+    if key is not None:
+        say(f"clients must send the key that {client_key_env} holds")
     service = ServiceSettings(
-        api_key=_key(client_key_env),
+        api_key=key,
         max_running=max_running,
         max_waiting=max_waiting,
         timeout=timeout,
@@ -99,7 +111,7 @@ def _serve(
             say(f"serving {called} ({' + '.join(pair.pair)}) at http://{shown}:{bound}/v1 (Ctrl-C ends it)")
         say(f"the page is http://{shown}:{bound}/")
         if service.api_key is None and host not in listening.LOOPBACK:
-            say(f"warning: everyone who reaches {host}:{bound} can use it: set --client-key-env, or --host 127.0.0.1")
+            say(f"warning: everyone who reaches {host}:{bound} can use it: set --api-key-env, or --host 127.0.0.1")
         if in_browser:
             _open(f"http://{shown if host not in EVERYWHERE else 'localhost'}:{bound}/")
         listening.log_to_stderr()
@@ -131,7 +143,7 @@ def _key(variable: str | None) -> str | None:
     if variable is None:
         return None
     if not (key := os.environ.get(variable, "").strip()):
-        raise ConfigError(f"--client-key-env {variable}: this environment variable is not set, or is empty")
+        raise ConfigError(f"--api-key-env {variable}: this environment variable is not set, or is empty")
     return key
 
 
@@ -143,6 +155,6 @@ def _refuse_unused(settings: Settings) -> None:
     on_servers = settings.config or any("://" in str(model) for model in settings.models)
     if settings.api_key_env and not on_servers:
         raise ConfigError(
-            f"--api-key-env {settings.api_key_env} is the key of servers that run the models, and neither model is on "
-            "one: --client-key-env names the key that clients must send"
+            f"--model-key-env {settings.api_key_env} is the key of servers that run the models, and neither model is "
+            "on one: --api-key-env names the key that clients must send"
         )
