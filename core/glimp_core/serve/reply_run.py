@@ -10,7 +10,7 @@ from time import perf_counter, time
 from typing import Any
 from uuid import uuid4
 
-from glimp_core.aio import stream_in_thread
+from glimp_core.aio import batches_in_thread
 from glimp_core.deadline import deadline
 from glimp_core.errors import Cancelled, GlimpError
 from glimp_core.events import Delta, Finish
@@ -24,6 +24,12 @@ from glimp_core.serve.service_metrics import ServiceMetrics
 from glimp_core.types import Phase, Role
 
 log = logging.getLogger("glimp.serve")
+
+AHEAD = 16
+"""How many pieces a reply may be ahead of its connection, which has a buffer of its own.
+
+With more, the threads of many replies keep a busy event loop from hearing that their clients have left.
+"""
 
 
 class RunningReplies:
@@ -67,9 +73,9 @@ class ReplyRun:
         told |= {"id": head.id, "model": head.model, "stream": asked.stream}
 
     async def pieces(self, queue: RequestQueue, timeout: float | None) -> AsyncGenerator[bytes, None]:
-        """Yield what is to be sent. Raises `GlimpError` if the reply fails before anything was sent.
+        """Yield what is to be sent, joined where more is there than was sent.
 
-        Closing this stops the models within a token.
+        Raises `GlimpError` if the reply fails before anything was sent. Closing this stops the models within a token.
         """
         pair = self.asked.model.pair.name
         async with queue.place():
@@ -77,9 +83,10 @@ class ReplyRun:
             self._told["queue_seconds"] = round(waited, 4)
             self._metrics.queue_seconds.labels(pair).observe(waited)
             try:
-                async with aclosing(stream_in_thread(lambda cancelled: self._guarded(cancelled, timeout))) as pieces:
-                    async for piece in pieces:
-                        yield piece
+                reply = batches_in_thread(lambda cancelled: self._guarded(cancelled, timeout), AHEAD)
+                async with aclosing(reply) as batches:
+                    async for batch in batches:
+                        yield b"".join(batch)
             finally:
                 self._tell("cancelled")  # where the client left, the thread is still about to notice
 
