@@ -1,10 +1,11 @@
 """How a pair reasons: what is routed, how it is measured, and how far it may go."""
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Literal, get_args
 
 from glimp_core.context import Reasoning, ReasoningEffort
-from glimp_core.errors import ConfigError, unknown_name
+from glimp_core.errors import ConfigError, shown, unknown_name
 from glimp_core.types import Entropy
 
 AnswerBy = Literal["large", "small", "routed"]
@@ -54,13 +55,14 @@ class RouterConfig:
             "reasoning": Reasoning, "answer_by": AnswerBy, "entropy": Entropy, "on_large_failure": OnLargeFailure,
         }  # fmt: skip
         if self.reasoning_effort not in (None, *get_args(ReasoningEffort)):
-            raise unknown_name("reasoning_effort", str(self.reasoning_effort), get_args(ReasoningEffort))
+            raise unknown_name("reasoning_effort", self.reasoning_effort, get_args(ReasoningEffort))
         for name, choices in words.items():
             if getattr(self, name) not in get_args(choices):
-                raise unknown_name(name, str(getattr(self, name)), get_args(choices))
+                raise unknown_name(name, getattr(self, name), get_args(choices))
         for name in ("max_step_tokens", "max_reasoning_tokens", "max_answer_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)!r} cannot work: it must be 1 or more")
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name}={shown(value)} cannot work: it must be a whole number, 1 or more")
 
     def with_effort(self) -> "RouterConfig":
         """Return these settings with the effort carried out: the mode and the budget that it means."""

@@ -80,10 +80,10 @@ def shown(value: Any) -> str:
     return _SHORT.repr(value)[:400]
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigError:
+def unknown_name(what: str, name: object, known: Iterable[str]) -> ConfigError:
     """Return the error for a name that is not one of `known`, with the nearest one suggested."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name[:200], names, n=1) if isinstance(name, str) else []
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names[:LISTED])}{more}"
     return ConfigError(f"unknown {what} {shown(name)}: {hint}")

@@ -1,6 +1,5 @@
 """GlimpRouter: a pair of models that answers as one."""
 
-import reprlib
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from time import perf_counter
 from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 from glimp_core.algorithm import route, write_alone
+from glimp_core.arguments import check_kind, check_options, in_json_types, listed_tools
 from glimp_core.chain import Chain
 from glimp_core.chat.formats.template import check_template_options
 from glimp_core.chat.prompt.messages import read_request
@@ -148,11 +148,11 @@ class GlimpRouter:
         their tokens, if its engine can. `alone` has one model write all, without glimpses and drafts. The request is
         checked at once, the models start with the first event. Raises any `GlimpError` but `OutputValidationError`.
         """
-        _check_kinds(tools, response_format, policy, cancelled)
+        check_options(response_format, policy, cancelled)
         request = self._request(
             messages,
             sampling,
-            tools=tuple(tools or ()),
+            tools=tools,
             tool_choice=tool_choice,
             parallel_tool_calls=parallel_tool_calls,
             response_format=response_format,
@@ -173,7 +173,7 @@ class GlimpRouter:
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
         """Return the size of a prompt in the large model's tokens, template and tools included."""
-        asked = self._request(messages, None, tools=tuple(tools or ()), chat_template_kwargs=chat_template_kwargs)
+        asked = self._request(messages, None, chat_template_kwargs, tools=tools)
         with Context(read_request(asked), self.config.reasoning) as context:
             context.counted = True
             return self.large.prepare(context).tokens
@@ -204,16 +204,22 @@ class GlimpRouter:
         messages: Sequence[Message] | str,
         sampling: SamplingParams | None,
         chat_template_kwargs: Mapping[str, Any] | None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        tool_choice: str | bool | Mapping[str, Any] | None = None,
         **demands: Any,
     ) -> Request:
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
-        _check_kind("messages", messages, Iterable, "a text or a list of messages")
-        _check_kind("sampling", sampling, SamplingParams, "SamplingParams(...)")
-        options = {} if chat_template_kwargs is None else chat_template_kwargs
+        check_kind("messages", messages, Iterable, "a text or a list of messages")
+        check_kind("sampling", sampling, SamplingParams, "SamplingParams(...)")
+        options = in_json_types("chat_template_kwargs", {} if chat_template_kwargs is None else chat_template_kwargs)
         check_template_options(options)
         return Request(
-            tuple(messages),
+            tuple(in_json_types("messages", list(messages))),
+            tools=listed_tools(tools),
+            tool_choice=in_json_types("tool_choice", tool_choice),
+            response_format=in_json_types("response_format", response_format),
             sampling=(sampling or SamplingParams()).over(self.sampling),
             chat_template_kwargs=options,
             lenient_tool_calls=self.config.lenient_tool_calls,
@@ -313,24 +319,9 @@ class GlimpRouter:
 def _only(writer: Role) -> Policy:
     """Return the policy of which a reply by one model alone is the outcome."""
     policies: dict[str, Policy] = {"small": AlwaysSmall(), "large": AlwaysLarge()}
-    if writer not in policies:
-        raise unknown_name("alone", str(writer), policies)
+    if writer not in list(policies):
+        raise unknown_name("alone", writer, policies)
     return policies[writer]
-
-
-def _check_kinds(tools: Any, response_format: Any, policy: Any, cancelled: Any) -> None:
-    _check_kind("tools", tools, Sequence, "a list of tools")
-    _check_kind("response_format", response_format, Mapping, "a dict such as {'type': 'json_object'}")
-    _check_kind("policy", policy, Policy, "a policy such as EntropyThreshold(1.0)")
-    if cancelled is not None and not hasattr(cancelled, "is_set"):
-        raise ConfigError(f"cancelled={cancelled!r} cannot work: pass a threading.Event()")
-
-
-def _check_kind(name: str, value: object, kind: type, wanted: str) -> None:
-    """Raise `ConfigError` for an argument of another kind, which would fail somewhere in the middle."""
-    missing = value is None and name == "messages"
-    if missing or isinstance(value, bytes) or not isinstance(value, (kind, type(None))):
-        raise ConfigError(f"{name}={reprlib.repr(value)} cannot work: pass {wanted}")
 
 
 @contextmanager

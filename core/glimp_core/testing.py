@@ -72,7 +72,7 @@ class ScriptedEngine:
         OutputRequirements.of_context(context)
         read_messages(context.request.messages)
         texts = [str(message.get("content") or "") for message in context.request.messages]
-        tokens = sum(map(len, texts)) + sum(len(json.dumps(tool)) for tool in context.request.tools)
+        tokens = sum(map(len, texts)) + sum(len(json.dumps(tool, default=str)) for tool in context.request.tools)
         closed = context.reasoning == "off" and self._thinking != "none"
         return Prompt(tokens, self.window, "closed" if closed else self._thinking)
 

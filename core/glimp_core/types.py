@@ -50,7 +50,7 @@ def _stop_strings(stop: object) -> tuple[str, ...]:
     """Return stop strings as a tuple, empty ones left out. Raises `ConfigError` for anything else."""
     listed = (stop,) if isinstance(stop, str) else () if stop is None else stop
     if not isinstance(listed, list | tuple | set | frozenset) or not all(isinstance(text, str) for text in listed):
-        raise ConfigError(f"stop={stop!r} cannot work: it must be a string or a list of strings")
+        raise ConfigError(f"stop={shown(stop)} cannot work: it must be a string or a list of strings")
     if (size := sum(map(len, listed))) > LONGEST_STOP:
         raise ConfigError(f"stop has {size} characters: give at most {LONGEST_STOP} together")
     return tuple(text for text in listed if text)
@@ -91,7 +91,7 @@ class SamplingParams:
         value = getattr(self, name)
         wrong = isinstance(value, bool) or not (isinstance(value, kind) and fine(value))
         if value is not None and wrong:
-            raise ConfigError(f"{name}={value!r} cannot work: it must be {rule}")
+            raise ConfigError(f"{name}={shown(value)} cannot work: it must be {rule}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jinja2
 from jinja2 import nodes
 
-from glimp_core.errors import ConfigError, ModelLoadError
+from glimp_core.errors import ConfigError, ModelLoadError, shown
 
 USER: dict[str, Any] = {"role": "user", "content": "glimp-user"}
 THOUGHT, ANSWER = "glimp-thought", "glimp-answer"
@@ -90,7 +90,7 @@ def check_template_options(options: Any, tokenizer: Any = None) -> None:
     the names of its special tokens.
     """
     if not isinstance(options, Mapping):
-        raise ConfigError(f"chat_template_kwargs={options!r} cannot work: it must be a dict of template options")
+        raise ConfigError(f"chat_template_kwargs={shown(options)} cannot work: it must be a dict of template options")
     taken: set[str] = set(RESERVED)
     if tokenizer is not None:
         arguments = inspect.signature(tokenizer.apply_chat_template).parameters.values()

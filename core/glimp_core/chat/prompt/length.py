@@ -43,11 +43,12 @@ def check_length(
 
 def _texts(value: Any) -> Iterator[str]:
     """Yield every text in messages and tools, however nested."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _texts(part)
-    elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        for part in value:
-            yield from _texts(part)
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, Mapping):
+            left += part.values()
+        elif isinstance(part, Sequence) and not isinstance(part, bytes | bytearray):
+            left += part

@@ -120,7 +120,7 @@ def _parameters(name: str, function: Mapping[str, Any]) -> dict[str, Any]:
         (function[key] for key in ("parameters", "input_schema", "inputSchema") if function.get(key)), {}
     )
     kinds = schema.get("type") or "object" if isinstance(schema, Mapping) else ()
-    if "object" not in ([kinds] if isinstance(kinds, str) else kinds):
+    if "object" not in (kinds if isinstance(kinds, (list, tuple)) else [kinds]):
         raise ConfigError(f"the parameters of tool {name!r} must be the JSON schema of an object, got {shown(schema)}")
     try:
         copy = copied(schema)
@@ -166,6 +166,6 @@ def _name(tool: object) -> Any:
 
 
 def _known(name: Any, names: set[str]) -> str:
-    if name not in names:
-        raise unknown_name("tool in tool_choice", str(name), names or _WORDS)
-    return str(name)
+    if not isinstance(name, str) or name not in names:
+        raise unknown_name("tool in tool_choice", name, names or _WORDS)
+    return name
