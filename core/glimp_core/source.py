@@ -34,8 +34,8 @@ DTYPE_ALIASES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half
 ADAPTER_CONFIG = "adapter_config.json"
 """The file that makes a folder an adapter of another model, in the format of PEFT."""
 
-LONGEST = 300
-"""As many characters of another library's message are repeated at most, where its first line is no sentence."""
+LONGEST = 500
+"""As many characters of another library's message are repeated at most."""
 
 PROBE = "the answer is 42"
 """A text that every usable tokenizer can encode and decode."""
@@ -317,13 +317,16 @@ def attempt(source: ModelSource, load: Callable[[], T], hint: str = "") -> T:
                 "never runs that. Choose a model that transformers has the code of, or load it yourself and pass "
                 "(model, tokenizer)"
             ) from error
+        if source.name.endswith(".gguf"):  # what breaks in one is rarely what the message is about
+            hint = ". Is the file whole? Download it again"
         raise ModelLoadError(f"cannot load {source.name!r}: {_first_line(error)}{hint}") from error
 
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     first = text.splitlines()[0]
-    return " ".join(text.split())[:LONGEST] if first.rstrip().endswith(":") else first
+    told = " ".join(text.split()) if first.rstrip().endswith(":") else first  # which is no sentence alone
+    return told if len(told) <= LONGEST else told[:LONGEST] + "..."
 
 
 def _hub_hint(source: ModelSource) -> str:

@@ -1,83 +1,21 @@
 """The command as a process: in a pipe, in a terminal, and interrupted."""
 
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-PATIENCE = 20.0
-STATE = str(Path(tempfile.gettempdir()) / f"glimp-tests-{os.getuid()}")
-QUIET = {
-    "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH")))),
-    "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "XDG_STATE_HOME": STATE,
-}  # fmt: skip
-
-
-def scripted(*arguments: str) -> list[str]:
-    return [sys.executable, str(HERE / "scripted_glimp.py"), *arguments]
+from cli.terminals import PATIENCE, QUIET, scripted, terminal
 
 
 def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     command = scripted(*arguments)
     return subprocess.run(command, input=stdin, capture_output=True, text=True, env=QUIET | environment, timeout=60)
-
-
-class Terminal:
-    """A process in a terminal of its own: what it shows, and what is typed."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", end: int):
-        self.process, self._end, self.shown = process, end, ""
-
-    def until(self, seen: Callable[[str], bool]) -> str:
-        """Read until the text shown so far is as wanted."""
-        deadline = time.monotonic() + PATIENCE
-        while not seen(self.shown) and time.monotonic() < deadline:
-            self._read(0.1)
-        assert seen(self.shown), self.shown
-        return self.shown
-
-    def _read(self, seconds: float) -> None:
-        with suppress(OSError):  # the process has closed its side
-            if select.select([self._end], [], [], seconds)[0]:
-                self.shown += os.read(self._end, 4096).decode(errors="replace")
-
-    def type(self, text: str) -> None:
-        """Type some keys."""
-        os.write(self._end, text.encode())
-
-    def leave(self) -> int:
-        """Read to the end and return the exit code: a process may wait until its last words have been read."""
-        self.until(lambda _: self.process.poll() is not None)
-        return self.process.returncode
-
-
-@contextmanager
-def terminal(*arguments: str, **environment: str) -> Iterator[Terminal]:
-    """Start `glimp` in a new terminal."""
-    end, far = pty.openpty()
-    variables = QUIET | {"TERM": "xterm-256color"} | environment
-    process = subprocess.Popen(
-        scripted(*arguments), stdin=far, stdout=far, stderr=far, env=variables, start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(far)
-    try:
-        yield Terminal(process, end)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(end)
 
 
 def test_help_imports_no_torch() -> None:
@@ -222,26 +160,6 @@ def test_shells_complete_commands_and_options() -> None:
     asking = {"_GLIMP_COMPLETE": "complete_bash", "COMP_WORDS": "glimp cal", "COMP_CWORD": "1"}
     done = subprocess.run(scripted(), capture_output=True, text=True, env=QUIET | asking, timeout=60)
     assert done.stdout.split() == ["calibrate"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["--help"], ["demo"], ["run", "2+2?", "--small", "glimp-tiny-small"], ["check"]])
-def test_ctrl_c_ends_with_130_at_any_moment(arguments: list[str]) -> None:
-    """From the first module of Glimp on nobody sees a traceback; a signal that comes earlier is Python's own matter."""
-    command = [sys.executable, "-c", "from glimp_core.cli import main; main()", *arguments]
-    late = 0
-    for moment in [*(n / 50 for n in range(30)), *(n / 4 for n in range(3, 40))]:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET
-        )
-        time.sleep(moment)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-        pythons_own = b"Traceback" in said and b"glimp_core" not in said and moment < 1
-        assert pythons_own or b"Traceback" not in said, (moment, said)
-        assert pythons_own or process.returncode in (0, 2, 130, -signal.SIGINT), (moment, process.returncode, said)
-        late += process.returncode == 130
-    assert late > 10
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])

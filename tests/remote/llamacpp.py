@@ -20,7 +20,7 @@ MAX_SECONDS = 600
 """A server that was forgotten ends by itself."""
 
 
-def write_gguf(folder: Path, path: Path) -> None:
+def write_gguf(folder: Path, path: Path, template: str = "") -> None:
     """Write a Llama checkpoint as llama.cpp reads it, with the very same float32 weights."""
     import gguf
     from safetensors.numpy import load_file
@@ -39,6 +39,8 @@ def write_gguf(folder: Path, path: Path) -> None:
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
+    if template:
+        writer.add_chat_template(template)
     _write_tokenizer(writer, json.loads((folder / "tokenizer.json").read_text()), config)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
     for name, tensor in load_file(folder / "model.safetensors").items():

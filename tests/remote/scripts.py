@@ -17,7 +17,8 @@ class Trouble:
     broken UTF-8), "error" (an error in the stream) or "abort" at a line, "no_done", "delay" (`seconds`), "refuse"
     (the connection is reset before an answer), "html". "leave" at a byte is what vLLM does on SIGTERM: it takes no new
     connections, and its streams stay open and silent; after `seconds`, if any, it takes connections again. "pause" is
-    a silence of `seconds` at a byte, "freeze" one of the whole server, which answers nothing else either.
+    a silence of `seconds` at a byte, "freeze" one of the whole server, which answers nothing else either. After
+    "vanish" at a byte its host is gone: streams are silent, and no connection comes about.
     """
 
     kind: str

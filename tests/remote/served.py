@@ -7,6 +7,7 @@ on there. Whoever writes a chain with it, in however many requests, gets the scr
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import struct
 import threading
@@ -245,6 +246,10 @@ class ScriptedServer(Replies):
         elif kind == "leave":
             await self._leave(seconds)
             await asyncio.wait([gone], timeout=20)
+        elif kind == "vanish":
+            with _full(self._server.sockets[0]):
+                await self._leave(0)
+                await self._stop.wait()
         elif kind == "reset":
             await asyncio.sleep(0.002)  # the bytes before it are on their way
             _reset(writer)
@@ -276,7 +281,7 @@ class ScriptedServer(Replies):
             yield held
 
 
-BREAKS = ("reset", "eof", "short", "stall", "leave", "pause", "freeze")
+BREAKS = ("reset", "eof", "short", "stall", "leave", "pause", "freeze", "vanish")
 WRONG_LINES = {
     "garbage": b'data: {"id": "cmpl-1", "choi\n\n',
     "number": b"data: 42\n\n",
@@ -284,6 +289,18 @@ WRONG_LINES = {
     "error": b'data: {"error": {"message": "the engine died", "code": 500}}\n\n',
     "abort": b'data: {"choices": [{"index": 0, "text": "", "finish_reason": "abort", "token_ids": []}]}\n\n',
 }
+
+
+@contextlib.contextmanager
+def _full(listening: Any) -> Iterator[None]:
+    """Have a port that listens take no connection, and refuse none either: its queue is full."""
+    with socket.socket(fileno=os.dup(listening.fileno())) as held, contextlib.ExitStack() as waiting:
+        held.listen(0)
+        for _ in range(4):
+            knocking = waiting.enter_context(socket.socket())
+            knocking.setblocking(False)
+            knocking.connect_ex(held.getsockname())
+        yield
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -77,6 +77,19 @@ def test_a_frozen_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
         assert len(served.asked) == 1
 
 
+@pytest.mark.parametrize("at", [0, 900])
+def test_a_host_that_is_gone_is_not_waited_for(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where packets are lost, no connection is refused: a stream is given up, also while a prompt may be read."""
+    monkeypatch.setattr("glimp_core.remote.client.ANSWER_WITHIN", 0.2)
+    with ScriptedServer(script()) as served:
+        remote = engine(served, timeout=LONG, token_timeout=LONG)
+        remote.load()
+        served.troubles = [Trouble("vanish", at)]
+        with pytest.raises(EngineTimeoutError, match="its host answers nothing any more: is it stopped"):
+            step(remote)
+        assert len(served.asked) == 1
+
+
 def test_a_server_that_thaws_goes_on() -> None:
     """A short standstill costs its time and no word."""
     with ScriptedServer(script()) as served:

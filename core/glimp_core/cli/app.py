@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glimp_core.cli import bench, calibrate, chat, demo, exits, fitting, process, run, serve, trace
+from glimp_core.cli import bench, calibrate, chat, demo, exits, fitting, run, serve, trace
 
 app = typer.Typer(
     name="glimp",
@@ -47,4 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot spell a character shows another
-    process.leave(exits.code_of(lambda: app(arguments, prog_name="glimp", standalone_mode=False)))
+    try:
+        code = exits.code_of(lambda: app(arguments, prog_name="glimp", standalone_mode=False))
+    except KeyboardInterrupt:  # while it said what went wrong
+        code = exits.INTERRUPTED
+    sys.exit(code)

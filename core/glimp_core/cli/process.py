@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 INTERRUPTED = 130
+CATCHES = "code_of"
+"""The function under which a command runs, by name: its module takes time to import."""
+
 SHOW_CURSOR = "\x1b[?25h\x1b[0m"
 
 
@@ -29,7 +32,7 @@ def open_streams() -> None:
 
 
 def catch_interrupts() -> None:
-    """Make Ctrl-C end the process at once while modules are imported, and raise `KeyboardInterrupt` otherwise.
+    """Make Ctrl-C raise `KeyboardInterrupt` where `exits.code_of` catches it, and end the process at once elsewhere.
 
     A half imported module is no place for an exception: native ones abort, and others take it for a missing package.
     One that is raised where Python can only report it, as in a destructor, is raised again.
@@ -41,25 +44,19 @@ def catch_interrupts() -> None:
     sys.unraisablehook = _raise_again
 
 
-def leave(code: int) -> None:
-    """Exit with a code; from here on Ctrl-C ends the process at once."""
-    if signal.getsignal(signal.SIGINT) is _interrupt:
-        from contextlib import suppress
-
-        with suppress(ValueError):  # a thread of another program
-            signal.signal(signal.SIGINT, _end)
-    sys.exit(code)
-
-
 def _interrupt(number: int, frame: "FrameType | None") -> None:
+    caught = False
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib."):
-            _end(number, frame)
+            _end()
+        caught = caught or frame.f_code.co_name == CATCHES
         frame = frame.f_back
+    if not caught:
+        _end()
     raise KeyboardInterrupt
 
 
-def _end(number: int, frame: "FrameType | None") -> None:
+def _end() -> None:
     for descriptor in (1, 2):
         try:
             if os.isatty(descriptor):

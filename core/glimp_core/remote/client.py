@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -36,6 +36,12 @@ LARGEST = 64 * 2**20
 
 ANSWER_WITHIN = 5.0
 """How long, in seconds, a server has for the answer to a cheap question."""
+
+CONNECT_WITHIN = 0.8
+"""The share of that time in which its host must take the connection, which it does also for a server that is busy."""
+
+Liveness = Literal["answers", "silent", "refuses", "unreachable"]
+"""What came of a cheap question: any answer; none; no connection is taken; the host itself does not answer."""
 
 
 class TransientError(Exception):
@@ -124,20 +130,21 @@ class Client:
         self._lists |= path == "/models"
         return document
 
-    async def answers(self) -> bool | None:
-        """Ask for something cheap: True for any answer, False if the connection fails, None for silence."""
+    async def liveness(self) -> Liveness:
+        """Ask for something cheap, and tell what came of it."""
         import openai
 
+        limits = openai.Timeout(ANSWER_WITHIN, connect=CONNECT_WITHIN * ANSWER_WITHIN)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await self._openai.get("/models", cast_to=object, options={**self._options, "timeout": ANSWER_WITHIN})
-        except (openai.APITimeoutError, TimeoutError):
-            return None
+                await self._openai.get("/models", cast_to=object, options={**self._options, "timeout": limits})
+        except (openai.APITimeoutError, TimeoutError) as error:
+            return "unreachable" if type(error.__cause__).__name__ == "ConnectTimeout" else "silent"
         except openai.APIConnectionError:
-            return False
+            return "refuses"
         except openai.APIError:
-            return True
-        return True
+            return "answers"
+        return "answers"
 
     async def lines(self, body: dict[str, Any], once: bool = False) -> AsyncGenerator[Any, None]:
         """Yield what the lines of a stream say; with `once` its connection is used for nothing else.

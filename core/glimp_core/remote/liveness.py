@@ -6,13 +6,13 @@ from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any
 
-from glimp_core.remote.client import TransientError
+from glimp_core.remote.client import Liveness, TransientError
 
 ASK_AFTER = 2.0
 """Seconds of silence after which a server is asked whether it is there, and after which it is asked again."""
 
 MUTE_AFTER = 2
-"""After so many questions in a row without an answer, a stream that has begun is given up."""
+"""After so many questions in a row without an answer a stream is given up, see `StreamWatch`."""
 
 _END = object()
 
@@ -20,15 +20,16 @@ _END = object()
 class StreamWatch:
     """The lines of one stream, as long as its server is there to send them.
 
-    `answers` asks the server something cheap: True if it answers, False if it cannot be reached, None if it keeps
-    silent. `died`, if it can be known, waits until the server's process is gone, and says so. `timeout` is the longest
-    wait for the first token, `token_timeout` for each further one, in seconds.
+    `liveness` asks the server something cheap. If that is not answered either, a stream that has begun is given up;
+    before its first token a server may do nothing but read the prompt, and it is given up if its host takes no
+    connection. `died`, if it can be known, waits until the server's process is gone, and says so. `timeout` is the
+    longest wait for the first token, `token_timeout` for each further one, in seconds.
     """
 
     def __init__(
         self,
         lines: AsyncGenerator[Any, None],
-        answers: Callable[[], Awaitable[bool | None]],
+        liveness: Callable[[], Awaitable[Liveness]],
         timeout: float,
         token_timeout: float,
         died: Callable[[], Awaitable[str]] | None = None,
@@ -37,16 +38,16 @@ class StreamWatch:
         """Whether the first token has come."""
         self._heard = monotonic()
         self._lines = lines
-        self._answers = answers
+        self._liveness = liveness
         self._died = died
         self._timeouts = {False: timeout, True: token_timeout}
         self._arrived: asyncio.Queue[Any] = asyncio.Queue()
         self._answered = True
-        self._mute = 0
+        self._mute = self._unreachable = 0
 
     def hear(self) -> None:
         """Note that a token came; lines without one, which a server may send for ever, end no silence."""
-        self.begun, self._heard, self._mute = True, monotonic(), 0
+        self.begun, self._heard, self._mute, self._unreachable = True, monotonic(), 0, 0
 
     async def lines(self) -> AsyncGenerator[Any, None]:
         """Yield the lines as they come. Raises `TransientError` if the server is gone, or silent for too long."""
@@ -84,17 +85,26 @@ class StreamWatch:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, ASK_AFTER)):
                     return await self._arrived.get()
-            if self.begun and self._mute >= MUTE_AFTER:  # before, a server may do nothing but read the prompt
-                silence = f"silent for {monotonic() - self._heard:.0f} seconds, and it answers no other question"
-                raise TransientError(f"its stream fell {silence}", timed_out=True, frozen=True)
             if all(task.done() for task in asked):
                 asked[:] = [asyncio.create_task(self._ask())]
         raise TransientError(f"no answer for {limit:g} seconds", timed_out=True, frozen=not self._answered)
 
     async def _ask(self) -> None:
-        self._answered = False
-        answers = await self._answers()
-        self._answered = answers is True
-        self._mute = self._mute + 1 if answers is None else 0
-        if answers is False:
+        """Ask until there is an answer, or none so often that the stream is given up."""
+        told: Liveness | None = None
+        while told not in ("answers", "refuses"):
+            self._answered = False
+            told = await self._liveness()
+            self._answered = told == "answers"
+            self._mute = self._mute + 1 if told in ("silent", "unreachable") else 0
+            self._unreachable = self._unreachable + 1 if told == "unreachable" else 0
+            if (self._mute if self.begun else self._unreachable) >= MUTE_AFTER:
+                self._arrived.put_nowait(self._given_up())
+                return
+        if told == "refuses":
             self._arrived.put_nowait(TransientError("its stream fell silent, and it takes no new connections"))
+
+    def _given_up(self) -> TransientError:
+        silence = f"silent for {monotonic() - self._heard:.0f} seconds"
+        why = "its host answers nothing any more" if self._unreachable else "it answers no other question"
+        return TransientError(f"its stream fell {silence}, and {why}", frozen=True)

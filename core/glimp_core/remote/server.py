@@ -166,7 +166,7 @@ class Server:
         """One request. The connection is free for the next one when the stream has been read to its end."""
         died = self.client.managed.died if self.client.managed else None
         watch = StreamWatch(
-            self.client.lines(body, self.profile.hangs_up), self.client.answers, timeout, self._token_timeout, died
+            self.client.lines(body, self.profile.hangs_up), self.client.liveness, timeout, self._token_timeout, died
         )
         async with (
             aclosing(watch.lines()) as watched,
@@ -185,7 +185,7 @@ class Server:
 
     async def _check_thaws(self, fault: TransientError) -> None:
         """Give up a frozen server at once, unless it answers a cheap question by now."""
-        if fault.frozen and await self.client.answers() is None:
+        if fault.frozen and await self.client.liveness() in ("silent", "unreachable"):
             raise EngineTimeoutError(f"{self.model!r} at {self.client.base_url}: {fault}: is it stopped?")
 
     def _check_ends(self, written: int, most: int) -> None:

@@ -29,7 +29,8 @@ def relaxed(parameters: Mapping[str, Any], any_value: bool = False) -> Mapping[s
     shared = {key: parameters[key] for key in ("$defs", "definitions") if key in parameters}
     values = {name: {} if any_value else _or_anything(part, shared) for name, part in named.items()}
     required, rest = parameters.get("required"), parameters.get("additionalProperties")
-    names = [name for name in required if name in values] if isinstance(required, list) else []
+    listed = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+    names = [name for name in listed if name in values]
     loose = {"type": "object", "properties": values, "required": names, **({} if any_value else shared)}
     loose |= {"additionalProperties": rest} if isinstance(rest, bool) else {}
     try:

@@ -1,0 +1,62 @@
+"""Broken model files: each is an error of Glimp's own in one line or no harm at all, never a hang or another error."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import glimp_core
+from glimp_core import GlimpRouter
+from remote.llamacpp import write_gguf
+from storms.broken_files import answered, break_folder, break_gguf, copied
+
+SMALL = Path(glimp_core.__file__).parent / "bundled" / "glimp-tiny-small"
+LONGEST = 1500
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits of memory are Linux's here")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> None:
+    """What children need is imported once."""
+    GlimpRouter.from_pretrained("glimp-tiny-small", "glimp-tiny-large", dtype="float32").load()
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("whole") / "m.gguf"
+    write_gguf(SMALL, file, (SMALL / "chat_template.jinja").read_text())
+    return file
+
+
+def outcomes(source: Path, place: Path, seeds: range) -> Counter[str]:
+    """Break copies of a model by these seeds, ask each, and count what comes of it."""
+    counts = Counter[str]()
+    for seed in seeds:
+        broken = copied(source, place)
+        how = (break_folder if broken.is_dir() else break_gguf)(broken, random.Random(seed))
+        said = answered(broken)
+        assert said.partition(":")[0] in ("answered", "ModelLoadError", "ConfigError"), (seed, how, said)
+        assert "\n" not in said, (seed, how, said)
+        assert len(said) < LONGEST, (seed, how, said)
+        counts[said.partition(":")[0]] += 1
+    return counts
+
+
+def test_some_broken_files(gguf: Path, tmp_path: Path) -> None:
+    """Law, for a few of each kind: a reply, or one line that says what is wrong."""
+    assert answered(gguf) == answered(SMALL) == "answered"
+    assert outcomes(gguf, tmp_path / "m.gguf", range(6))["ModelLoadError"]
+    assert outcomes(SMALL, tmp_path / "m", range(6))["ModelLoadError"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_200_broken_gguf_files_and_100_broken_folders(
+    gguf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same for 200 and 100."""
+    files, folders = outcomes(gguf, tmp_path / "m.gguf", range(200)), outcomes(SMALL, tmp_path / "m", range(100))
+    with capsys.disabled():
+        print(f"\n200 GGUF files: {dict(files)}; 100 folders: {dict(folders)}")
