@@ -13,7 +13,7 @@ from langchain_core.utils.json import parse_partial_json
 from langchain_core.version import VERSION
 from packaging.version import Version
 
-from glimp_core import Completion, Delta, Event, Finish, InvalidToolCall, Routed, Step, ToolCallDelta, Usage
+from glimp_core import Completion, Cost, Delta, Event, Finish, InvalidToolCall, Routed, Step, ToolCallDelta, Usage
 
 PROVIDER = "glimp"
 NORMALIZED = {"stop": "stop", "length": "length", "tool_calls": "tool_call"}
@@ -160,8 +160,15 @@ def _summary(completion: Completion) -> dict[str, Any]:
         "milliseconds": round(summary.seconds * 1000),
         "thinking_end": summary.thinking_end,
         "notes": list(summary.notes),
+        **({"cost_in_billionths": _cost(summary.cost)} if summary.cost else {}),
         "invalid_calls": [f"{call.name}: {call.error}" for call in completion.invalid_tool_calls],
     }
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    """Amounts in billionths, as whole numbers: those of two messages that are merged add up."""
+    amounts = {"total": cost.total, "small": cost.small, "large": cost.large}
+    return {**{name: round(amount * 1e9) for name, amount in amounts.items()}, "currency": cost.currency}
 
 
 def _spoiler(arguments: str) -> str:

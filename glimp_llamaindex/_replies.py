@@ -79,6 +79,7 @@ def raw(completion: Completion, shape: Shape) -> dict[str, Any]:
             **_counts(completion),
             "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
             "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+            **({"cost": document["usage"]["cost"]} if usage.cost else {}),
         },
         "routing": {
             "summary": document["summary"],

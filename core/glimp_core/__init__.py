@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         TargetRate,
         TokenBudget,
     )
+    from glimp_core.prices import Cost, ModelPrice, Prices
     from glimp_core.profile import Profile, load_profile
     from glimp_core.router import GlimpRouter
     from glimp_core.tap import Asked, Tap
@@ -64,6 +65,7 @@ _NAMES = {
     "figures": "Summary Usage",
     "policy": "AlwaysLarge AlwaysSmall EntropyThreshold Margin MaxConsecutive Policy Priming RandomRate "
     "SkipLayoutTokens TargetRate TokenBudget",
+    "prices": "Cost ModelPrice Prices",
     "profile": "Profile load_profile",
     "router": "GlimpRouter",
     "tap": "Asked Tap",
@@ -80,6 +82,7 @@ __all__ = [
     "ConfigError",
     "Context",
     "ContextOverflowError",
+    "Cost",
     "Decision",
     "Delta",
     "Engine",
@@ -96,9 +99,11 @@ __all__ = [
     "Margin",
     "MaxConsecutive",
     "ModelLoadError",
+    "ModelPrice",
     "ModelUsage",
     "OutputValidationError",
     "Policy",
+    "Prices",
     "Priming",
     "Profile",
     "RandomRate",

@@ -74,6 +74,7 @@ class Completion:
                 "answer_tokens": usage.answer_tokens,
                 "small": asdict(usage.small),
                 "large": asdict(usage.large),
+                "cost": usage.cost and asdict(usage.cost),
             },
             "summary": asdict(self.summary()),
         }  # fmt: skip

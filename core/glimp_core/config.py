@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from glimp_core.context import Reasoning, ReasoningEffort
 from glimp_core.errors import ConfigError, shown, unknown_name
+from glimp_core.prices import Prices
 from glimp_core.types import Entropy
 
 AnswerBy = Literal["large", "small", "routed"]
@@ -33,6 +34,7 @@ class RouterConfig:
     - `lenient_tool_calls`: take a reply for calls that is nothing but calls of offered tools, also where the model
       forgot the marks of its markup.
     - `max_step_tokens`, `max_reasoning_tokens`, `max_answer_tokens`: the budgets, in tokens.
+    - `prices`: what the tokens of the models cost; usage and summary of a reply then say what it cost.
 
     Raises `ConfigError` on values that cannot work.
     """
@@ -49,6 +51,7 @@ class RouterConfig:
     max_reasoning_tokens: int = 8192
     max_answer_tokens: int = 2048
     reasoning_effort: ReasoningEffort | None = None
+    prices: Prices | None = None
 
     def __post_init__(self) -> None:
         words = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from glimp_core.entropy import TokenMeasure
+from glimp_core.prices import Prices
 from glimp_core.types import Decision, FinishReason, Glimpse, Phase, Role, Step, ThinkingEnd, ToolCallDelta
 
 Mode = Literal["thinking", "inline", "large_only", "off"]
@@ -15,11 +16,15 @@ to one model because it does not think, or answers with thinking switched off.""
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A request begins: the mode that was settled, the size of the prompt, and notes the user should see."""
+    """A request begins: the mode that was settled, the size of the prompt, and notes the user should see.
+
+    `prices` are those that the router was given.
+    """
 
     mode: Mode
     prompt_tokens: int
     notes: tuple[str, ...] = ()
+    prices: Prices | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from glimp_core.events import Finish, Mode, Routed, Start
+from glimp_core.prices import Cost
 from glimp_core.types import FinishReason, ModelUsage, Role, Step, ThinkingEnd
 
 
@@ -17,6 +18,8 @@ class Usage:
     answer_tokens: int
     small: ModelUsage
     large: ModelUsage
+    cost: Cost | None = None
+    """What the reply cost, None if the router was given no prices."""
 
     @property
     def completion_tokens(self) -> int:
@@ -33,7 +36,8 @@ class Usage:
 class Summary:
     """How a reply was shared. Rates are of the routed steps, shares of all tokens written.
 
-    `large_alone_seconds` is an estimate from the large model's own measured pace, None without one.
+    `large_alone_seconds` is an estimate from the large model's own measured pace, None without one; `cost` is None
+    without prices.
     """
 
     mode: Mode
@@ -48,6 +52,7 @@ class Summary:
     large_alone_seconds: float | None
     thinking_end: ThinkingEnd | None
     notes: tuple[str, ...]
+    cost: Cost | None = None
 
 
 class Reply(Protocol):
@@ -101,6 +106,7 @@ def summarise(reply: Reply) -> Summary:
         large_alone_seconds=_large_alone(reply.usage),
         thinking_end=reply.finish.thinking_end,
         notes=reply.start.notes + reply.finish.notes,
+        cost=reply.usage.cost,
     )
 
 
@@ -114,7 +120,8 @@ def usage_of(start: Start, steps: tuple[Step, ...], routed: tuple[Routed, ...]) 
         used["small"] += step.drafting
     reasoning = sum(step.tokens for step in steps if step.phase == "thinking")
     answer = sum(step.tokens for step in steps if step.phase != "thinking")
-    return Usage(start.prompt_tokens, reasoning, answer, used["small"], used["large"])
+    cost = start.prices.cost(used, steps) if start.prices else None
+    return Usage(start.prompt_tokens, reasoning, answer, used["small"], used["large"], cost)
 
 
 def _large_share(steps: Sequence[Step]) -> float:

@@ -20,27 +20,10 @@ from glimp_core.pair import Pair
 from glimp_core.pair_tables import PairTable, tables_at
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.policy.named import NAMED_POLICIES, policy_named
+from glimp_core.prices import ModelPrice, Prices
 from glimp_core.profile import load_profile
 from glimp_core.router import GlimpRouter
 from glimp_core.types import SamplingParams
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPrice:
-    """What a million tokens of one model cost; `cached` are prompt tokens that it had kept, None: as others."""
-
-    prompt: float
-    completion: float
-    cached: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """What the tokens of both models cost; None for a model without a price."""
-
-    small: ModelPrice | None = None
-    large: ModelPrice | None = None
-    currency: str = "USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +40,6 @@ class PairSettings:
     policy: Policy | None = None
     config: RouterConfig = field(default_factory=RouterConfig)
     sampling: SamplingParams = field(default_factory=SamplingParams)
-    prices: Prices | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", concealed(self.options))
@@ -151,13 +133,10 @@ def _settings(file: Path, name: str, table: Any) -> PairSettings:
     try:
         models = _model(folder, given["small"]), _model(folder, given["large"])
         usual = Pair(*models, given.get("load", {})).default_config()  # refuses what does not go together
-        config = replace(usual, **given.get("router", {}))
+        config = replace(usual, **given.get("router", {}), prices=_prices(given.get("prices")))
         policy = _policy(folder, given, config)
-        prices = given.get("prices")
-        settings = PairSettings(
-            *models, name, given.get("load", {}), policy, config, SamplingParams(**given.get("sampling", {})),
-            _prices(prices) if prices else None,
-        )  # fmt: skip
+        sampling = SamplingParams(**given.get("sampling", {}))
+        settings = PairSettings(*models, name, given.get("load", {}), policy, config, sampling)
     except GlimpError as error:
         raise type(error)(f"{_where(file, ('pairs', name) if name else ())}: {error}") from error
     return settings
@@ -181,7 +160,9 @@ def _model(folder: Path, given: Any) -> str | dict[str, Any]:
     return {**given, key: located(folder, given[key])} if key in given else dict(given)
 
 
-def _prices(given: Mapping[str, Any]) -> Prices:
+def _prices(given: Mapping[str, Any] | None) -> Prices | None:
+    if given is None:
+        return None
     values: dict[str, Any] = {key: value if key == "currency" else ModelPrice(**value) for key, value in given.items()}
     return Prices(**values)
 

@@ -39,7 +39,8 @@ def _plain(hint: Any) -> Any:
 
 def _of_dataclass(name: str, kind: type, texts: Mapping[str, str], doc: str) -> Any:
     hints = get_type_hints(kind)
-    return _table(name, doc, {field.name: (_plain(hints[field.name]), texts[field.name]) for field in fields(kind)})
+    names = [field.name for field in fields(kind) if field.name != "prices"]  # which are a table of their own
+    return _table(name, doc, {name: (_plain(hints[name]), texts[name]) for name in names})
 
 
 def _policy_table(name: str, kind: type) -> Any:

@@ -119,6 +119,7 @@ class GlimpRouter:
 
         file = read_pair(path)
         drawn = (sampling or SamplingParams()).over(file.sampling)
+        config = config and replace(config, prices=config.prices or file.config.prices)
         return cls(*file.pair.engines(), policy or file.policy, config or file.config, drawn, taps)
 
     def generate(self, messages: Sequence[Message] | str, **options: Unpack[StreamOptions]) -> Completion:
@@ -250,7 +251,7 @@ class GlimpRouter:
             started = perf_counter()
             chain = Chain(context, plan, config, request.sampling)
             said = tuple(context.notes)
-            yield Start(plan.mode, prompt_tokens, (*plan.notes, *said))
+            yield Start(plan.mode, prompt_tokens, (*plan.notes, *said), config.prices)
             events = loop(chain, self.small, self.large_for(plan, config))
             with closing(cast("Generator[E, None, None]", events)):
                 yield from events

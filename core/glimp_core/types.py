@@ -155,7 +155,8 @@ class ModelUsage:
 
     `prefill_tokens` were read in chunks, `decode_tokens` one a forward; `drafted_tokens` were proposed by the other
     model, or by a server's own drafter, and `accepted_tokens` of them kept; `cached_tokens` of the prompt were found in
-    the cache.
+    the cache. `sent_tokens` are those of all prompts that a server was sent, each time anew, and `sent_cached_tokens`
+    what it says to have found of them in its cache; both are 0 for a model in this process.
     """
 
     forwards: int = 0
@@ -167,6 +168,8 @@ class ModelUsage:
     accepted_tokens: int = 0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    sent_tokens: int = 0
+    sent_cached_tokens: int = 0
 
     @property
     def seconds(self) -> float:

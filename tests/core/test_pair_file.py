@@ -18,12 +18,14 @@ from glimp_core import (
     EntropyThreshold,
     GlimpRouter,
     MaxConsecutive,
+    ModelPrice,
     Policy,
+    Prices,
     RouterConfig,
     SamplingParams,
     TargetRate,
 )
-from glimp_core.pair_file import ModelPrice, read_pair, read_pairs
+from glimp_core.pair_file import read_pair, read_pairs
 from glimp_core.pair_tables import tables_at
 from glimp_core.policy.named import NAMED_POLICIES, policy_named
 
@@ -76,12 +78,11 @@ def tables(document: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[s
 def test_every_setting_arrives(folder: Path) -> None:
     """What the tables hold is what the router is made with, field by field."""
     read = read_pair(written(folder, WHOLE))
-    assert (read.config, read.sampling) == (RouterConfig(**ROUTER), SamplingParams(**SAMPLING))
-    assert set(ROUTER) == {field.name for field in fields(RouterConfig)}, "every field is tried"
+    prices = Prices(ModelPrice(0.1, 0.2), None, "EUR")
+    assert (read.config, read.sampling) == (RouterConfig(**ROUTER, prices=prices), SamplingParams(**SAMPLING))
+    assert {*ROUTER, "prices"} == {field.name for field in fields(RouterConfig)}, "every field is tried"
     assert all(getattr(read.config, field.name) != field.default for field in fields(RouterConfig))
     assert read.policy == MaxConsecutive(TargetRate(0.25, entropy="top20"), large=2)
-    assert read.prices is not None
-    assert (read.prices.small, read.prices.large, read.prices.currency) == (ModelPrice(0.1, 0.2), None, "EUR")
     assert read.options == {"dtype": "float32", "max_batch": 2}
     assert read.pair.names == ("glimp-tiny-small", "m")
 

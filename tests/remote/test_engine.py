@@ -231,3 +231,14 @@ def test_a_blank_line_before_the_text_is_no_step() -> None:
     with ScriptedServer(script(("\n\nOne.\n\n", "Two.\n\n"))) as served:
         done, _ = run(pair(served, served, AlwaysSmall()))
         assert [step.text for step in done.steps[:2]] == ["\n\nOne.\n\n", "Two.\n\n"]
+
+
+@pytest.mark.parametrize("definition", ["top20", "full"])
+def test_every_prompt_that_is_sent_counts(definition: Any) -> None:
+    """A server is paid for each prompt anew: the counts are those of all requests, and of what its cache held."""
+    whole = {"max_logprobs": -1, "cached": 5}
+    with ScriptedServer(script(), **whole) as small, ScriptedServer(script(), **whole) as large:
+        done, _ = run(pair(small, large, RandomRate(0.5), RouterConfig(entropy=definition)))
+    for served, usage in ((small, done.usage.small), (large, done.usage.large)):
+        assert usage.sent_tokens == sum(len(body["prompt"]) for body in served.asked)
+        assert 0 < usage.sent_cached_tokens <= 5 * len(served.asked)

@@ -4,11 +4,11 @@ import glimp_core
 from glimp_core import testing
 
 PUBLIC = """
-AlwaysLarge AlwaysSmall Asked Cancelled Completion ConfigError Context ContextOverflowError Decision Delta Engine
+AlwaysLarge AlwaysSmall Asked Cancelled Completion ConfigError Context ContextOverflowError Cost Decision Delta Engine
 EngineError EngineTimeoutError EntropyThreshold Event Finish GlimpError GlimpRouter Glimpse Glimpser InvalidToolCall
-Margin MaxConsecutive ModelLoadError ModelUsage OutputValidationError Policy Priming Profile RandomRate
-RemoteEngineError Request Routed RouterConfig SamplingParams SkipLayoutTokens Start Step Summary Tap TargetRate
-TokenBudget ToolCall ToolCallDelta UnsupportedSchemaError Usage load_profile
+Margin MaxConsecutive ModelLoadError ModelPrice ModelUsage OutputValidationError Policy Prices Priming Profile
+RandomRate RemoteEngineError Request Routed RouterConfig SamplingParams SkipLayoutTokens Start Step Summary Tap
+TargetRate TokenBudget ToolCall ToolCallDelta UnsupportedSchemaError Usage load_profile
 """.split()  # noqa: SIM905
 
 

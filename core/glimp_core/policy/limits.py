@@ -6,6 +6,7 @@ from typing import Any
 from glimp_core.errors import ConfigError
 from glimp_core.policy.baselines import AlwaysSmall
 from glimp_core.policy.interface import Policy
+from glimp_core.prices import Prices
 from glimp_core.types import Decision, Glimpse, History, Role
 
 
@@ -60,22 +61,42 @@ class MaxConsecutive(Wrapper):
 class TokenBudget(Wrapper):
     """The large model gets `tokens` tokens of the routed steps of a request; then the small one writes the rest.
 
-    A step that has begun is finished, so the last one may go over by its length. Raises `ConfigError` under 0.
+    With `money`, it gets as many as cost that much at its price in `prices`; of two budgets the first that is spent
+    counts, and 2048 tokens are the budget if none is given. A step that has begun is finished, so the last one may go
+    over. Raises `ConfigError` under 0, and for money without a price of the large model.
     """
 
-    tokens: int = 2048
+    tokens: int | None = None
+    money: float | None = None
+    prices: Prices | None = None
 
     def __post_init__(self) -> None:
-        if self.tokens < 0:
-            raise ConfigError(f"tokens={self.tokens!r} cannot work: it must be 0 or more")
+        if self.tokens is None and self.money is None:
+            object.__setattr__(self, "tokens", 2048)
+        for name in ("tokens", "money"):
+            if (limit := getattr(self, name)) is not None and not limit >= 0:
+                raise ConfigError(f"{name}={limit!r} cannot work: it must be 0 or more")
+        if self.money is not None and not (self.prices and self.prices.large):
+            raise ConfigError(
+                f"money={self.money!r} cannot be counted without the price of the large model: give "
+                "prices=Prices(large=ModelPrice(...)), or `large` in [prices] of a pair file"
+            )
 
     def decide(self, glimpse: Glimpse, history: History) -> Decision:
         """Judge as the inner policy does while there is budget left."""
         decision = self.policy.decide(glimpse, history)
-        spent = sum(step.tokens for step in history if step.engine == "large")
-        if not decision.intervene or spent < self.tokens:
-            return decision
-        return replace(decision, intervene=False, reason=f"budget spent: {spent} of {self.tokens} tokens")
+        spent = self._spent(history) if decision.intervene else ""
+        return replace(decision, intervene=False, reason=f"budget spent: {spent}") if spent else decision
+
+    def _spent(self, history: History) -> str:
+        """Return which budget is spent, in words; "" if none is."""
+        tokens = sum(step.tokens for step in history if step.engine == "large")
+        if self.tokens is not None and tokens >= self.tokens:
+            return f"{tokens} of {self.tokens} tokens"
+        if self.money is None or self.prices is None:
+            return ""
+        money = self.prices.of_large(history)
+        return f"{money:.4g} of {self.money:g} {self.prices.currency}" if money >= self.money else ""
 
 
 @dataclass(frozen=True, slots=True)

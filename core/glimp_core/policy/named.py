@@ -32,8 +32,9 @@ INNER = ("policy", "otherwise")
 def policy_named(given: str | Mapping[str, Any], config: RouterConfig) -> Policy:
     """Return the policy that a name, or a mapping of `name` and parameters, describes.
 
-    A policy that compares entropies gets the quantity and the tie rule of `config` unless the mapping names them; the
-    inner policy of a wrapper is a threshold of 1 nat unless it is named. Raises `ConfigError`.
+    A policy that compares entropies gets the quantity and the tie rule of `config` unless the mapping names them, one
+    that counts money the prices; the inner policy of a wrapper is a threshold of 1 nat unless it is named. Raises
+    `ConfigError`.
     """
     options = {"name": given} if isinstance(given, str) else dict(given)
     name = options.pop("name", None)
@@ -48,9 +49,10 @@ def policy_named(given: str | Mapping[str, Any], config: RouterConfig) -> Policy
             raise unknown_name(f"parameter of {name}", option, known)
     if "policy" in known:
         options.setdefault("policy", "entropy_threshold")
-    defaults = {"entropy": config.entropy, "on_tie": config.intervene_on_tie}
+    defaults = {"entropy": config.entropy, "on_tie": config.intervene_on_tie, "prices": config.prices}
     inner = {option: policy_named(options[option], config) for option in INNER if option in options}
-    values = {**{option: value for option, value in defaults.items() if option in known}, **options, **inner}
+    takes = {field.name for field in fields(kind)}
+    values = {**{option: value for option, value in defaults.items() if option in takes}, **options, **inner}
     try:
         made: Policy = kind(**values)
     except TypeError as error:
@@ -59,5 +61,5 @@ def policy_named(given: str | Mapping[str, Any], config: RouterConfig) -> Policy
 
 
 def parameters(kind: type) -> dict[str, Any]:
-    """Return the parameters of a policy by name, as dataclass fields."""
-    return {field.name: field for field in fields(kind) if field.init}
+    """Return the parameters of a policy by name, as dataclass fields; prices come with the router's settings."""
+    return {field.name: field for field in fields(kind) if field.init and field.name != "prices"}

@@ -38,6 +38,7 @@ class RemoteGlimpser(RemoteEngine):
         ask = self._ask(context, context.request.sampling, index, limit, logprobs=logprobs)
         known = conversation.send(len(ask.token_ids))
         meter = StreamUsage(len(ask.token_ids), known, glimpses=1)
+        meter.begin_stream(len(ask.token_ids))
         conversation.begun = self._begin(context, ask, known)
         context.begin(self, conversation.withdraw)
         try:

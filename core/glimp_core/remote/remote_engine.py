@@ -187,6 +187,7 @@ class RemoteEngine:
             if not conversation.has_news(sent):
                 return
             meter = StreamUsage(sent, conversation.send(sent))
+            meter.begin_stream(sent)
             conversation.read_ahead(PrefillRequest(self._feed(context, ask), meter))
 
     def _write(
@@ -240,7 +241,7 @@ class RemoteEngine:
 
     def _read(self, begun: BegunStream, writer: StreamProcessor, meter: StreamUsage) -> Iterator[Chunk]:
         """Read one stream up to its end or the page's."""
-        meter.begin_stream()
+        meter.begin_stream(begun.sent, begun.counted)
         with closing(begun):
             for piece in begun:
                 meter.take(piece)

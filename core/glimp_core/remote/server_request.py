@@ -27,6 +27,11 @@ class BegunStream(Iterator[CompletionChunk]):
         self._read: list[CompletionChunk] = []
         self._ended = False
 
+    @property
+    def sent(self) -> int:
+        """How many tokens of its prompt are to be counted as sent: none if a glimpse has counted them."""
+        return len(self.ask.token_ids) if self.known is None else 0
+
     def __next__(self) -> CompletionChunk:
         if self._ended:
             raise StopIteration

@@ -25,6 +25,8 @@ class StreamUsage:
         self._prefill_seconds = 0.0
         self._first: float | None = None
         self._drafts = self._drafts_before = (0, 0)
+        self._all_sent = self._all_cached = 0
+        self._told_cache = False
 
     def see(self, piece: CompletionChunk) -> None:
         """Time the first piece, which is looked at; its tokens count when they are taken."""
@@ -42,13 +44,21 @@ class StreamUsage:
         if piece.drafted_tokens:
             self._drafts = (piece.drafted_tokens, piece.accepted_tokens)
 
-    def begin_stream(self) -> None:
-        """Count the drafts of another stream, which counts them from 0 on."""
+    def begin_stream(self, sent: int, told: bool = False) -> None:
+        """Begin another stream, whose prompt of so many tokens is to be counted, and which counts its drafts from 0 on.
+
+        `told` says that what the server's cache held of it has been counted.
+        """
+        self._all_sent += sent
+        self._told_cache = told
         (drafted, accepted), before = self._drafts, self._drafts_before
         self._drafts, self._drafts_before = (0, 0), (before[0] + drafted, before[1] + accepted)
 
     def _see_cache(self, piece: CompletionChunk) -> None:
         """The first word counts: a stream that is gone on with finds what it wrote itself."""
+        if piece.cached_tokens is not None and not self._told_cache:
+            self._told_cache = True
+            self._all_cached += piece.cached_tokens
         if piece.cached_tokens is not None and self._cached_tokens is None:
             self._cached_tokens = max(0, min(piece.cached_tokens, self._sent) - self._before)
 
@@ -65,4 +75,6 @@ class StreamUsage:
             accepted_tokens=self._drafts_before[1] + self._drafts[1],
             prefill_seconds=self._prefill_seconds,
             decode_seconds=self._last - self._first if self._first is not None else 0.0,
+            sent_tokens=self._all_sent,
+            sent_cached_tokens=self._all_cached,
         )

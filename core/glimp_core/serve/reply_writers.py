@@ -103,13 +103,14 @@ class ReplyWriter(Protocol):
 
 
 def usage_document(usage: Usage) -> Document:
-    """Return usage in OpenAI's form: thinking is part of the completion, and counted apart."""
+    """Return usage in OpenAI's form, with the cost if there are prices. Thinking is part of the completion."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        **({"cost": usage.cost.total, "cost_details": asdict(usage.cost)} if usage.cost else {}),
     }
 
 

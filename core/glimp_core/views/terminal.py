@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glimp_core.figures import Reply, summarise
+from glimp_core.prices import Cost
 from glimp_core.types import Role
 from glimp_core.views.columns import Column, nats, picture, seconds, without_text
 
@@ -36,6 +37,8 @@ def figures(done: Reply) -> str:
         lines.append(
             f"intervention rate {told.intervention_rate:.0%} ({interventions} of {told.routed_steps} routed steps)"
         )
+    if told.cost:
+        lines.append(f"{price(told.cost)}: small {told.cost.small:.4g}, large {told.cost.large:.4g}")
     if told.large_alone_seconds is not None:
         lines.append(f"the large model alone: {seconds(told.large_alone_seconds)} (estimate)")
     if done.finish_reason == "length":
@@ -67,7 +70,13 @@ def line(done: Reply) -> str:
         f"{figures.steps} steps ({steps['large']} large)",
         f"{sum(tokens.values())} tokens ({tokens['large']} large)",
     ]
-    return ", ".join([*parts, f"{figures.seconds:.1f} s"])
+    parts += [f"{figures.seconds:.1f} s", *([price(figures.cost)] if figures.cost else [])]
+    return ", ".join(parts)
+
+
+def price(cost: Cost) -> str:
+    """Return what a reply cost, in words."""
+    return f"{cost.total:.4g} {inert(cost.currency)}"
 
 
 def _sum(columns: Table, label: str, small: int, large: int) -> None:
