@@ -44,7 +44,7 @@ def test_a_server_with_chat_alone() -> None:
     """One that lists its models and has no completions is told from a wrong address."""
     with ScriptedServer(script(), only_chat=True) as served:
         for made in (engine, glimpser):
-            with pytest.raises(RemoteEngineError, match="chat completions alone cannot be used"):
+            with pytest.raises(RemoteEngineError, match="chat completions alone cannot be the small model"):
                 made(served).load()
 
 

@@ -15,6 +15,7 @@ class ServerCapabilities:
     - `in_one_piece`: it, or a proxy before it, holds replies back until they are whole.
     - `scale`: its log-probabilities are raw, or of the distribution at the temperature asked for; None: not looked at.
     - `by_id`: it names the likeliest tokens by id; else those with the same text are one.
+    - `chats`: it takes messages alone, and goes on with the last one.
     - `aborts`: it stops to write when a stream is closed; None if it does not show what it is doing.
     """
 
@@ -24,10 +25,11 @@ class ServerCapabilities:
     scale: Scale | None = None
     by_id: bool = True
     aborts: bool | None = None
+    chats: bool = False
 
     def __str__(self) -> str:
         said = [
-            "speaks token ids" if self.ids else "speaks text only",
+            "speaks token ids" if self.ids else "speaks in messages only" if self.chats else "speaks text only",
             "keeps stop strings" if self.keeps_stop else "cuts stop strings",
             "streams" if not self.in_one_piece else "sends replies in one piece",
         ]

@@ -158,7 +158,7 @@ class Client:
             options = {**options, "headers": {**options["headers"], "Connection": "close"}}
         with self._translated():
             stream = await self._openai.post(
-                "/completions",
+                "/chat/completions" if "messages" in body else "/completions",
                 cast_to=object,
                 body=body,
                 options=options,
@@ -260,8 +260,9 @@ class Client:
         }
         if status in (404, 405) and self._lists and not self._completes:
             advice[status] = (
-                "/models is there and /completions is not: a server that offers chat completions alone cannot be used, "
-                "as Glimp has a model go on from the middle of a reply. vLLM, SGLang and llama.cpp offer both"
+                "/models is there and /completions is not: a server that offers chat completions alone cannot be the "
+                "small model, and the large one only if it goes on with a message that the assistant has begun. vLLM, "
+                "SGLang and llama.cpp offer both"
             )
         hint = f" ({advice[status]})" if status in advice else ""
         return RequestRejected(

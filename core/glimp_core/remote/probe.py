@@ -6,11 +6,15 @@ from time import perf_counter, sleep
 
 from glimp_core.errors import EngineError, ModelLoadError, RemoteEngineError
 from glimp_core.remote.capabilities import Scale, ServerCapabilities
+from glimp_core.remote.chat_form import BROKEN_OFF, CONTINUATIONS, ChatForm
 from glimp_core.remote.client import RequestRejected, TransientError
 from glimp_core.remote.language import Language
 from glimp_core.remote.server import Server
 from glimp_core.remote.wire import PLAIN, CompletionChunk, CompletionRequest, Top
 from glimp_core.types import SamplingParams
+
+NO_COMPLETIONS = (400, 404, 405)
+"""With these, servers refuse completions that they do not offer, or not of a model that chats."""
 
 TEXT = "Count: 1, 2, 3, 4, 5, 6, 7,"
 LENGTH = 12
@@ -48,9 +52,12 @@ class Probe:
 
     def examine(self, glimpses: bool) -> ServerCapabilities:
         """Find out what matters for writing, and for glimpsing. Raises `ModelLoadError` for a role it cannot serve."""
-        answer = self._settle()
+        answer = self._settle(glimpses)
         findings = ServerCapabilities(
-            self._server.spelling is None, self._keeps_stop(answer), self._in_one_piece(answer)
+            self._server.spelling is None,
+            self._keeps_stop(answer),
+            self._in_one_piece(answer),
+            chats=self._server.chat is not None,
         )
         if not glimpses:
             return findings
@@ -59,7 +66,7 @@ class Probe:
         scale, by_id = self._scale()
         return replace(findings, scale=scale, by_id=by_id, aborts=self._aborts())
 
-    def _settle(self) -> "Answer":
+    def _settle(self, glimpses: bool) -> "Answer":
         """Find a way to be understood: with ids if there is one, else with text."""
         told = self._server.profile
         for profile in (told, replace(told, ids={**told.ids, "logprobs": 1})):
@@ -78,7 +85,34 @@ class Probe:
                 self._check_tokenizer(answer)
                 return answer
         self._server.profile, self._server.spelling = PLAIN, self._language.spelling
-        return self._ask(self._question)
+        try:
+            return self._ask(self._question)
+        except RequestRejected as error:
+            if glimpses or error.status not in NO_COMPLETIONS:
+                raise
+            return self._settle_chat(error)
+
+    def _settle_chat(self, refusal: RequestRejected) -> "Answer":
+        """Find a way to have a message continued, also one that begins with an open thought if the model thinks."""
+        wrote = ""
+        for way in CONTINUATIONS:
+            self._server.chat = form = ChatForm(way, self._language.spelling, self._language.renderer.thinking)
+            try:
+                found = [(self._ask(ask), end) for ask, end in form.broken_off()]
+            except RequestRejected as error:
+                refusal = refusal if error.status in NO_COMPLETIONS else error
+                continue
+            others = [answer.text for answer, end in found if not answer.text.startswith(end)]
+            if not others:
+                return found[-1][0]
+            wrote = others[0]
+        self._server.chat = None
+        if not wrote:
+            raise refusal
+        raise self._unfit(
+            "it offers chat completions alone and does not go on with a message that the assistant has begun (behind "
+            f"{BROKEN_OFF[0][1]!r} it wrote {wrote[:40]!r}): serve it with /v1/completions (vLLM, SGLang, llama.cpp)"
+        )
 
     def _check_tokenizer(self, answer: "Answer") -> None:
         """The text of a reply must be what its ids mean to us; a server may hold the end of it back."""

@@ -287,6 +287,7 @@ class RemoteEngine:
             stop_token_ids=tuple(self._language.thinking_end) if thinks else (),
             logprobs=logprobs,
             extra=self._extra,
+            chat=self._server.chat.prompt(context, conversation.prompt) if self._server.chat else None,
         )
 
     def _conversation(self, context: Context) -> ServerRequest:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from glimp_core.errors import Cancelled, EngineError, EngineTimeoutError, RemoteEngineError
 from glimp_core.remote.bridge import AsyncBridge, the_loop
 from glimp_core.remote.capacity import AdmittedRequest, ServerCapacity
+from glimp_core.remote.chat_form import ChatForm
 from glimp_core.remote.client import Client, TransientError
 from glimp_core.remote.liveness import StreamWatch
 from glimp_core.remote.spelling import OtherLead, Spelling, without_lead
@@ -60,6 +61,8 @@ class Server:
         self.profile: ServerProfile = VLLM
         self.spelling: Spelling | None = None
         """Turns ids into the text of a prompt, for a server that takes no ids."""
+        self.chat: ChatForm | None = None
+        """Words requests for a server that takes messages alone."""
         self.slots: int | None = None
         """How many requests the server works on at once, if it says so."""
         self.slot_context: int | None = None
@@ -153,6 +156,8 @@ class Server:
     ) -> tuple[dict[str, Any], str]:
         """Return a request, and what of its text the server is to write again."""
         body = ask.body(self.model, self.profile, written)
+        if self.chat is not None:
+            return self.chat.body(body, ask, heals and not ask.bound)
         if self.spelling is None:
             return body, ""
         spelled = self.spelling.spell(body["prompt"], heals and not ask.bound)
@@ -165,9 +170,9 @@ class Server:
     ) -> AsyncGenerator[CompletionChunk, None]:
         """One request. The connection is free for the next one when the stream has been read to its end."""
         died = self.client.managed.died if self.client.managed else None
-        watch = StreamWatch(
-            self.client.lines(body, self.profile.hangs_up), self.client.liveness, timeout, self._token_timeout, died
-        )
+        sent = self.client.lines(body, self.profile.hangs_up)
+        sent = self.chat.completions(sent) if self.chat else sent
+        watch = StreamWatch(sent, self.client.liveness, timeout, self._token_timeout, died)
         async with (
             aclosing(watch.lines()) as watched,
             aclosing(without_lead(lead, watched) if lead else watched) as lines,

@@ -37,7 +37,7 @@ class Spelling:
         The blank end of a step is one token in many tokenizers where the model wrote two. A text that `heals` stops
         before it, and the server writes the blank end itself, as it does in the middle of a stream.
         """
-        text = self._text(token_ids)
+        text = self.text(token_ids)
         read = self._read(text)
         if [i for i in read if self._is_control(i)] != [i for i in token_ids if self._is_control(i)]:
             raise ConfigError(
@@ -49,7 +49,7 @@ class Spelling:
         kept = list(token_ids)
         while kept and (self._vocabulary.token_bytes[kept[-1]] or b"x").isspace():
             kept.pop()
-        shorter = self._text(kept)
+        shorter = self.text(kept)
         if heals and kept and self._read(shorter) == kept:
             return SpelledPrompt(self._sent(shorter, kept), text[len(shorter) :], len(token_ids) - len(kept))
         return SpelledPrompt(self._sent(text, token_ids), drifts=True)
@@ -61,7 +61,8 @@ class Spelling:
         begin = self._tokenizer("").input_ids[:1]
         return text.removeprefix(self._spell(begin[0]).decode()) if begin and list(token_ids[:1]) == begin else text
 
-    def _text(self, token_ids: Sequence[int]) -> str:
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Return what ids spell, control tokens by their names."""
         return b"".join(self._spell(i) for i in token_ids).decode(errors="replace")
 
     def _is_control(self, token_id: int) -> bool:

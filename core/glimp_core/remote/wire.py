@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import RemoteEngineError
-from glimp_core.types import SamplingParams
+from glimp_core.types import Message, SamplingParams
 
 ID_PREFIX = "token_id:"
 """How vLLM spells an id where others put a token's text."""
@@ -73,11 +73,24 @@ GREEDY = SamplingParams(temperature=0)
 
 
 @dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """The conversation of which a prompt of `size` tokens was made, for a server that takes messages alone.
+
+    `opened` is what that prompt holds of the assistant's message.
+    """
+
+    messages: tuple[Message, ...]
+    size: int
+    opened: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """A wish for what follows `token_ids`: at most `max_tokens`, ended early by `stop` or one of `stop_token_ids`.
 
     `logprobs` is how many of the likeliest tokens are shown, -1 for all. `bound` are the fields that hold the reply to
-    a form; it cannot be gone on with from its middle then. `extra` goes into the request as it is.
+    a form; it cannot be gone on with from its middle then. `extra` goes into the request as it is, `chat` is there for
+    a server with chat completions alone.
     """
 
     token_ids: Sequence[int]
@@ -89,6 +102,7 @@ class CompletionRequest:
     logprobs: int | None = None
     bound: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    chat: ChatPrompt | None = None
 
     def body(self, model: str, profile: ServerProfile, written: Sequence[int] = ()) -> dict[str, Any]:
         """Return the request that goes on after `written`, which an earlier one brought."""

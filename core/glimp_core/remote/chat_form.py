@@ -1,0 +1,117 @@
+"""Servers with chat completions alone: the chain goes as a message that the assistant has begun, and they go on."""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from glimp_core.chat.formats.thinking import ThinkingMarkup
+from glimp_core.chat.prompt.renderer import RenderedPrompt
+from glimp_core.context import Context
+from glimp_core.errors import ConfigError
+from glimp_core.remote.client import TransientError
+from glimp_core.remote.spelling import Spelling
+from glimp_core.remote.wire import ChatPrompt, CompletionRequest
+
+MARKUP_TOKENS = 64
+"""In so many tokens at its end a prompt may hold the beginning of the assistant's message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """One way to have a server go on with the last message: fields of the request, and of that message."""
+
+    request: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    message: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+CONTINUATIONS = (
+    Continuation(),
+    Continuation(request={"continue_final_message": True, "add_generation_prompt": False}),
+    Continuation(message={"prefix": True}),
+)
+"""llama.cpp and many hosts go on unasked, vLLM and SGLang the second way, DeepSeek and Mistral the third."""
+
+BROKEN_OFF = (
+    ("Write the days of the week.", "Monday, Tuesday, Wednes", "day"),
+    ("Count to ten in words.", "one, two, three, four, fi", "ve"),
+)
+"""A question, an answer that breaks off in the middle of a word, and how the word ends: no new message begins so."""
+
+
+class ChatForm:
+    """Words the requests of one server as chat completions, and reads their streams as completions."""
+
+    def __init__(self, way: Continuation, spelling: Spelling, markup: ThinkingMarkup | None):
+        self._way = way
+        self._spelling = spelling
+        self._markup = markup
+
+    def prompt(self, context: Context, rendered: RenderedPrompt) -> ChatPrompt:
+        """Return the conversation behind a prompt. Raises `ConfigError` for tools, which a server would take apart."""
+        messages = context.request.messages
+        if context.request.tools or any(message.get("tool_calls") or message["role"] == "tool" for message in messages):
+            raise ConfigError(
+                "the server of the large model offers chat completions alone, in which Glimp can use no tools: leave "
+                "them out, or use a server with /v1/completions (vLLM, SGLang, llama.cpp)"
+            )
+        plain = tuple({"role": message["role"], "content": message.get("content") or ""} for message in messages)
+        return ChatPrompt(plain, len(rendered.token_ids), self._opened(rendered))
+
+    def _opened(self, rendered: RenderedPrompt) -> str:
+        """What the prompt holds of the assistant's message: the beginning of its thinking, or a closed one."""
+        if self._markup is None or rendered.thinking == "none":
+            return ""
+        tail, start = self._spelling.text(rendered.token_ids[-MARKUP_TOKENS:]), self._markup.start.strip()
+        _, opened, rest = tail.rpartition(start)
+        return opened + rest
+
+    def broken_off(self) -> Iterator[tuple[CompletionRequest, str]]:
+        """Yield requests that a server which goes on with the last message answers with these beginnings."""
+        starts = ["", f"{self._markup.start.strip()}\n"] if self._markup else [""]
+        for start in starts:
+            for ask, broken, end in BROKEN_OFF:
+                chat = ChatPrompt(({"role": "user", "content": ask},), 0, start + broken)
+                yield CompletionRequest((), 8, chat=chat), end
+
+    def body(self, body: Mapping[str, Any], ask: CompletionRequest, heals: bool) -> tuple[dict[str, Any], str]:
+        """Return a request as chat, and the blank end of its last message, which the server is to write again.
+
+        Templates strip the ends of messages, and some servers refuse blank ones.
+        """
+        prompt = body["prompt"]
+        chat = ask.chat or ChatPrompt(({"role": "user", "content": self._spelling.text(prompt)},), len(prompt))
+        text = chat.opened + self._spelling.text(prompt[chat.size :])
+        kept = text.rstrip() if heals else text
+        worded = {name: value for name, value in body.items() if name not in ("prompt", "logprobs")}
+        worded["max_tokens"] += len(text) - len(kept)
+        if not kept:
+            return {**worded, "messages": list(chat.messages)}, ""
+        last = {"role": "assistant", "content": kept, **self._way.message}
+        return {**worded, **self._way.request, "messages": [*chat.messages, last]}, text[len(kept) :]
+
+    async def completions(self, lines: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        """Yield the lines of a chat's stream as those of a completion.
+
+        A thought that stands apart gets its end, and the end of a thought comes in one piece.
+        """
+        end, thinking, held = self._markup.end if self._markup else "", False, ""
+        async with aclosing(lines) as all_lines:
+            async for line in all_lines:
+                choice = (line.get("choices") or [None])[0] if isinstance(line, dict) else None
+                delta = choice.get("delta") if isinstance(choice, dict) else None
+                if isinstance(choice, dict) and isinstance(delta, dict):
+                    thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
+                    said = delta.get("content") or ""
+                    if not isinstance(thought, str) or not isinstance(said, str):
+                        raise TransientError("a line that cannot be read: its delta holds no text")
+                    text = f"{held}{thought}{end if thinking and said else ''}{said}"
+                    thinking = bool(thought or thinking) and not said
+                    kept = len(text) if choice.get("finish_reason") else len(text) - _begun(end, text)
+                    choice["text"], held = text[:kept], text[kept:]
+                yield line
+
+
+def _begun(end: str, text: str) -> int:
+    """Return how many characters at the end of a text may be the beginning of a tag."""
+    return next((size for size in range(min(len(end) - 1, len(text)), 0, -1) if end.startswith(text[-size:])), 0)
