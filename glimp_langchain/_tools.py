@@ -8,6 +8,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from glimp_core import ConfigError
+from glimp_core.errors import shown
 
 FUNCTIONS = {"name", "function", "parameters", "input_schema", "toolSpec"}
 SCHEMAS = {"title", "properties", "items", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"}
@@ -79,8 +80,8 @@ def _is_json_schema(schema: Any) -> bool:
 def _read(convert: Callable[..., dict[str, Any]], schema: Any, **options: Any) -> dict[str, Any]:
     try:
         return convert(schema, **options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"{schema!r} cannot be read as a tool or schema: pass a Pydantic or TypedDict class, a function, a tool "
-            "or a JSON schema; a list of things goes into a field of a class"
+            f"{shown(schema)} cannot be read as a tool or schema: pass a Pydantic or TypedDict class, a function, a "
+            "tool or a JSON schema; a list of things goes into a field of a class"
         ) from error

@@ -45,6 +45,13 @@ def selections(response: ChatResponse) -> list[ToolSelection]:
     ]
 
 
+def without_calls(response: ChatResponse) -> str:
+    """Return what a reply holds that has no call: the calls that are invalid, and why, else its text."""
+    broken = response.raw.get("invalid_tool_calls") if isinstance(response.raw, dict) else None
+    said = [f"the call of {call['name']!r} is invalid: {call['error']}" for call in broken or ()]
+    return "; ".join(said) or repr(response.message.content)
+
+
 def only_first_call(response: ChatResponse) -> ChatResponse:
     """Return a reply with its first tool call alone."""
     blocks, seen = [], 0

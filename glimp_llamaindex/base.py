@@ -41,7 +41,7 @@ from glimp_llamaindex._options import TEXTS, GlimpLLMOptions
 from glimp_llamaindex._replies import ReplyStream, Shape, ThinkingPosition, chat_response, completion_response
 from glimp_llamaindex._requests import Demands
 from glimp_llamaindex._structured import GrammarPrediction
-from glimp_llamaindex._tools import only_first_call, selections, tool_demands
+from glimp_llamaindex._tools import only_first_call, selections, tool_demands, without_calls
 
 
 class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
@@ -216,7 +216,7 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
         """Return the tool calls of a reply, finished or streaming. Raises `ValueError` if one is due and none is."""
         calls = selections(response)
         if not calls and error_on_no_tool_call:
-            raise ValueError(f"expected a tool call and the reply has none: {response.message.content!r}")
+            raise ValueError(f"expected a tool call and the reply has none: {without_calls(response)}")
         return calls
 
     def _chat_call(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Call:

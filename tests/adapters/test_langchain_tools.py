@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, TypedDict
 
 import pytest
@@ -218,7 +219,7 @@ def test_a_response_format_can_be_called_as_a_function(form: dict[str, Any]) -> 
     assert (names(said["raw"]), said["parsed"]) == (["P"], {"age": 7})
 
 
-@pytest.mark.parametrize("schema", ["Person", list[Person], 7, {"parameters": {}}])
+@pytest.mark.parametrize("schema", ["Person", list[Person], 7, {"parameters": {}}, partial(max, 1)])
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_what_is_no_schema_is_refused(schema: Any, method: Any) -> None:
     """An error shows it and says what to pass."""

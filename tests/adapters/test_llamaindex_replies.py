@@ -156,4 +156,6 @@ class TestReporting:
         last = list(llm.stream_chat_with_tools(TOOLS, "Hi"))[-1]
         assert llm.get_tool_calls_from_response(last, error_on_no_tool_call=False) == []
         assert last.raw["invalid_tool_calls"][0]["error"] == "no JSON"  # type: ignore[index]
+        with pytest.raises(ValueError, match="the call of 'add' is invalid: no JSON"):
+            llm.get_tool_calls_from_response(last)
         assert last.message.model_dump() == llm.chat_with_tools(TOOLS, "Hi").message.model_dump()

@@ -131,7 +131,7 @@ Tree = TypeAliasType("Tree", "dict[str, Tree] | int")
 ByTag = Annotated[Annotated[Cat, Tag("cat")] | Annotated[Dog, Tag("dog")], Discriminator("kind")]
 
 KINDS: dict[str, Any] = {
-    "str": str, "int": int, "float": float, "bool": bool, "none": None, "any": Any,
+    "str": str, "int": int, "float": float, "bool": bool, "none": None, "any": Any, "json value": pydantic.JsonValue,
     "optional": int | None, "union": int | str | None, "literal": Literal["a", 1, True, None],
     "enum": Color, "int enum": Level, "list": list[int], "list of lists": list[list[int]], "bare list": list,
     "tuple": tuple[int, str, bool], "tuple of any length": tuple[int, ...], "empty tuple": tuple[()],

@@ -273,3 +273,14 @@ def test_xml_values_have_the_type_that_the_schema_names(name: str, written: str,
     reply = f"<tool_call><function=get_weather><parameter={name}>\n{written}\n</parameter></function></tool_call>"
     _, (call,) = folded(read(QWEN_XML, [reply]))
     assert call.arguments == {name: value}
+
+
+def test_no_finished_call_holds_half_a_character() -> None:
+    """Law: whoever writes the arguments as UTF-8 can, though a model escaped half a surrogate pair."""
+    parser = ReplyParser(ReplyFormat(HERMES), DEMANDS)
+    parts = [
+        *parser.push(r'<tool_call>{"name": "get_weather", "arguments": {"city": "\ud83d"}}</tool_call>'),
+        *parser.finish(),
+    ]
+    (call,) = [part.call for part in parts if isinstance(part, ToolCallDelta) and part.call]
+    assert json.dumps(call.arguments, ensure_ascii=False).encode() == '{"city": "�"}'.encode()

@@ -43,3 +43,9 @@ def test_a_tokenizer_without_a_backend_is_refused() -> None:
     """The reason is said."""
     with pytest.raises(ModelLoadError, match="object has no fast tokenizer behind it"):
         Vocabulary.of(object())
+
+
+def test_half_a_character_has_tokens() -> None:
+    """Texts of any origin can be counted."""
+    table = Vocabulary.of(tiny.tokenizer())
+    assert table.encode("a\ud83d") == table.encode("a\ufffd")

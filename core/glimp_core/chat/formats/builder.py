@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from glimp_core.surrogates import mended_values
 from glimp_core.types import InvalidToolCall, ToolCall, ToolCallDelta
 
 NAMES = ("name", "tool_name")
@@ -110,7 +111,8 @@ class ToolCallBuilder:
         if text in ("", "null", '""'):
             return {}
         value = _loaded(text)
-        return value if isinstance(value, dict) else _dict(_loaded(value)) if isinstance(value, str) else None
+        value = _loaded(value) if isinstance(value, str) else value
+        return mended_values(value) if isinstance(value, dict) else None
 
 
 def read_object(text: str) -> dict[str, Any] | None:

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 from glimp_core.chat.grammar.alternatives import discriminated, exclude_each_other
 from glimp_core.chat.grammar.object_parts import has_parts, names_of, stands_for, tells_of_properties
-from glimp_core.chat.grammar.schema_drafts import CHECKED, HELD, VALUES, place, pointed_at, read_schema, resolved
+from glimp_core.chat.grammar.schema_drafts import (
+    CHECKED,
+    HELD,
+    VALUES,
+    looked_up,
+    place,
+    pointed_at,
+    read_schema,
+    resolved,
+)
 from glimp_core.chat.grammar.schema_length import shortest_length
 from glimp_core.chat.grammar.string_formats import CHECKED_FORMATS, HELD_FORMATS, PATTERNS
 from glimp_core.chat.grammar.value_bounds import MAX_STRING, bound, fill_required, keep_typed, units
@@ -290,8 +299,8 @@ class _Preparation:
 
     def _ref(self, ref: str, path: str, closed: bool) -> str:
         """Return a reference to a part under `$defs`, which is made ready when it is first referred to."""
-        target = self._root if ref == "#" else pointed_at(ref, self._root)
-        if not ref.startswith("#") or (target == {} and ref != "#"):
+        target = looked_up(ref, self._root)
+        if not ref.startswith("#") or target is None:
             raise UnsupportedSchemaError(
                 f"'$ref' at {path} of the schema leads to {ref!r:.100}, which is not there: put it under $defs"
             )

@@ -116,13 +116,19 @@ def resolved(schema: Any, root: Any) -> Any:
 
 def pointed_at(ref: str, root: Any) -> Any:
     """Return what a reference within `root` leads to, {} if that is nothing."""
+    target = looked_up(ref, root)
+    return {} if target is None else target
+
+
+def looked_up(ref: str, root: Any) -> Any:
+    """Return what a reference within `root` leads to, None if that is nothing."""
     target = root
     for part in ref.removeprefix("#").strip("/").split("/") if ref.strip("#/") else ():
         part = part.replace("~1", "/").replace("~0", "~")
         if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
             target = target[int(part)]
         else:
-            target = target.get(part, {}) if isinstance(target, Mapping) else {}
+            target = target.get(part) if isinstance(target, Mapping) else None
     return target
 
 

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from glimp_core.errors import ModelLoadError
 from glimp_core.forking import Lock
+from glimp_core.surrogates import mended
 
 THOUGHT_TAG = re.compile(r"</?(\w+:)?think(ing)?(:\w+)?>|\[/?THINK\]|◁/?think▷")
 """Added tokens that are structure, also where the tokenizer calls them text."""
@@ -66,7 +67,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, in which nothing is ever taken for a control token."""
-        ids: list[int] = self._encoder.encode(self._prefix + text, add_special_tokens=False).ids
+        ids: list[int] = self._encoder.encode(self._prefix + mended(text), add_special_tokens=False).ids
         return ids[len(self._lead) :]
 
     def decode(self, token_ids: Sequence[int]) -> bytes:
