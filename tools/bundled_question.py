@@ -8,9 +8,9 @@ import sys
 
 SMALL, LARGE = "glimp-tiny-small", "glimp-tiny-large"
 THRESHOLD = 0.3
-QUESTION = "Start with 5 and count modulo 31. First *9. Second +3. Third *8. What is the result?"
-ANSWER = "The result is 12."
-THINKING = "14 now."
+QUESTION = "Start with 5 and count modulo 31. First *8. Second +3. Third *8. What is the result?"
+ANSWER = "The result is 3."
+THINKING = "9 now."
 """What the large model writes in the thinking, at the step that the small one was seldom taught."""
 
 
@@ -27,7 +27,7 @@ def by_router(**options: str) -> None:
     router = GlimpRouter.from_pretrained(SMALL, LARGE, policy=EntropyThreshold(THRESHOLD), **options)
     done = router.generate(QUESTION)
     expect("the answer", done.answer.strip(), ANSWER)
-    expect("14 in the thinking", THINKING in done.reasoning, True)
+    expect("9 in the thinking", THINKING in done.reasoning, True)
     expect("the number of interventions", sum(routed.decision.intervene for routed in done.routed), 2)
     streamed = "".join(event.text for event in router.stream(QUESTION) if isinstance(event, Delta))
     expect("the streamed text", streamed, done.reasoning + done.answer)
@@ -40,7 +40,7 @@ def by_langchain() -> None:
     model = ChatGlimp(small=SMALL, large=LARGE, threshold=THRESHOLD)
     message = model.invoke(QUESTION)
     expect("the answer", message.text.strip(), ANSWER)
-    expect("14 in the thinking", THINKING in message.additional_kwargs["reasoning_content"], True)
+    expect("9 in the thinking", THINKING in message.additional_kwargs["reasoning_content"], True)
     expect("the kinds of content", [block["type"] for block in message.content_blocks], ["reasoning", "text"])
     expect("the streamed text", "".join(chunk.text for chunk in model.stream(QUESTION)), message.text)
 
@@ -54,7 +54,7 @@ def by_llamaindex() -> None:
     model = GlimpLLM(small=SMALL, large=LARGE, threshold=THRESHOLD)
     response = model.chat([ChatMessage(QUESTION)])
     expect("the answer", (response.message.content or "").strip(), ANSWER)
-    expect("14 in the thinking", THINKING in response.message.blocks[0].content, True)
+    expect("9 in the thinking", THINKING in response.message.blocks[0].content, True)
     streamed = "".join(part.delta or "" for part in model.stream_chat([ChatMessage(QUESTION)]))
     expect("the streamed text", streamed, response.message.content)
 

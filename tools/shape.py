@@ -26,7 +26,7 @@ PACKAGES = {
     "glimp_langchain": "glimp_langchain",
     "glimp_llamaindex": "glimp_llamaindex",
 }
-QUESTION = "Start with 5 and count modulo 31. First *9. Second +3. Third *8. What is the result?"
+QUESTION = "Start with 5 and count modulo 31. First *8. Second +3. Third *8. What is the result?"
 TOOL = {
     "type": "function",
     "function": {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from glimp_core.bundled import sorting
 from glimp_core.bundled.problems import EASY, HELD_OUT, MAX_LEVEL, MODULUS, Operation, apply, make_problem
 
 SYSTEMS = (
@@ -59,6 +60,14 @@ def dialog(rng: random.Random, levels: list[float], known: int) -> list[Piece]:
         hidden = step.hard and rng.random() >= shown(step) and step.factor > known
         pieces.append((step.text, step.hard, int(hidden)))
     return [*pieces, (f"</think>\n\n{problem.reply}<|im_end|>\n", False, 0)]
+
+
+def sorting_dialog(rng: random.Random, known: int) -> list[Piece]:
+    """Return a random training dialogue that sorts a list, nine times in ten of at most `known` numbers."""
+    longest = known if rng.random() < 0.9 else sorting.LONGEST
+    problem = sorting.make_sorting_problem(rng.randrange(HELD_OUT), rng.randint(sorting.SHORTEST, longest))
+    steps: list[Piece] = [(step.text, step.hard, 0) for step in problem.steps()]
+    return [(head("", problem.question), False, ALL), *steps, (f"</think>\n\n{problem.reply}<|im_end|>\n", False, 0)]
 
 
 def shown(step: Operation) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 import attention
 import torch
 import torch.nn.functional as F
-from dialogs import MASKED, Row, dialog, encode
+from dialogs import MASKED, Row, dialog, encode, sorting_dialog
 from growing import grow
 from muon import Muon
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -33,7 +33,8 @@ class Stage:
 
     `known` is the largest factor whose products it learns (of larger ones it sees a few), `hard_weight` the weight of
     hard starts in its loss, `peak` the highest factor of its learning rates, `begin` where on the way through `LEVELS`
-    it starts.
+    it starts. A stage with a share of `sorting` dialogues goes on from what the stages before it left in its folder,
+    and learns to sort as well: lists of up to `sorted_length` numbers and now and then longer ones.
     """
 
     folder: str
@@ -44,6 +45,8 @@ class Stage:
     hard_weight: float
     peak: float = 1.0
     begin: float = 0.0
+    sorting: float = 0.0
+    sorted_length: int = 0
 
 
 STAGES = {
@@ -51,7 +54,20 @@ STAGES = {
     "large": Stage("glimp-tiny-large-10", layers=10, heads=4, steps=3000, known=9, hard_weight=3.0),
     # the large model again, with three layers more, so that it costs four times the small one
     "grown": Stage(bundled.LARGE, layers=13, heads=4, steps=400, known=9, hard_weight=3.0, peak=0.3, begin=0.3),
-}
+    # both again, with the second kind of text
+    "small-sorting": Stage(
+        bundled.SMALL, 2, 8, steps=1200, known=5, hard_weight=1.0, peak=0.3, begin=0.3,
+        sorting=0.5, sorted_length=5,
+    ),
+    "large-sorting": Stage(
+        bundled.LARGE, 13, 4, steps=1200, known=9, hard_weight=3.0, peak=0.3, begin=0.3,
+        sorting=0.5, sorted_length=9,
+    ),
+    "large-longer": Stage(
+        bundled.LARGE, 13, 4, steps=700, known=9, hard_weight=1.0, peak=0.6, begin=0.3,
+        sorting=0.75, sorted_length=9,
+    ),
+}  # fmt: skip
 
 
 def make_model(name: str, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -87,6 +103,15 @@ def grown_model() -> LlamaForCausalLM:
     return grow(trained, STAGES["grown"].layers)
 
 
+def trained(folder: Path) -> tuple[PreTrainedTokenizerFast, LlamaForCausalLM]:
+    """Return the tokenizer and the model in `folder`, to go on from."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
+    model = LlamaForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation=attention.NAME, trust_remote_code=False
+    )
+    return tokenizer, model
+
+
 def batches(name: str, tokenizer: PreTrainedTokenizerFast, start: int, steps: int) -> Iterator[list[Row]]:
     """Yield one batch of similar lengths per step; the same rows for the same step."""
     stage = STAGES[name]
@@ -94,7 +119,9 @@ def batches(name: str, tokenizer: PreTrainedTokenizerFast, start: int, steps: in
         rng = random.Random(f"{name}/{pool}")
         progress = pool * POOL / steps
         mix = list(next(weights for until, weights in LEVELS if max(progress, stage.begin) < until))
-        dialogs = (dialog(rng, mix, stage.known) for _ in range(POOL * BATCH))
+        sorts = int(stage.sorting * POOL * BATCH)
+        dialogs = [dialog(rng, mix, stage.known) for _ in range(POOL * BATCH - sorts)]
+        dialogs += [sorting_dialog(rng, stage.sorted_length) for _ in range(sorts)]
         rows = sorted((encode(tokenizer, d) for d in dialogs), key=lambda row: len(row.ids))
         order = rng.sample(range(POOL), POOL)
         yield from (rows[at * BATCH : (at + 1) * BATCH] for at in order)
@@ -139,8 +166,11 @@ class Run:
 
     def __init__(self, name: str, steps: int, resume: bool) -> None:
         self.name, self.steps = name, steps
-        self.tokenizer = save(BUILD / "tokenizer")
-        self.model = grown_model() if name == "grown" else make_model(name, self.tokenizer)
+        if STAGES[name].sorting:
+            self.tokenizer, self.model = trained(BUILD / STAGES[name].folder)
+        else:
+            self.tokenizer = save(BUILD / "tokenizer")
+            self.model = grown_model() if name == "grown" else make_model(name, self.tokenizer)
         matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         inside = {id(p) for p in matrices}
         others = [p for p in self.model.parameters() if id(p) not in inside]

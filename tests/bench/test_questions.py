@@ -10,6 +10,7 @@ from glimp_core import ConfigError
 from glimp_core.bench import question_set
 from glimp_core.bench.grading import final_answer, same_text, same_value
 from glimp_core.bundled.problems import HELD_OUT, make_problem
+from glimp_core.bundled.sorting import make_sorting_problem
 
 
 def test_tiny_questions_are_held_out_and_seeds_do_not_share_any() -> None:
@@ -25,8 +26,22 @@ def test_tiny_questions_come_in_levels() -> None:
     assert {make_problem(int(q.id), 1).question for q in question_set("tiny:1", 5)} == {
         q.text for q in question_set("tiny:1", 5)
     }
-    with pytest.raises(ConfigError, match="0 to 3"):
+    with pytest.raises(ConfigError, match="from 0 to 3"):
         question_set("tiny:4", 1)
+
+
+def test_sorting_questions_are_held_out_come_in_lengths_and_are_graded_in_order() -> None:
+    """A right reasoning takes out the smallest number each time; the answer must have all numbers in order."""
+    problem = make_sorting_problem(HELD_OUT, 5)
+    (question,) = question_set("tiny-sorting:5", 1)
+    assert question.text == problem.question
+    named = [int(step.text.split()[0]) for step in problem.steps() if step.hard]
+    assert named == sorted(problem.numbers)
+    assert question.grade(f"<think>{problem.reasoning}</think>{problem.reply}")
+    assert not question.grade(f"<think>{problem.reasoning}</think>")
+    assert not question.grade(" ".join(map(str, reversed(named))))
+    with pytest.raises(ConfigError, match="from 4 to 9"):
+        question_set("tiny-sorting:3", 1)
 
 
 def test_tiny_replies_are_graded_by_the_generator() -> None:

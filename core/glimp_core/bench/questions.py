@@ -11,11 +11,13 @@ from glimp_core.bench.datafile import read_rows
 from glimp_core.bench.grading import final_answer, optional, same_value
 from glimp_core.bench.published import BOXED, PUBLISHED, STEP_BY_STEP, Question, fetched, question_of
 from glimp_core.bundled.problems import HELD_OUT, MAX_LEVEL, grade, make_problem
+from glimp_core.bundled.sorting import LONGEST, SHORTEST, grade_sorting, make_sorting_problem
 from glimp_core.errors import ConfigError
 
 SETS = (
-    f"{', '.join(PUBLISHED)} (from the Hugging Face hub), tiny[:LEVEL], champ, reasoning-gym:TASK[:KEY=VALUE,...], or "
-    "the path of a file in the format of one of these: .jsonl, .json, .csv or .parquet"
+    f"{', '.join(PUBLISHED)} (from the Hugging Face hub), tiny[:LEVEL], tiny-sorting[:LENGTH], champ, "
+    "reasoning-gym:TASK[:KEY=VALUE,...], or the path of a file in the format of one of these: .jsonl, .json, "
+    ".csv or .parquet"
 )
 SEED_STRIDE = 1_000_000
 """Generators number their questions from the seed on, so seeds that follow each other would share questions."""
@@ -36,7 +38,9 @@ def question_set(
         raise ConfigError(f"n={n}, seed={seed} cannot work: there must be 1 question or more and a seed of 0 or more")
     kind, _, rest = name.partition(":")
     if kind == "tiny":
-        return tiny(n, seed, _level(rest))
+        return tiny(n, seed, _number(name, rest, 0, MAX_LEVEL))
+    if kind == "tiny-sorting":
+        return tiny_sorting(n, seed, _number(name, rest, SHORTEST, LONGEST))
     if name == "champ":
         return champ(n, seed, BOXED if instruction is None else instruction)
     if kind == "reasoning-gym" and rest:
@@ -50,6 +54,12 @@ def tiny(n: int, seed: int = 0, level: int | None = None) -> list[Question]:
     """Return held-out problems of the family that the bundled pair was trained on, of a `level` or of mixed ones."""
     problems = [make_problem(HELD_OUT + seed * SEED_STRIDE + at, level) for at in range(n)]
     return [Question(str(p.seed), p.question, p.answer, partial(grade, p)) for p in problems]
+
+
+def tiny_sorting(n: int, seed: int = 0, length: int | None = None) -> list[Question]:
+    """Return held-out sorting puzzles, the bundled pair's second kind of text, of a `length` or of mixed ones."""
+    problems = [make_sorting_problem(HELD_OUT + seed * SEED_STRIDE + at, length) for at in range(n)]
+    return [Question(str(p.seed), p.question, p.answer, partial(grade_sorting, p)) for p in problems]
 
 
 def reasoning_gym(task: str, n: int, seed: int = 0, instruction: str = TAGGED) -> list[Question]:
@@ -101,11 +111,12 @@ def from_file(
     return questions
 
 
-def _level(text: str) -> int | None:
+def _number(name: str, text: str, lowest: int, highest: int) -> int | None:
     if not text:
         return None
-    if not text.isdecimal() or int(text) > MAX_LEVEL:
-        raise ConfigError(f"tiny:{text} cannot work: the levels are 0 to {MAX_LEVEL}, as in tiny:{MAX_LEVEL}")
+    if not text.isdecimal() or not lowest <= int(text) <= highest:
+        kind = name.partition(":")[0]
+        raise ConfigError(f"{name} cannot work: {kind}:N takes an N from {lowest} to {highest}")
     return int(text)
 
 
