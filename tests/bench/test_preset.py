@@ -18,6 +18,7 @@ from bench.scripts import ENTROPIES, STEPS, Sure
 from dom import parse
 from glimp_core import GlimpRouter
 from glimp_core.bench.preset import PRESETS
+from glimp_core.bench.records import held
 from glimp_core.cli import main
 from glimp_core.testing import ScriptedEngine
 
@@ -143,6 +144,15 @@ def test_a_dry_run_tells_and_writes_nothing(capsys: pytest.CaptureFixture[str]) 
     assert cost["tokens_at_most"] == cost["replies"] * (8192 + 2048)
     glimp(capsys, *some)
     assert cost["replies"] == len(Path("glimp-paper.jsonl").read_text().splitlines()) - 1
+
+
+def test_two_runs_never_share_a_file(capsys: pytest.CaptureFixture[str], pair: list[GlimpRouter]) -> None:
+    """The second is refused before any model loads while the first has the file, and may go on with it afterwards."""
+    with held(Path("glimp-paper.jsonl")):
+        code, _, err = glimp(capsys, *PAPER, "--methods", "small")
+        assert (code, "another run is writing glimp-paper.jsonl" in err, err.count("\n")) == (2, True, 1)
+        assert pair == []
+    assert glimp(capsys, *PAPER, "--methods", "small")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def in_words(cost: Mapping[str, Any]) -> str:
             f"measured: {small} a token of the small model, {large} of the large one, "
             f"{cost['tokens_of_a_reply']:.0f} tokens a reply{longer}",
             f"about {duration(cost['seconds_as_measured'])} and {cost['tokens_as_measured']:,} tokens, "
-            "if replies are as long as those",
+            "if replies are as long as those (what drafts save and what a judge reads is not counted)",
             f"at most {duration(cost['seconds_at_most'])} and {cost['tokens_at_most']:,} tokens, "
             "if every reply takes its whole budget",
         )

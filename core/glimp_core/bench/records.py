@@ -3,9 +3,12 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from glimp_core.bench.methods import Method
 from glimp_core.bench.published import Question
@@ -84,8 +87,8 @@ class Ledger:
     """The records of a run, in memory and, given a `path`, in a file that they are appended to from the first one on.
 
     `run` says what was run: pair, sampling, question set. A line is on the disk before `add` returns, so that neither
-    a kill nor a power cut costs more than the reply that was being written. Raises `ConfigError` for a file of another
-    run, and for a question that was asked in other words there.
+    a kill nor a power cut costs more than the reply that was being written. Nothing is written before the first `add`.
+    Raises `ConfigError` for a file of another run, and for a question that was asked in other words there.
     """
 
     def __init__(self, path: Path | None = None, run: Mapping[str, Any] | None = None):
@@ -93,6 +96,7 @@ class Ledger:
         self._path = path
         self._records: dict[Key, Record] = {}
         self._begun = False
+        self._end: int | None = None
         if path and path.exists() and path.stat().st_size:
             self._read(path)
             self._begun = True
@@ -128,16 +132,17 @@ class Ledger:
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         assert self._path
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False).encode(errors="replace").decode() + "\n")
+        with self._path.open("ab") as file:
+            if self._end is not None:  # a run that was killed leaves half a line
+                file.truncate(self._end)
+                self._end = None
+            file.write(json.dumps(entry, ensure_ascii=False).encode(errors="replace") + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
     def _read(self, path: Path) -> None:
-        whole, _, broken = path.read_bytes().rpartition(b"\n")
-        if broken:  # a run that was killed leaves half a line
-            with path.open("r+b") as file:
-                file.truncate(len(whole) + 1 if whole else 0)
+        whole, end, _ = path.read_bytes().rpartition(b"\n")
+        self._end = len(whole + end)
         lines = whole.decode().splitlines()
         try:
             header, *entries = map(json.loads, lines)
@@ -154,6 +159,27 @@ class Ledger:
         other = [f"{name}={before.get(name)!r}, now {now.get(name)!r}" for name in now if before.get(name) != now[name]]
         if other:
             raise ConfigError(f"{path} holds the results of another run ({'; '.join(other)}): choose another --out")
+
+
+@contextmanager
+def held(path: Path | None) -> Iterator[None]:
+    """Keep other runs off a file of results, by a lock on `path` with ".lock" behind it; without a path, do nothing.
+
+    Raises `ConfigError` if another run has the file.
+    """
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(f"another run is writing {path}: wait until it ends, or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _key(record: Record) -> Key:

@@ -12,6 +12,7 @@ from glimp_core.bench import KINDS, table
 from glimp_core.bench.estimate import in_words
 from glimp_core.bench.preset import PRESETS
 from glimp_core.bench.questions import SETS
+from glimp_core.bench.records import held
 from glimp_core.cli import speed
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.experiment import Experiment, Wanted
@@ -87,8 +88,9 @@ def command(
     wanted = Wanted(
         preset, questions, methods, n, seeds, calibrate_on, target_rate, out, html, at_once, instruction, run_code
     )
-    experiment = Experiment.of(settings, wanted)
-    document = experiment.cost() if dry_run else experiment.run()
+    with held(None if dry_run else wanted.kept_in):
+        experiment = Experiment.of(settings, wanted)
+        document = experiment.cost() if dry_run else experiment.run()
     if settings.json:
         typer.echo(json.dumps(document))
     else:

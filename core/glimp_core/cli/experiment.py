@@ -58,6 +58,11 @@ class Wanted:
         return PRESETS[self.preset] if self.preset is not None else None
 
     @property
+    def kept_in(self) -> Path | None:
+        """The file that replies are kept in. Raises `ConfigError` for an unknown preset."""
+        return self.out or (Path(f"glimp-{self.preset}.jsonl") if self.chosen else None)
+
+    @property
     def rates(self) -> tuple[float, ...]:
         """The intervention rates to calibrate for. Raises `ConfigError` for what is none."""
         if self.target_rate is None:
@@ -104,7 +109,6 @@ class Experiment:
             say(f"note: {wanted.questions} has {len(asked)} questions, not {wanted.n}")
         router = start(settings)
         repeats = wanted.seeds or (chosen.repeats if chosen else 1)
-        out = wanted.out or (Path(f"glimp-{wanted.preset}.jsonl") if chosen else None)
         setting: dict[str, Any] = {
             "set": wanted.questions,
             "instruction": wanted.instruction,
@@ -114,18 +118,19 @@ class Experiment:
         if matching:
             digests = [question.digest for question in matching.questions]
             setting["calibration"] = {"set": wanted.calibrate_on or wanted.questions, "questions": digests}
-        return cls(replace(wanted, out=out), settings, router, methods, asked, matching, repeats, Ledger(out, setting))
+        ledger = Ledger(wanted.kept_in, setting)
+        return cls(wanted, settings, router, methods, asked, matching, repeats, ledger)
 
     def run(self) -> dict[str, Any]:
         """Answer, and return the figures; a preset and --html write files, too. Raises `Cancelled` on Ctrl-C."""
         cancelled = threading.Event()
         if done := len(self.ledger):
-            say(f"{self.wanted.out} has {done} replies: going on from there")
+            say(f"{self.wanted.kept_in} has {done} replies: going on from there")
         try:
             with progress(Remaining(self._replies())) as show, interrupts_set(cancelled):
                 settled = self._answered(show, cancelled)
         except (Cancelled, KeyboardInterrupt):
-            out = self.wanted.out
+            out = self.wanted.kept_in
             kept = f"kept in {out}: the same command goes on there" if out else "none kept: --out FILE keeps them"
             say(f"stopped after {len(self.ledger)} replies, {kept}")
             raise
@@ -183,10 +188,10 @@ class Experiment:
         return document
 
     def _write(self, document: dict[str, Any], settled: Sequence[Method]) -> None:
-        html = self.wanted.html
-        if self.wanted.preset and self.wanted.out:
-            html = html or self.wanted.out.with_suffix(".html")
-            self.wanted.out.with_suffix(".json").write_text(json.dumps(document) + "\n", encoding="utf-8")
+        html, out = self.wanted.html, self.wanted.kept_in
+        if self.wanted.preset and out:
+            html = html or out.with_suffix(".html")
+            out.with_suffix(".json").write_text(json.dumps(document) + "\n", encoding="utf-8")
         if html:
             html.write_text(results_page(document, self.ledger, settled, self.asked), encoding="utf-8")
             say(f"wrote {html}: open it in a browser")
