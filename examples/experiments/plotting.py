@@ -55,7 +55,8 @@ def save(name: str, document: dict[str, Any], figure: Figure | None = None) -> N
     """Keep a document under `results/`, with its command, commit and machine, and its figure beside it."""
     path = RESULTS / name
     path.parent.mkdir(exist_ok=True)
-    command = f"python examples/experiments/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}".strip()
+    script = next(RESULTS.parent.rglob(Path(sys.argv[0]).name)).relative_to(RESULTS.parent).as_posix()
+    command = f"python examples/experiments/{script} {shlex.join(sys.argv[1:])}".strip()
     document = {"command": command, "commit": commit(), "machine": machine(), **document}
     path.with_name(f"{path.name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if figure is not None:

@@ -68,7 +68,7 @@ def test_figures_are_those_of_counting() -> None:
     small, large, glimp = summarise(ledger, methods, questions)["methods"]
     tokens = [*map(len, STEPS[:3]), len("Four.") + 1, len("4") + 1]  # a tag, or the end of a reply, is a token
     assert [row["accuracy"] for row in (small, large, glimp)] == [0.75] * 3
-    assert glimp["intervention_rate"] == 0.5
+    assert (glimp["intervention_rate"], glimp["intervention_rate_interval"]) == (0.5, [0.5, 0.5])
     assert glimp["large_token_share"] == round((tokens[1] + tokens[3] + tokens[4]) / sum(tokens), 4)
     assert glimp["tokens_per_question"] == sum(tokens)
     assert (small["large_token_share"], large["large_token_share"]) == (0, 1)

@@ -77,9 +77,10 @@ class MethodFigures:
     def figures(self, columns: "Sequence[MethodFigures]") -> dict[str, Any]:
         """Return this method's row; `columns` are all methods."""
         large, tokens = self._each(lambda r: r.large_tokens), self._each(lambda r: r.tokens)
-        rate = ratio(self._each(lambda r: r.interventions), self._each(lambda r: len(r.decisions)))
+        interventions, decisions = self._each(lambda r: r.interventions), self._each(lambda r: len(r.decisions))
         accuracy, interval = self._measured(mean(self.correct))
         share, share_interval = self._measured(ratio(large, tokens))
+        rate, rate_interval = self._measured(ratio(interventions, decisions))
         seconds, seconds_interval = self._measured(mean(self.seconds))
         named = {column.method.name: column for column in columns}
         baselines = (named["small"], named["large"]) if "small" in named and "large" in named else None
@@ -88,7 +89,8 @@ class MethodFigures:
             "value": self.method.value,
             "accuracy": accuracy,
             "interval": interval,
-            "intervention_rate": self._value(rate),
+            "intervention_rate": rate or 0.0,
+            "intervention_rate_interval": rate_interval or [0.0, 0.0],
             "large_token_share": share or 0.0,
             "large_token_share_interval": share_interval or [0.0, 0.0],
             "seconds_per_question": seconds,

@@ -26,7 +26,7 @@ from glimp_core.errors import Cancelled, ConfigError, unknown_name
 from glimp_core.router import GlimpRouter
 
 DEFAULT_METHODS = "small,large,glimp,random"
-GENERATED = ("tiny", "reasoning-gym")
+GENERATED = ("tiny", "tiny-sorting", "reasoning-gym")
 """Sets that have as many questions as one likes."""
 ALL = 10**6
 MEASURED = 2
