@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from glimp_core import GlimpRouter
+from glimp_core.local import LocalEngine
 from glimp_core.local.packing import PackedCache
 
 
@@ -41,10 +42,17 @@ def _hooked(handles: list[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
             handle.remove()
 
 
+def local_engines(router: GlimpRouter) -> tuple[LocalEngine, LocalEngine]:
+    """The small and the large engine of a local pair, with all that a LocalEngine shows."""
+    small, large = router.small, router.large
+    assert isinstance(small, LocalEngine)
+    assert isinstance(large, LocalEngine)
+    return small, large
+
+
 def models_of(router: GlimpRouter) -> list[Any]:
     """The models of a local pair."""
-    small, large = router.small, router.large
-    return [engine.loaded[0] for engine in (small, large)]  # type: ignore[attr-defined]
+    return [engine.loaded[0] for engine in local_engines(router)]
 
 
 def packed_sessions(arguments: Any) -> int:

@@ -17,6 +17,7 @@ from glimp_core.local.admission import ASLEEP, Admission, Visit
 from glimp_core.local.scheduler import Task
 from glimp_core.source import ModelSource
 from glimp_core.types import Request, Step
+from hooks import local_engines
 
 CONFIG = RouterConfig(max_reasoning_tokens=24, max_answer_tokens=8, max_step_tokens=6)
 
@@ -115,15 +116,15 @@ def test_many_requests_through_a_narrow_door() -> None:
     def ask(question: str) -> str:
         nonlocal most
         said = router.generate(question).reasoning
-        most = max(most, len(router.large.pool.leased))  # type: ignore[attr-defined]
+        most = max(most, len(local_engines(router)[1].pool.leased))
         return said
 
     with ThreadPoolExecutor(12) as threads:
         assert list(threads.map(ask, questions)) == alone
     assert most <= 2
-    for engine in (router.small, router.large):
-        assert engine.pool.leased == ()  # type: ignore[attr-defined]
-        assert sum(session.capacity for session in engine.pool.free) <= 512  # type: ignore[attr-defined]
+    for engine in local_engines(router):
+        assert engine.pool.leased == ()
+        assert sum(session.capacity for session in engine.pool.free) <= 512
 
 
 def held_open(router: GlimpRouter, count: int) -> list[Any]:
@@ -167,8 +168,8 @@ def test_held_streams_hold_no_memory_that_others_want() -> None:
     held = held_open(router, 2)
     sleep(ASLEEP)
     held += held_open(router, 2)
-    for engine in (router.small, router.large):
-        assert len(engine.pool.leased) <= 2  # type: ignore[attr-defined]
+    for engine in local_engines(router):
+        assert len(engine.pool.leased) <= 2
     for stream in held:
         stream.close()
 

@@ -12,7 +12,7 @@ import pytest
 import tiny
 from glimp_core import GlimpRouter, RandomRate, RouterConfig
 from glimp_core.local import admission, scheduler
-from hooks import before_forwards, models_of
+from hooks import before_forwards, local_engines, models_of
 
 CONFIG = RouterConfig(max_reasoning_tokens=16, max_answer_tokens=8, max_step_tokens=6)
 PATIENCE = 120.0
@@ -120,6 +120,6 @@ def test_collections_at_every_allocation_hang_nothing() -> None:
     finally:
         gc.set_threshold(700, 10, 10)
     gc.collect()
-    for engine in (router.small, router.large):
-        assert not engine.admission.inside  # type: ignore[attr-defined]
-        assert not engine.pool.leased  # type: ignore[attr-defined]
+    for engine in local_engines(router):
+        assert not engine.admission.inside
+        assert not engine.pool.leased

@@ -10,6 +10,7 @@ import tiny
 from glimp_core import AlwaysLarge, RandomRate, RouterConfig, SamplingParams
 from glimp_core.local.graph import RECORDERS, WARM_UP, Recorder
 from glimp_core.local.session import KVSession
+from hooks import local_engines
 from recorders import again, broken, wrong
 
 FAMILIES = ("llama", "qwen3", "mistral", "gemma3")
@@ -94,8 +95,8 @@ def test_a_pair_with_graphs_writes_what_it_writes_without(
     router.sampling = SamplingParams(temperature=0, seed=1)  # with a seed drafts do not hang on measured times
     plain = router.generate("What is it?")
     monkeypatch.setitem(RECORDERS, "cpu", again)
-    for engine in (router.small, router.large):
-        engine.forget()  # type: ignore[attr-defined]
+    for engine in local_engines(router):
+        engine.forget()
     done = router.generate("What is it?")
     assert done.reasoning + done.answer == plain.reasoning + plain.answer
     assert done.usage.large.forwards == plain.usage.large.forwards

@@ -11,7 +11,7 @@ from glimp_core import AlwaysSmall, GlimpRouter, RandomRate, RouterConfig
 from glimp_core.events import Routed
 from glimp_core.local.scheduler import Scheduler
 from glimp_core.types import Step
-from hooks import before_forwards, models_of
+from hooks import before_forwards, local_engines, models_of
 
 LIMITS: dict[str, Any] = {"max_reasoning_tokens": 120, "max_answer_tokens": 24, "max_step_tokens": 10}
 POLICIES = [RandomRate(0.5, seed=1), AlwaysSmall()]
@@ -21,7 +21,7 @@ def router(policy: Any = POLICIES[0], apart: bool = True, **settings: Any) -> Gl
     """A pair whose models have a thread each, as on two devices, unless they are not kept `apart`."""
     made = tiny.router(policy, RouterConfig(**LIMITS, **settings))
     if apart:
-        made.large.scheduler = Scheduler("another device")  # type: ignore[attr-defined]
+        local_engines(made)[1].scheduler = Scheduler("another device")
     return made
 
 
@@ -43,10 +43,10 @@ def test_the_large_model_has_read_when_its_turn_comes() -> None:
     made = router(AlwaysSmall(), prewarm=True)
     events = made.stream("What is it?")
     assert isinstance(next(event for event in events if isinstance(event, Routed | Step)), Routed)
-    assert not made.large.pool.leased  # type: ignore[attr-defined]
+    assert not local_engines(made)[1].pool.leased
     next(event for event in events if isinstance(event, Step))
     deadline = monotonic() + 30
-    while not any(session.logits is not None for session in made.large.pool.leased):  # type: ignore[attr-defined]
+    while not any(session.logits is not None for session in local_engines(made)[1].pool.leased):
         assert monotonic() < deadline
         sleep(0.01)
     events.close()
@@ -85,7 +85,7 @@ def test_many_at_once_and_some_closed() -> None:
     with ThreadPoolExecutor(6) as threads:
         said = list(threads.map(ask, range(12)))
     assert said == [None if at % 3 == 2 else reasoning for at, reasoning in enumerate(alone)]
-    assert made.large.pool.leased == ()  # type: ignore[attr-defined]
+    assert local_engines(made)[1].pool.leased == ()
 
 
 def test_what_reading_meets_reaches_the_caller() -> None:

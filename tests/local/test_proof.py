@@ -15,6 +15,7 @@ from glimp_core import AlwaysLarge, GlimpRouter, ModelLoadError, RouterConfig, S
 from glimp_core.local import LocalEngine, packing
 from glimp_core.local.forward import ModelForward
 from glimp_core.source import ModelSource
+from hooks import local_engines
 
 CONFIG = RouterConfig(reasoning="off", speculate=False, max_answer_tokens=24)
 QUESTION = "What is 17 times 23?"
@@ -181,7 +182,7 @@ def test_what_works_in_part_is_used_in_part(made: Callable[[], Any], question: s
     ])  # fmt: skip
     assert done.answer == generated(model.inner, router, question)
     assert any(type(model).__name__ in note for note in done.finish.notes)
-    router.large.forget()  # type: ignore[attr-defined]
+    local_engines(router)[1].forget()
     assert router.generate(question).answer == done.answer
     assert again.answer
 

@@ -17,6 +17,7 @@ import torch
 import tiny
 from glimp_core import AlwaysLarge, Completion, Delta, GlimpRouter, Policy, RouterConfig, SamplingParams
 from glimp_core.types import Decision, Glimpse, History
+from hooks import local_engines
 from local.families.architecture import Architecture
 from local.families.building import build, load, save
 
@@ -111,8 +112,8 @@ def written(router: GlimpRouter, messages: list[dict[str, str]]) -> tuple[list[i
 
 def forget(router: GlimpRouter) -> None:
     """Drop all kept caches."""
-    for engine in (router.small, router.large):
-        engine.forget()  # type: ignore[attr-defined]
+    for engine in local_engines(router):
+        engine.forget()
 
 
 def ids(router: GlimpRouter, messages: list[dict[str, str]]) -> list[int]:
