@@ -35,31 +35,31 @@ class RemoteGlimpser(RemoteEngine):
         conversation.withdraw()
         index = sum(isinstance(link, Span) for link in context.spans)
         limit, logprobs = (1, self._all) if definition == "full" else (STEP, TOP)
-        ask = self._ask(context, context.request.sampling, index, limit, logprobs=logprobs)
-        known = conversation.send(len(ask.token_ids))
-        meter = StreamUsage(len(ask.token_ids), known, glimpses=1)
-        meter.begin_stream(len(ask.token_ids))
-        conversation.begun = self._begin(context, ask, known)
+        request = self._ask(context, context.request.sampling, index, limit, logprobs=logprobs)
+        known = conversation.send(len(request.token_ids))
+        meter = StreamUsage(len(request.token_ids), known, glimpses=1)
+        meter.begin_stream(len(request.token_ids))
+        conversation.begun = self._begin(context, request, known)
         context.begin(self, conversation.withdraw)
         try:
-            piece = conversation.begun.peek()
+            chunk = conversation.begun.peek()
         except RequestRejected as error:
             if definition == "full" and error.status in (400, 422):
                 raise self._cannot(str(error)) from error
             raise
         finally:
             conversation.report()
-        meter.see(piece)
-        return self._glimpse(ask, piece, definition, meter)
+        meter.see(chunk)
+        return self._glimpse(request, chunk, definition, meter)
 
     def _glimpse(
-        self, ask: CompletionRequest, piece: CompletionChunk, definition: Entropy, meter: StreamUsage
+        self, request: CompletionRequest, chunk: CompletionChunk, definition: Entropy, meter: StreamUsage
     ) -> Glimpse:
-        if not piece.top:
+        if not chunk.top:
             raise RemoteEngineError(f"{self.name!r} at its server ended the reply and showed no log-probabilities")
-        if definition == "full" and sum(math.exp(lp) for _, lp in piece.top) < WHOLE:
-            raise self._cannot(f"it showed {len(piece.top)} tokens")
-        top = self._raw(ask, piece.top)
+        if definition == "full" and sum(math.exp(lp) for _, lp in chunk.top) < WHOLE:
+            raise self._cannot(f"it showed {len(chunk.top)} tokens")
+        top = self._raw(request, chunk.top)
         if definition == "full":
             measured = top_entropy(lp for _, lp in top)
         else:
@@ -67,22 +67,22 @@ class RemoteGlimpser(RemoteEngine):
         first, second = (math.exp(lp) for _, lp in (*top, (0, -math.inf))[:2])
         return Glimpse(measured, definition, self._label(top[0][0]), first, first - second, meter.usage())
 
-    def _raw(self, ask: CompletionRequest, top: Top) -> Top:
+    def _raw(self, request: CompletionRequest, top: Top) -> Top:
         """Undo a temperature: what is left is known up to a factor, so that it is made to sum to one."""
         if self.findings.scale != "tempered":
             return top
-        heated = [lp * (ask.sampling.temperature or 1.0) for _, lp in top]
+        heated = [lp * (request.sampling.temperature or 1.0) for _, lp in top]
         total = math.log(sum(map(math.exp, heated)))
         return tuple((key, lp - total) for (key, _), lp in zip(top, heated, strict=True))
 
     def _label(self, key: int | str) -> str:
         """The text of a token; control tokens, which have none, are told apart by their number."""
-        piece = (
+        spelled = (
             self._language.table.token_bytes[key]
             if isinstance(key, int) and key < len(self._language.table.token_bytes)
             else None
         )
-        return key if isinstance(key, str) else f"<{key}>" if piece is None else piece.decode(errors="replace")
+        return key if isinstance(key, str) else f"<{key}>" if spelled is None else spelled.decode(errors="replace")
 
     @property
     def _all(self) -> int:

@@ -199,47 +199,47 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A short reply as a whole, and when its pieces came, in seconds after it was asked for."""
+    """A short reply as a whole, and when its chunks came, in seconds after it was asked for."""
 
-    pieces: tuple[CompletionChunk, ...]
+    chunks: tuple[CompletionChunk, ...]
     times: tuple[float, ...]
 
     @classmethod
     def of(cls, stream: Iterator[CompletionChunk]) -> "Answer":
         """Read a stream to its end."""
         started = perf_counter()
-        found = [(piece, (piece.at or perf_counter()) - started) for piece in stream]
-        return cls(tuple(piece for piece, _ in found), tuple(time for _, time in found))
+        found = [(chunk, (chunk.at or perf_counter()) - started) for chunk in stream]
+        return cls(tuple(chunk for chunk, _ in found), tuple(time for _, time in found))
 
     @property
     def token_ids(self) -> tuple[int, ...]:
         """All ids."""
-        return tuple(i for piece in self.pieces for i in piece.token_ids)
+        return tuple(i for chunk in self.chunks for i in chunk.token_ids)
 
     @property
     def text(self) -> str:
         """All text."""
-        return "".join(piece.text for piece in self.pieces)
+        return "".join(chunk.text for chunk in self.chunks)
 
     @property
     def by_id(self) -> bool:
         """Whether the ids are the server's own."""
-        return all(piece.by_id for piece in self.pieces)
+        return all(chunk.by_id for chunk in self.chunks)
 
     @property
     def finish(self) -> str | None:
         """What ended it."""
-        return self.pieces[-1].finish
+        return self.chunks[-1].finish
 
     @property
     def prompt_tokens(self) -> int | None:
         """The size of the prompt as the server counts it."""
-        return self.pieces[-1].prompt_tokens
+        return self.chunks[-1].prompt_tokens
 
     @property
     def top(self) -> Top:
         """The likeliest first tokens."""
-        return next((piece.top for piece in self.pieces if piece.token_ids), ())
+        return next((chunk.top for chunk in self.chunks if chunk.token_ids), ())
 
     @property
     def in_one_piece(self) -> bool:

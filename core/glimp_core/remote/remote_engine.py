@@ -151,23 +151,23 @@ class RemoteEngine:
         Raises `ConfigError` for an answer that this server cannot be held to.
         """
         conversation = self._conversation(context)
-        ask = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
-        begun = conversation.take(ask)
-        sent, spent = len(ask.token_ids), conversation.take_spent()
+        request = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
+        begun = conversation.take(request)
+        sent, spent = len(request.token_ids), conversation.take_spent()
         meter = StreamUsage(sent, conversation.send(sent), before=begun.known if begun and not begun.counted else None)
-        page = self._page(context, params, self.window - sent)
+        output = self._output_processor(context, params, self.window - sent)
         if params.phase != "thinking":
             conversation.requirements = self._structured.held(conversation.requirements, context)
         demanded = params.phase != "thinking" and conversation.requirements.structured
         fill = self._fill if demanded else self._write
         try:
-            for chunk in fill(context, page, ask, begun, meter):
+            for chunk in fill(context, output, request, begun, meter):
                 yield replace(chunk, usage=spent + meter.usage())
         finally:
             conversation.hold(sent + meter.usage().decode_tokens)
             conversation.report()
 
-    def _page(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
+    def _output_processor(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
         """Return what takes the tokens of one call."""
         table, stop_ids, note = self._language.table, self._language.stop_ids, context.note
         if params.phase == "thinking":
@@ -182,44 +182,44 @@ class RemoteEngine:
         if beside is not None or conversation.reads:
             return
         with suppress(EngineError, ContextOverflowError):  # what is wrong is met again when it is this model's turn
-            ask = self._ask(context, SamplingParams(temperature=0.0), index=0, max_tokens=1, stepwise=False)
-            sent = len(ask.token_ids)
+            request = self._ask(context, SamplingParams(temperature=0.0), index=0, max_tokens=1, stepwise=False)
+            sent = len(request.token_ids)
             if not conversation.has_news(sent):
                 return
             meter = StreamUsage(sent, conversation.send(sent))
             meter.begin_stream(sent)
-            conversation.read_ahead(PrefillRequest(self._feed(context, ask), meter))
+            conversation.read_ahead(PrefillRequest(self._feed(context, request), meter))
 
     def _write(
         self,
         context: Context,
-        page: OutputProcessor,
-        ask: CompletionRequest,
+        output: OutputProcessor,
+        request: CompletionRequest,
         begun: BegunStream | None,
         meter: StreamUsage,
     ) -> Iterator[Chunk]:
-        """Fill a page from one stream, and from further ones where the server ended a stream too early."""
+        """Fill an output from one stream, and from further ones where the server ended a stream too early."""
         while True:
-            begun = begun or self._begin(context, ask)
-            writer = StreamProcessor(page, self._language.table, self._language.end_ids, begun.ask.max_tokens)
+            begun = begun or self._begin(context, request)
+            writer = StreamProcessor(output, self._language.table, self._language.end_ids, begun.request.max_tokens)
             yield from self._read(begun, writer, meter)
-            if page.end:
+            if output.end:
                 return
-            if not (writer.written or ask.stop):
+            if not (writer.written or request.stop):
                 raise RemoteEngineError(f"the server of {self.name!r} ended a reply again and again without a token")
-            ask = replace(
-                ask,
-                token_ids=[*ask.token_ids, *writer.written],
-                max_tokens=max(page.left, LONGEST_CHARACTER),
-                stop=ask.stop if writer.written else (),  # so that it cannot end in the same place again
+            request = replace(
+                request,
+                token_ids=[*request.token_ids, *writer.written],
+                max_tokens=max(output.left, LONGEST_CHARACTER),
+                stop=request.stop if writer.written else (),  # so that it cannot end in the same place again
             )
             begun = None
 
     def _fill(
         self,
         context: Context,
-        page: OutputProcessor,
-        ask: CompletionRequest,
+        output: OutputProcessor,
+        request: CompletionRequest,
         begun: BegunStream | None,
         meter: StreamUsage,
     ) -> Iterator[Chunk]:
@@ -228,34 +228,34 @@ class RemoteEngine:
             begun.close()
         closed = context.spans and context.spans[-1] == ThinkingClosed(written=True)
         for part in self._structured.parts(self._conversation(context).requirements, lead="\n\n" if closed else ""):
-            writer = StreamProcessor(page, self._language.table, self._language.end_ids, part=True)
+            writer = StreamProcessor(output, self._language.table, self._language.end_ids, part=True)
             if isinstance(part, ConstrainedPart):
-                bound = replace(ask, bound=part.fields, max_tokens=page.left, stop=(), stop_token_ids=())
+                bound = replace(request, bound=part.fields, max_tokens=output.left, stop=(), stop_token_ids=())
                 yield from self._read(self._begin(context, bound), writer, meter)
             else:
                 yield from writer.put(*self._language.spell(part.text, part.mark))
-            if page.end:
+            if output.end:
                 return
-            ask = replace(ask, token_ids=[*ask.token_ids, *writer.written])
+            request = replace(request, token_ids=[*request.token_ids, *writer.written])
         yield from writer.put(min(self._language.stop_ids))
 
     def _read(self, begun: BegunStream, writer: StreamProcessor, meter: StreamUsage) -> Iterator[Chunk]:
-        """Read one stream up to its end or the page's."""
+        """Read one stream up to its end or the output's."""
         meter.begin_stream(begun.sent, begun.counted)
         with closing(begun):
-            for piece in begun:
-                meter.take(piece)
-                yield from writer.take(piece)
+            for chunk in begun:
+                meter.take(chunk)
+                yield from writer.take(chunk)
                 if writer.ended:
                     return
 
-    def _begin(self, context: Context, ask: CompletionRequest, known: int | None = None) -> BegunStream:
-        return BegunStream(ask, self._feed(context, ask), known)
+    def _begin(self, context: Context, request: CompletionRequest, known: int | None = None) -> BegunStream:
+        return BegunStream(request, self._feed(context, request), known)
 
-    def _feed(self, context: Context, ask: CompletionRequest) -> AsyncBridge[CompletionChunk]:
+    def _feed(self, context: Context, request: CompletionRequest) -> AsyncBridge[CompletionChunk]:
         conversation = self._conversation(context)
         return self._server.ask(
-            ask, self._language.reader, context.cancelled.is_set, conversation.fault, conversation.drift
+            request, self._language.reader, context.cancelled.is_set, conversation.fault, conversation.drift
         )
 
     def _ask(

@@ -96,44 +96,44 @@ class Server:
 
     def ask(
         self,
-        ask: CompletionRequest,
+        request: CompletionRequest,
         reader: Reader,
         cancelled: Callable[[], bool] = lambda: False,
         on_fault: Callable[[str], None] = lambda fault: None,
         on_drift: Callable[[], None] = lambda: None,
     ) -> AsyncBridge[CompletionChunk]:
-        """Start a request; its pieces come as they are written, the last one with a `finish`.
+        """Start a request; its chunks come as they are written, the last one with a `finish`.
 
         What fails before the first token is tried again; a stream that breaks is gone on with after the tokens that
         arrived. `on_fault` hears of either, `on_drift` of a text that the server may read otherwise than it was
         written. The feed raises `EngineTimeoutError` and `RemoteEngineError`.
         """
-        return AsyncBridge(self._write(ask, reader, on_fault, on_drift), cancelled)
+        return AsyncBridge(self._write(request, reader, on_fault, on_drift), cancelled)
 
     async def _write(
         self,
-        ask: CompletionRequest,
+        request: CompletionRequest,
         reader: Reader,
         on_fault: Callable[[str], None],
         on_drift: Callable[[], None],
     ) -> AsyncGenerator[CompletionChunk, None]:
         written: list[int] = []
         failures, wait, heals, timeout = 0, 0.0, True, self.client.timeout
-        while len(written) < ask.max_tokens:
+        while len(written) < request.max_tokens:
             before, ended = len(written), False
-            again = list(written) if ask.bound else []
-            body, lead = self._body(ask, written, heals, on_drift)
+            again = list(written) if request.bound else []
+            body, lead = self._body(request, written, heals, on_drift)
             if self.client.managed:
                 await self.client.managed.ready()
-            async with self.capacity.place(len(ask.token_ids) + ask.max_tokens) as place:
+            async with self.capacity.place(len(request.token_ids) + request.max_tokens) as place:
                 try:
-                    async with aclosing(self._attempt(body, lead, reader, timeout)) as pieces:
-                        async for piece in pieces:
-                            piece = _after(again, piece)
-                            written += piece.token_ids
-                            ended = piece.finish is not None
-                            yield piece
-                            self._check_ends(len(written), ask.max_tokens)
+                    async with aclosing(self._attempt(body, lead, reader, timeout)) as chunks:
+                        async for chunk in chunks:
+                            chunk = _after(again, chunk)
+                            written += chunk.token_ids
+                            ended = chunk.finish is not None
+                            yield chunk
+                            self._check_ends(len(written), request.max_tokens)
                     if ended:
                         return
                     raise TransientError("the stream ended before the reply did")
@@ -152,15 +152,15 @@ class Server:
         yield CompletionChunk(finish="length")
 
     def _body(
-        self, ask: CompletionRequest, written: Sequence[int], heals: bool, on_drift: Callable[[], None]
+        self, request: CompletionRequest, written: Sequence[int], heals: bool, on_drift: Callable[[], None]
     ) -> tuple[dict[str, Any], str]:
         """Return a request, and what of its text the server is to write again."""
-        body = ask.body(self.model, self.profile, written)
+        body = request.body(self.model, self.profile, written)
         if self.chat is not None:
-            return self.chat.body(body, ask, heals and not ask.bound)
+            return self.chat.body(body, request, heals and not request.bound)
         if self.spelling is None:
             return body, ""
-        spelled = self.spelling.spell(body["prompt"], heals and not ask.bound)
+        spelled = self.spelling.spell(body["prompt"], heals and not request.bound)
         if spelled.drifts:
             on_drift()
         return {**body, "prompt": spelled.text, "max_tokens": body["max_tokens"] + spelled.left_out}, spelled.lead
@@ -178,13 +178,13 @@ class Server:
             aclosing(without_lead(lead, watched) if lead else watched) as lines,
         ):
             async for line in lines:
-                piece = _read(reader, line, top=not watch.begun)
-                if piece.token_ids:
+                chunk = _read(reader, line, top=not watch.begun)
+                if chunk.token_ids:
                     watch.hear()
-                if not piece.finish:
-                    yield piece
+                if not chunk.finish:
+                    yield chunk
                     continue
-                yield await _with_usage(piece, lines, reader)
+                yield await _with_usage(chunk, lines, reader)
                 await _drain(lines)
                 return
 
@@ -248,43 +248,43 @@ class Server:
             await asyncio.sleep(wait)
 
 
-def _after(again: list[int], piece: CompletionChunk) -> CompletionChunk:
-    """Leave out of a piece what is said `again`: a bound reply starts anew, and must come to where it broke off."""
+def _after(again: list[int], chunk: CompletionChunk) -> CompletionChunk:
+    """Leave out of a chunk what is said `again`: a bound reply starts anew, and must come to where it broke off."""
     if not again:
-        return piece
-    count = min(len(again), len(piece.token_ids))
-    if again[:count] != list(piece.token_ids[:count]):
+        return chunk
+    count = min(len(again), len(chunk.token_ids))
+    if again[:count] != list(chunk.token_ids[:count]):
         raise RemoteEngineError(
             "a bound reply broke off, and the server answered otherwise when it was asked again: "
             "ask once more, or set temperature=0 or a seed"
         )
     del again[:count]
-    return replace(piece, token_ids=piece.token_ids[count:])
+    return replace(chunk, token_ids=chunk.token_ids[count:])
 
 
 def _read(reader: Reader, line: Any, top: bool = False) -> CompletionChunk:
     try:
-        piece = reader.read(line, top)
+        chunk = reader.read(line, top)
     except ProtocolError as error:
         raise TransientError(f"a line that cannot be read: {error}") from error
-    if piece.finish in ("abort", "error"):
-        raise TransientError(f"the server ended the reply with {piece.finish!r}")
-    return replace(piece, at=perf_counter())
+    if chunk.finish in ("abort", "error"):
+        raise TransientError(f"the server ended the reply with {chunk.finish!r}")
+    return replace(chunk, at=perf_counter())
 
 
-async def _with_usage(piece: CompletionChunk, lines: AsyncGenerator[Any, None], reader: Reader) -> CompletionChunk:
+async def _with_usage(chunk: CompletionChunk, lines: AsyncGenerator[Any, None], reader: Reader) -> CompletionChunk:
     """Add the usage, which comes in a line of its own after the last token."""
 
     async def usage() -> CompletionChunk:
         async for line in lines:
             found = _read(reader, line)
             if found.prompt_tokens is not None:
-                return replace(piece, prompt_tokens=found.prompt_tokens, cached_tokens=found.cached_tokens)
-        return piece
+                return replace(chunk, prompt_tokens=found.prompt_tokens, cached_tokens=found.cached_tokens)
+        return chunk
 
-    if piece.prompt_tokens is not None:
-        return piece
-    return await _soon(usage()) or piece
+    if chunk.prompt_tokens is not None:
+        return chunk
+    return await _soon(usage()) or chunk
 
 
 async def _drain(lines: AsyncGenerator[Any, None]) -> None:

@@ -13,14 +13,14 @@ from glimp_core.types import ModelUsage
 
 
 class BegunStream(Iterator[CompletionChunk]):
-    """A stream that is being read, of which the first piece can be looked at before it is taken.
+    """A stream that is being read, of which the first chunk can be looked at before it is taken.
 
     `known` is how many tokens of its prompt the server had read in this request before. `counted` says that the
-    first piece told what the server's cache held, so that the glimpse has counted it.
+    first chunk told what the server's cache held, so that the glimpse has counted it.
     """
 
-    def __init__(self, ask: CompletionRequest, stream: AsyncBridge[CompletionChunk], known: int | None = None):
-        self.ask = ask
+    def __init__(self, request: CompletionRequest, stream: AsyncBridge[CompletionChunk], known: int | None = None):
+        self.request = request
         self.known = known
         self.counted = False
         self._stream = stream
@@ -35,22 +35,22 @@ class BegunStream(Iterator[CompletionChunk]):
     def __next__(self) -> CompletionChunk:
         if self._ended:
             raise StopIteration
-        piece = self._read.pop(0) if self._read else next(self._stream)
-        self._ended = piece.finish is not None
-        return piece
+        chunk = self._read.pop(0) if self._read else next(self._stream)
+        self._ended = chunk.finish is not None
+        return chunk
 
     def peek(self) -> CompletionChunk:
-        """Wait for the first piece with tokens, or the last one, and return it; it stays to be taken."""
-        piece = next(self._stream)
-        while not (piece.token_ids or piece.finish):
-            piece = next(self._stream)
-        self._read.append(piece)
-        self.counted = piece.cached_tokens is not None
-        return piece
+        """Wait for the first chunk with tokens, or the last one, and return it; it stays to be taken."""
+        chunk = next(self._stream)
+        while not (chunk.token_ids or chunk.finish):
+            chunk = next(self._stream)
+        self._read.append(chunk)
+        self.counted = chunk.cached_tokens is not None
+        return chunk
 
     def close(self) -> None:
         """Stop the server, unless it has ended by itself: then the connection is kept for the next request."""
-        if not self._ended and not any(piece.finish for piece in self._read):
+        if not self._ended and not any(chunk.finish for chunk in self._read):
             self._stream.close()
         self._ended = True
 
@@ -71,8 +71,8 @@ class PrefillRequest:
         """Stop it, unless it is over, and return what it took. Why it failed the next request will meet, too."""
         if not self.running:
             with suppress(EngineError, Cancelled):
-                for piece in self._feed:
-                    self._meter.take(piece)
+                for chunk in self._feed:
+                    self._meter.take(chunk)
         self._feed.close()
         return self._meter.usage()
 
@@ -110,11 +110,11 @@ class ServerRequest(TokenizedRequest):
         """Whether there is more to read among the first `count` ids than a last token, which is always read anew."""
         return count - self._held > 1
 
-    def take(self, ask: CompletionRequest) -> BegunStream | None:
+    def take(self, request: CompletionRequest) -> BegunStream | None:
         """Return the stream that already writes what is asked for; another one is closed."""
         begun, self.begun = self.begun, None
-        if begun and (begun.ask.token_ids, begun.ask.sampling, begun.ask.index) == (
-            ask.token_ids, ask.sampling, ask.index,
+        if begun and (begun.request.token_ids, begun.request.sampling, begun.request.index) == (
+            request.token_ids, request.sampling, request.index,
         ):  # fmt: skip
             return begun
         if begun:

@@ -28,21 +28,21 @@ class StreamUsage:
         self._all_sent = self._all_cached = 0
         self._told_cache = False
 
-    def see(self, piece: CompletionChunk) -> None:
-        """Time the first piece, which is looked at; its tokens count when they are taken."""
-        self._prefill_seconds = max(0.0, piece.at - self._started)
-        self._see_cache(piece)
+    def see(self, chunk: CompletionChunk) -> None:
+        """Time the first chunk, which is looked at; its tokens count when they are taken."""
+        self._prefill_seconds = max(0.0, chunk.at - self._started)
+        self._see_cache(chunk)
 
-    def take(self, piece: CompletionChunk) -> None:
-        """Count a piece that arrived."""
-        self._tokens += len(piece.token_ids)
-        self._last = max(piece.at, self._last)
-        if self._first is None and piece.token_ids:
-            self._first = max(piece.at, self._started)
+    def take(self, chunk: CompletionChunk) -> None:
+        """Count a chunk that arrived."""
+        self._tokens += len(chunk.token_ids)
+        self._last = max(chunk.at, self._last)
+        if self._first is None and chunk.token_ids:
+            self._first = max(chunk.at, self._started)
             self._prefill_seconds = self._first - self._started
-        self._see_cache(piece)
-        if piece.drafted_tokens:
-            self._drafts = (piece.drafted_tokens, piece.accepted_tokens)
+        self._see_cache(chunk)
+        if chunk.drafted_tokens:
+            self._drafts = (chunk.drafted_tokens, chunk.accepted_tokens)
 
     def begin_stream(self, sent: int, told: bool = False) -> None:
         """Begin another stream, whose prompt of so many tokens is to be counted, and which counts its drafts from 0 on.
@@ -54,13 +54,13 @@ class StreamUsage:
         (drafted, accepted), before = self._drafts, self._drafts_before
         self._drafts, self._drafts_before = (0, 0), (before[0] + drafted, before[1] + accepted)
 
-    def _see_cache(self, piece: CompletionChunk) -> None:
+    def _see_cache(self, chunk: CompletionChunk) -> None:
         """The first word counts: a stream that is gone on with finds what it wrote itself."""
-        if piece.cached_tokens is not None and not self._told_cache:
+        if chunk.cached_tokens is not None and not self._told_cache:
             self._told_cache = True
-            self._all_cached += piece.cached_tokens
-        if piece.cached_tokens is not None and self._cached_tokens is None:
-            self._cached_tokens = max(0, min(piece.cached_tokens, self._sent) - self._before)
+            self._all_cached += chunk.cached_tokens
+        if chunk.cached_tokens is not None and self._cached_tokens is None:
+            self._cached_tokens = max(0, min(chunk.cached_tokens, self._sent) - self._before)
 
     def usage(self) -> ModelUsage:
         """Return the counts so far."""

@@ -70,9 +70,9 @@ class StructuredOutput:
         return "schema" if self._obeys(schema) else None
 
     def _obeys(self, bound: Mapping[str, Any]) -> bool:
-        ask = CompletionRequest(self._language.table.encode(TEXT), 12, bound=bound, extra=self._extra)
+        request = CompletionRequest(self._language.table.encode(TEXT), 12, bound=bound, extra=self._extra)
         try:
-            pieces = self._server.ask(ask, self._language.reader)
-            return "".join(piece.text for piece in pieces).strip() == f'"{WORD}"'
+            chunks = self._server.ask(request, self._language.reader)
+            return "".join(chunk.text for chunk in chunks).strip() == f'"{WORD}"'
         except RequestRejected:
             return False
