@@ -2,10 +2,12 @@
 # ruff: noqa: RUF001
 
 import json
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from chat.schemas import NAMES, Case, object_cases
@@ -97,7 +99,7 @@ def test_arguments_of_any_name_are_taken(format: ToolCallFormat, parameters: dic
         constraint = constraint_for(space(), ReplyFormat(format), requirements)
         assert isinstance(constraint, GrammarConstraint)
         parser = ReplyParser(ReplyFormat(format), requirements)
-        ids = written(constraint, constraint.shortest + 120, by_chance(seed, unwanted=closing))
+        ids = written(constraint, constraint.shortest + 60, by_chance(seed, unwanted=closing))
         text = text_of(space(), ids)
         parts = [*parser.push(text), *parser.finish()]
         (call,) = [part.call for part in parts if isinstance(part, ToolCallDelta) and part.call]
@@ -159,10 +161,26 @@ def test_a_demanded_call_is_read_back_as_fitting_calls(format: ToolCallFormat, o
         assert is_valid(call.arguments, next(tool.parameters for tool in TOOLS if tool.name == call.name))
 
 
+def numbers_in(value: Any) -> Iterator[float]:
+    """Yield the size of every number in a JSON value."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from numbers_in(part)
+    elif isinstance(value, int | float):
+        yield abs(value)
+
+
+EMPTY_TEXT = Case({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}, 9)
+
+
 @given(case=object_cases(), format=st.sampled_from(FORMATS), seed=st.integers(0, 999), more=st.integers(0, 40))
+@example(case=EMPTY_TEXT, format=GEMMA4, seed=0, more=0)  # the end of a text is no text, if one must be there
 @settings(SLOW, max_examples=60)
 def test_calls_of_any_schema_fit_it_within_any_limit(case: Case, format: ToolCallFormat, seed: int, more: int) -> None:
-    """Law: the same for tools with random parameters, in every markup, within every limit that the shortest fits."""
+    """Law: the same for tools with random parameters, in every markup, within every limit that the shortest fits.
+
+    No grammar bounds the exponent of a number: one that is infinite in 64 bits breaks its schema, and is told.
+    """
     tags = isinstance(format, TaggedCalls | PythonCalls | GemmaCalls | MuseCalls)
     if tags and any(name in NAMES[4:] for name in case.schema["properties"]):
         return  # no tag can carry such a name
@@ -171,7 +189,7 @@ def test_calls_of_any_schema_fit_it_within_any_limit(case: Case, format: ToolCal
     text = text_of(space(), written(constraint, constraint.shortest + more, by_chance(seed)))
     words, calls = calls_in(format, requirements, text)
     assert (words, [type(call) for call in calls]) == ("", [ToolCall]), text
-    assert is_valid(calls[0].arguments, case.schema), text
+    assert is_valid(calls[0].arguments, case.schema) or math.inf in numbers_in(calls[0].arguments), text
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -148,7 +148,7 @@ def _raw_text(node: RawText, markup: Writer, rules: list[str]) -> str:
         return f"T{len(rules) - 1} {token}{rest}"
     # The end may differ in the blank space around it only, so what may not stand inside is the rest of it.
     inner = _literal(node.end.strip())
-    early = f"/(?s:.*){inner}(?s:.+){inner}(?s:.*)/"
+    early = f"/(?s:.*){inner}(?s:.*){inner}(?s:.*)/"
     also = f" & /{_regex(node.also)}{_literal(node.end)}/" if node.also else ""
     rules.append(f"T{len(rules)}: /{_regex(node.pattern)}{_literal(node.end)}/{also} & ~{early}")
     return _named(rules, f"T{len(rules) - 1}", "[lazy]")
