@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from glimp_core import algorithm
+from glimp_core.cli import main
 from glimp_core.pair_file import read_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,7 @@ def run_python(page: Path, replaced: tuple[str, str] = ("", "")) -> None:
 
 
 @pytest.mark.parametrize("line", commands())
-def test_commands_run(line: str, tmp_path: Path) -> None:
+def test_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command line that is shown works: `glimp` runs, `make` has the verb, examples are there."""
     words = shlex.split(line, comments=True)
     (tmp_path / "pair.toml").write_text('small = "glimp-tiny-small"\nlarge = "glimp-tiny-large"\n')
@@ -118,17 +119,32 @@ def test_commands_run(line: str, tmp_path: Path) -> None:
         assert {word for word in words[1:] if "=" not in word} <= set(verbs)
     elif words[:2] == ["glimp", "serve"]:
         assert "tests/serve runs it"
+    elif words[0] == "glimp" and "|" not in words:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        for command in line.partition(" #")[0].removesuffix(" < /dev/null").split(" && "):
+            run_here(command)
     elif words[0] == "glimp":
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        variables = os.environ | {"NO_COLOR": "1", "PATH": path}
-        done = subprocess.run(
-            line, shell=True, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=240
-        )
-        assert done.returncode == 0, done.stderr
+        run_in_shell(line, tmp_path)
     elif words[0] == "python":
         assert (ROOT / words[1]).is_file()
     else:
         assert words[0] in NEITHER_RUN_NOR_WRONG, f"what should a test do with `{line}`?"
+
+
+def run_here(command: str) -> None:
+    """Run a command of `glimp` in this process, which has imported torch already."""
+    with pytest.raises(SystemExit) as left:
+        main(shlex.split(command)[1:])
+    assert left.value.code == 0, command
+
+
+def run_in_shell(line: str, folder: Path) -> None:
+    """Run a whole command line."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = os.environ | {"NO_COLOR": "1", "PATH": path}
+    done = subprocess.run(line, shell=True, cwd=folder, env=variables, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_algorithm_that_is_shown_is_the_code() -> None:

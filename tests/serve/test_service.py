@@ -30,6 +30,11 @@ def counted(served: Served) -> dict[tuple[str, ...], float]:
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
+def access_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What the access log said so far."""
+    return [json.loads(record.getMessage()) for record in caplog.records if record.name == "glimp.serve.access"]
+
+
 def waited_for(condition: Any, seconds: float = 10) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
@@ -185,7 +190,8 @@ def test_the_log_has_no_word_of_what_is_said(good: Served, caplog: pytest.LogCap
         asked = [{"role": "user", "content": "the secret is 1234"}]
         done = good.post(messages=asked).json()
         httpx.get(f"{good.url}/v1/models/unknown", headers={"authorization": "Bearer 1234"})
-    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "glimp.serve.access"]
+        assert waited_for(lambda: len(access_lines(caplog)) == 2)  # each is logged after its response was sent
+    lines = access_lines(caplog)
     assert [(line["status"], line["outcome"]) for line in lines] == [(200, "stop"), (404, "model_not_found")]
     assert lines[0]["small_tokens"] + lines[0]["large_tokens"] == done["usage"]["completion_tokens"]
     assert "1234" not in caplog.text

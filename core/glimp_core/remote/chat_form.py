@@ -70,17 +70,17 @@ class ChatForm:
         """Yield requests that a server which goes on with the last message answers with these beginnings."""
         starts = ["", f"{self._markup.start.strip()}\n"] if self._markup else [""]
         for start in starts:
-            for ask, broken, end in BROKEN_OFF:
-                chat = ChatPrompt(({"role": "user", "content": ask},), 0, start + broken)
+            for question, broken, end in BROKEN_OFF:
+                chat = ChatPrompt(({"role": "user", "content": question},), 0, start + broken)
                 yield CompletionRequest((), 8, chat=chat), end
 
-    def body(self, body: Mapping[str, Any], ask: CompletionRequest, heals: bool) -> tuple[dict[str, Any], str]:
+    def body(self, body: Mapping[str, Any], request: CompletionRequest, heals: bool) -> tuple[dict[str, Any], str]:
         """Return a request as chat, and the blank end of its last message, which the server is to write again.
 
         Templates strip the ends of messages, and some servers refuse blank ones.
         """
         prompt = body["prompt"]
-        chat = ask.chat or ChatPrompt(({"role": "user", "content": self._spelling.text(prompt)},), len(prompt))
+        chat = request.chat or ChatPrompt(({"role": "user", "content": self._spelling.text(prompt)},), len(prompt))
         text = chat.opened + self._spelling.text(prompt[chat.size :])
         kept = text.rstrip() if heals else text
         worded = {name: value for name, value in body.items() if name not in ("prompt", "logprobs")}
