@@ -30,7 +30,7 @@ class BegunStream(Iterator[CompletionChunk]):
     @property
     def sent(self) -> int:
         """How many tokens of its prompt are to be counted as sent: none if a glimpse has counted them."""
-        return len(self.ask.token_ids) if self.known is None else 0
+        return len(self.request.token_ids) if self.known is None else 0
 
     def __next__(self) -> CompletionChunk:
         if self._ended:
