@@ -19,8 +19,8 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-LISTED = 50
-"""As many names are listed in a message at most."""
+LISTED, LONGEST = 50, 100
+"""As many names are listed in a message at most, and so many characters of each."""
 
 
 class GlimpError(ValueError):
@@ -85,5 +85,6 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> ConfigError:
     names = sorted(known)
     close = difflib.get_close_matches(name[:200], names, n=1) if isinstance(name, str) else []
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names[:LISTED])}{more}"
+    listed = ", ".join(one if len(one) <= LONGEST else f"{one[:LONGEST]}..." for one in names[:LISTED])
+    hint = f"did you mean {shown(close[0])}?" if close else f"choose from {listed}{more}"
     return ConfigError(f"unknown {what} {shown(name)}: {hint}")

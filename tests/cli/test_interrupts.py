@@ -26,7 +26,7 @@ REAL = f"{PROGRAM}from glimp_core.cli import main; main()"
 PAIR = ("--small", "glimp-tiny-small", "--large", "glimp-tiny-large")
 LONG = "Start with 5. " + "Then add 3. " * 250
 COMMANDS = (("run", "2+2?", *PAIR), ("run", LONG, *PAIR), ("demo",), ("chat", *PAIR), ("check", *PAIR), ("--help",),
-            ("calibrate", "--n", "4", *PAIR), ("bench", "speed"))  # fmt: skip
+            ("calibrate", "--n", "4", *PAIR), ("bench", "speed"), ("serve", "--port", "0", *PAIR))  # fmt: skip
 
 
 def scripted_program(*arguments: str) -> list[str]:

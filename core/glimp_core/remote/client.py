@@ -248,7 +248,10 @@ class Client:
         timed_out = any(name.endswith("Timeout") or name == "APITimeoutError" for name in names)
         if timed_out and "ConnectTimeout" not in names and "PoolTimeout" not in names:
             return TransientError(f"no answer for {self.timeout:g} seconds", timed_out=True)
-        says = self._clean(f"{error} ({error.__cause__})" if error.__cause__ else f"{error!r}")[:LONGEST]
+        if "ConnectTimeout" in names:
+            says = f"no connection within {self._connect_timeout:g} seconds"
+        else:
+            says = self._clean(f"{error} ({error.__cause__})" if error.__cause__ else f"{error!r}")[:LONGEST]
         return TransientError(says + self._by_proxy(), status=status)
 
     def _refusal(self, status: int, says: str) -> RequestRejected:

@@ -228,8 +228,8 @@ def _required_by_property(schema: dict[str, Any]) -> None:
 
 def _check_type(schema: dict[str, Any], path: str) -> None:
     kinds = schema.get("type", [])
-    for kind in [kinds] if isinstance(kinds, str) else kinds:
-        if kind not in TYPES:
+    for kind in kinds if isinstance(kinds, list | tuple) else [kinds]:
+        if not isinstance(kind, str) or kind not in TYPES:
             close = difflib.get_close_matches(str(kind), TYPES, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(TYPES)}, or leave it out"
             raise UnsupportedSchemaError(f"{kind!r:.100} at {path} of the schema is no type of JSON: {hint}")
