@@ -132,7 +132,8 @@ def test_health_tells_warming_loaded_and_failing(serving: Serving) -> None:
     with serving(GlimpRouter(Slow(), Slow())) as endpoint:
 
         def health() -> tuple[int, str]:
-            response = httpx.get(f"{endpoint.url}/health")
+            response, pages = (httpx.get(endpoint.url + path) for path in ("/health", "/page/health"))
+            assert (pages.status_code, pages.json().keys()) == (200, response.json().keys())
             return response.status_code, response.json()["status"]
 
         assert health() == (503, "warming")

@@ -84,13 +84,20 @@ class Endpoint:
 
     async def health(self, request: Request) -> Response:
         """Tell how the endpoint is; 503 where it cannot answer."""
-        status = self.catalogue.status()
+        told = self._health()
+        return JSONResponse(told, 200 if told["status"] == "loaded" else 503)
+
+    async def page_health(self, request: Request) -> Response:
+        """Tell the page the same; 200 always, since a browser's console shows anything else as an error."""
+        return JSONResponse(self._health())
+
+    def _health(self) -> dict[str, Any]:
         pairs = {
             pair.name: {"status": pair.status, **({"error": str(pair.error)} if pair.error else {})}
             for pair in self.catalogue.pairs
         }
-        told = {"status": status, "pairs": pairs, "running": self.queue.running, "waiting": self.queue.waiting}
-        return JSONResponse(told, 200 if status == "loaded" else 503)
+        counts = {"running": self.queue.running, "waiting": self.queue.waiting}
+        return {"status": self.catalogue.status(), "pairs": pairs, **counts}
 
     async def show_metrics(self, request: Request) -> Response:
         """Show the counters to Prometheus."""
@@ -152,6 +159,7 @@ def _routes(endpoint: Endpoint) -> list[Route | Mount]:
         Route("/metrics", endpoint.show_metrics),
         Route("/", _page),
         Route("/page/report.css", _report_style),
+        Route("/page/health", endpoint.page_health),
         Mount("/page", PageFiles(directory=PAGE)),
     ]
 

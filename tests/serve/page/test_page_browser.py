@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -92,9 +93,10 @@ def visit(browser: Any, serving: Any) -> Iterator[Callable[..., Visit]]:
     visits: list[Visit] = []
     with ExitStack() as stack:
 
-        def opened(router: GlimpRouter | None = None, *screen: Any, **settings: Any) -> Visit:
+        def opened(router: GlimpRouter | None = None, *screen: Any, loaded: bool = True, **settings: Any) -> Visit:
             endpoint = stack.enter_context(serving(router or scripted(), settings=ServiceSettings(**settings)))
-            until_loaded(endpoint)
+            if loaded:
+                until_loaded(endpoint)
             visits.append(Visit(browser, endpoint, *screen))
             stack.callback(visits[-1].context.close)
             return visits[-1]
@@ -112,6 +114,20 @@ def until_loaded(endpoint: Any) -> None:
 def colours(exchange: Any) -> list[str]:
     """The writers of the steps, as they are shown."""
     return [item.get_attribute("class").split()[0] for item in exchange.locator(".thoughts li").all()]
+
+
+def test_models_that_load_are_no_error(visit: Callable[..., Visit]) -> None:
+    """The page says that they load, and its console nothing; then it goes on by itself."""
+    loading = threading.Event()
+
+    class Loading(ScriptedEngine):
+        def load(self) -> None:
+            loading.wait(20)
+
+    page = visit(GlimpRouter(Loading(), Loading()), loaded=False).page
+    playwright.expect(page.locator("body")).to_have_attribute("data-health", "warming")
+    loading.set()
+    playwright.expect(page.locator("body")).to_have_attribute("data-health", "loaded", timeout=10_000)
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=str)

@@ -20,7 +20,7 @@ export async function offered(key) {
 /** How the models are: `{status: "loaded" | "warming" | "failing" | "", error}`; an error is in one line. */
 export async function health() {
   try {
-    const { status, pairs = {} } = await (await fetch("health", { cache: "no-store" })).json();
+    const { status, pairs = {} } = await (await fetch("page/health", { cache: "no-store" })).json();
     const errors = Object.values(pairs).map((pair) => oneLine(pair.error));
     return { status, error: errors.find(Boolean) ?? "" };
   } catch {
