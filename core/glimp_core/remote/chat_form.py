@@ -33,10 +33,10 @@ CONTINUATIONS = (
 """llama.cpp and many hosts go on unasked, vLLM and SGLang the second way, DeepSeek and Mistral the third."""
 
 BROKEN_OFF = (
-    ("Write the days of the week.", "Monday, Tuesday, Wednes", "day"),
-    ("Count to ten in words.", "one, two, three, four, fi", "ve"),
+    ("Count from one to ten in words.", "One, two, three, four, five, six,", " seven"),
+    ("Write down the days of the week.", "Monday, Tuesday, Wednesday,", " Thursday"),
 )
-"""A question, an answer that breaks off in the middle of a word, and how the word ends: no new message begins so."""
+"""A question, a begun answer, and how it goes on. No new message begins so: a space is before no first word."""
 
 
 class ChatForm:

@@ -35,6 +35,9 @@ IMPOSSIBLE = -100.0
 TOLERANCE = 0.2
 """How far log-probabilities of one place may differ between two runs of a server in bfloat16."""
 
+LEAVING = 0.5
+"""Seconds that a quick server has to stop after its stream was closed."""
+
 GAUGES = ("vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requests_processing")
 """What servers call the number of requests that they are working on."""
 
@@ -162,14 +165,20 @@ class Probe:
         raise self._unfit("its log-probabilities are neither raw nor tempered (vLLM: --logprobs-mode raw_logprobs)")
 
     def _aborts(self) -> bool | None:
-        """Close a long stream and see whether the server still works on it; other requests may hide the answer."""
+        """Close a long stream and see whether the server still works on it; other requests may hide the answer.
+
+        A server that is slow to begin is slow to end: it sees the close after a forward.
+        """
         before = self._running()
         if before is None:
             return None
+        asked = perf_counter()
         stream = self._server.ask(replace(self._question, max_tokens=400), self._reader)
         next(stream, None)
+        first_token = perf_counter() - asked
         stream.close()
-        for _ in range(10):
+        until = perf_counter() + max(LEAVING, 3 * first_token)
+        while perf_counter() < until:
             sleep(0.05)
             if (now := self._running()) is None or now <= before:
                 return None if now is None else True
