@@ -146,6 +146,18 @@ def test_a_dry_run_tells_and_writes_nothing(capsys: pytest.CaptureFixture[str]) 
     assert cost["replies"] == len(Path("glimp-paper.jsonl").read_text().splitlines()) - 1
 
 
+@pytest.mark.parametrize("names", [(), ("--small", "a", "--large", "b")])
+def test_the_bundled_pair_is_asked_the_bare_question(
+    capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
+) -> None:
+    """Of a file, no word follows its puzzles; any other pair is told how to answer."""
+    options = ("--set", "mine.jsonl", "--n", "1", "--methods", "small", "--out", "run.jsonl", "--json")
+    glimp(capsys, "bench", *names, *options)
+    said = json.loads(Path("run.jsonl").read_text().splitlines()[1])["trace"][0]["question"]
+    assert said.startswith(str(ROWS[0]["question"]))
+    assert (said == ROWS[0]["question"]) == (not names)
+
+
 def test_two_runs_never_share_a_file(capsys: pytest.CaptureFixture[str], pair: list[GlimpRouter]) -> None:
     """The second is refused before any model loads while the first has the file, and may go on with it afterwards."""
     with held(Path("glimp-paper.jsonl")):

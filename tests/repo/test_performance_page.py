@@ -1,4 +1,5 @@
-"""Every figure in the tables of docs/performance.md is one that a command printed, and is kept under examples/."""
+"""Every figure in the tables of docs/performance.md, and in the one of signals in docs/evidence.md, is one that a
+command printed, and is kept under examples/."""
 
 import json
 import re
@@ -34,10 +35,10 @@ METHODS = {
 }
 
 
-def table(root: Path, head: str) -> dict[str, list[str]]:
+def table(root: Path, head: str, page: str = "performance.md") -> dict[str, list[str]]:
     """The rows of the table of the page whose head line begins so, by their first cell."""
-    page = (root / "docs" / "performance.md").read_text()
-    (found,) = re.findall(rf"^\| {re.escape(head)}.*\n\|[-|]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    text = (root / "docs" / page).read_text()
+    (found,) = re.findall(rf"^\| {re.escape(head)}.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.splitlines()]
     return {first: rest for first, *rest in cells}
 
@@ -86,3 +87,14 @@ def test_the_methods_have_the_accuracies_that_were_printed(root: Path) -> None:
         assert not rate or same(rate.removesuffix(" %"), 100 * row["intervention_rate"])
         assert same(share.removesuffix(" %"), 100 * row["large_token_share"])
         assert same(time, row["seconds_per_question"] / rows["large"]["seconds_per_question"])
+
+
+def test_the_signals_see_what_was_printed(root: Path) -> None:
+    """The areas under the curve of both kinds of text, with their intervals."""
+    kinds = kept(root, "experiments/results/tiny-signals.json")["kinds"]
+    for first, cells in table(root, "signal", "evidence.md").items():
+        for cell, kind in zip(cells, ("numbers", "sorting"), strict=True):
+            worth = kinds[kind]["signals"][re.findall(r"`(.+)`", first)[0]]
+            figures = re.findall(r"\d\.\d+", cell)
+            assert len(figures) == 3
+            assert all(map(same, figures, (worth["area"], *worth["interval"])))

@@ -101,6 +101,8 @@ class Experiment:
     def of(cls, settings: Settings, wanted: Wanted) -> "Experiment":
         """Make the options whole. Raises `ConfigError` before any weights load."""
         chosen = wanted.chosen
+        if wanted.instruction is None and settings.is_bundled:
+            wanted = replace(wanted, instruction="")  # it was taught puzzles, and any word after one confuses it
         if chosen:
             settings = preset_settings(settings, chosen)
         methods = parse(wanted.methods or (chosen.methods if chosen else DEFAULT_METHODS))
