@@ -9,11 +9,16 @@ from llguidance import LLMatcher
 
 from chat.writing import space
 from glimp_core import GlimpRouter, RouterConfig, SamplingParams, Start, ToolCall
+from glimp_core.chat.formats.reader import ReplyFormat
 from glimp_core.chat.grammar.json_schema import prepare_schema
 from glimp_core.chat.grammar.lark import Grammar, Json
 from glimp_core.chat.grammar.validation import violation
+from glimp_core.chat.output.constraints import compiled_requirements
+from glimp_core.chat.request.requirements import OutputRequirements
+from glimp_core.context import Context
 from glimp_core.errors import Cancelled, OutputValidationError, UnsupportedSchemaError
 from glimp_core.testing import ScriptedEngine
+from glimp_core.types import Request
 
 TAGS = {"type": "object", "properties": {"tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True}}}
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -92,6 +97,28 @@ def test_a_real_pair_offers_odd_tools_and_calls_the_others(choice: str) -> None:
     assert len([note for note in done.start.notes if "checked when whole" in note]) == 2
     done = pair.generate("x", tools=tools, tool_choice="now", sampling=sampling)
     assert [call.arguments for call in done.tool_calls] == [{}]
+
+
+class Small:
+    """A compiler that takes grammars up to a size, as llguidance does."""
+
+    def compile(self, grammar: Grammar, _: Any) -> None:
+        """Refuse what is larger."""
+        if len(str(grammar.node)) > 60_000:
+            raise UnsupportedSchemaError("the grammar is too large")
+
+
+def test_tools_that_are_too_much_together_are_offered_all_the_same() -> None:
+    """Law: where each tool can be held and all together cannot, their calls are checked, and that is said."""
+    schema = {"type": "object", "properties": {"note": {"type": "string", "enum": ["x" * 5_000]}}}
+    tools = [tool(f"f{n}", schema) for n in range(9)]
+    with Context(Request(({"role": "user", "content": "x"},), tuple(tools)), "off") as context:
+        asked = OutputRequirements.of_context(context)
+        held = compiled_requirements(Small(), ReplyFormat(), asked, context)  # type: ignore[arg-type]
+        assert [tool.name for tool in held.tools] == [tool.name for tool in asked.tools]
+        assert all(tool.parameters == before.parameters for tool, before in zip(held.tools, asked.tools, strict=True))
+        assert context.notes == ["the calls of all 9 tools: left to the model in part, and checked when whole: "
+                                 "the grammar is too large"]  # fmt: skip
 
 
 def test_making_a_grammar_holds_up_nobody_and_can_be_cancelled() -> None:

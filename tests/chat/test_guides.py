@@ -271,6 +271,22 @@ def test_a_copy_goes_its_own_way() -> None:
     assert takes(constraint, tokens('y", "days": 2}}\n</tool_call>'))
 
 
+@pytest.mark.parametrize("format", [HERMES, QWEN_XML])
+def test_a_tool_of_long_calls_hides_no_short_ones(format: ToolCallFormat) -> None:
+    """Law: whatever a tool is called, the shortest reply is that of the tool that has the shortest call.
+
+    What follows the names is alike, so that a search among both takes one for the other.
+    """
+    long: dict[str, Any] = {"type": "integer"}
+    for _ in range(8):
+        long = {"type": "object", "properties": {"a": long, "b": long}, "required": ["a", "b"]}
+    given = {"f": long, "get": {"properties": {"a": {"type": "integer"}}, "required": ["a"]}}
+    tools = read_tools([{"name": name, "parameters": schema} for name, schema in given.items()])
+    constraint = guide(format, OutputRequirements(tools=tools, must_call=True, one_call=True, shown=tools))
+    (alone,) = read_tools([{"name": "get", "parameters": given["get"]}])
+    assert constraint.shortest == guide(format, OutputRequirements((alone,), True, True)).shortest
+
+
 def test_grammars_are_made_once_per_schema() -> None:
     """Law: two requests with one schema share the compiled grammar."""
     grammars = [required_grammar(ReplyFormat(HERMES), OutputRequirements(TOOLS, True, True)) for _ in range(2)]

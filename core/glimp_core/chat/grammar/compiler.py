@@ -136,11 +136,27 @@ class GrammarCompiler:
         by_byte = LLMatcher(self.bytes, write_lark(grammar.node, self._in_bytes))
         if error := by_token.get_error() or by_byte.get_error():
             raise UnsupportedSchemaError(f"the schema cannot be enforced: {_plain(error)}")
-        ends = tuple(tuple(self.markup_bytes(end)) for end in grammar.ends())
-        hints = Hints(grammar.required(), tuple(self._shortest_texts(grammar, budget)), ends)
-        if (closing := shortest_completion(by_byte, JsonState(), hints, budget)) is None:
+        hints = self._hints(grammar, budget)
+        closing = self._short_alone(grammar, by_byte, budget)
+        closing = closing or shortest_completion(by_byte, JsonState(), hints, budget)
+        if closing is None:
             raise UnsupportedSchemaError("the schema cannot be enforced: no short value that follows it was found")
         return Compiled(by_token, by_byte, JsonState(), hints, closing)
+
+    def _short_alone(self, grammar: Grammar, by_byte: LLMatcher, budget: Budget) -> Path | None:
+        """Return the shortest reply of the first tool alone that has one; None where there is no such tool."""
+        for part in map(Grammar, grammar.alone):
+            matcher = LLMatcher(self.bytes, write_lark(part.node, self._in_bytes))
+            hints = self._hints(part, budget)
+            path = None if matcher.get_error() else shortest_completion(matcher, JsonState(), hints, budget)
+            whole = by_byte.deep_copy()
+            if path and whole.try_consume_tokens(list(path)) == len(path) and whole.is_accepting():
+                return path
+        return None
+
+    def _hints(self, grammar: Grammar, budget: Budget) -> Hints:
+        ends = tuple(tuple(self.markup_bytes(end)) for end in grammar.ends())
+        return Hints(grammar.required(), tuple(self._shortest_texts(grammar, budget)), ends)
 
     def _shortest_texts(self, grammar: Grammar, budget: Budget) -> Iterator[Path]:
         for text in grammar.texts()[:MOST_TEXTS]:

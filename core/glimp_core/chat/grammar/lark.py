@@ -78,9 +78,13 @@ Node: TypeAlias = str | Markup | Json | RawText | Pattern | Sequence | Choice | 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What a reply must be."""
+    """What a reply must be. `alone` are parts of what it allows, one tool each, that hold a short reply.
+
+    A search in a grammar of many tools follows all of them side by side, in states that are large.
+    """
 
     node: Node
+    alone: tuple[Node, ...] = ()
 
     def ends(self) -> tuple[str, ...]:
         """Return the markup that ends texts which are written as they are."""

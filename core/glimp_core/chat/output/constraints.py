@@ -13,6 +13,7 @@ from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.grammar.lark import Choice, Grammar, Json, Markup, Node, Optional, Pattern
 from glimp_core.chat.grammar.lark import Sequence as Seq
+from glimp_core.chat.grammar.schema_length import shortest_length
 from glimp_core.chat.request.held import relaxed
 from glimp_core.chat.request.requirements import CHECKED_AFTERWARDS, OutputRequirements
 from glimp_core.chat.request.tools import Tool
@@ -21,6 +22,9 @@ from glimp_core.errors import UnsupportedSchemaError
 
 LONGEST_HEADER = 400
 """A reply that is a bare call names its tool within this many bytes."""
+
+TRIED = 3
+"""Of so many tools the shortest call is looked for alone, before it is looked for among all."""
 
 
 class TokenConstraint(Protocol):
@@ -68,9 +72,24 @@ def compiled_requirements(
         if not requirements.tools:
             raise
     tools = tuple(_holdable(compiler, format, tool, context) for tool in requirements.tools)
-    requirements = replace(requirements, tools=tools)
-    _compile(compiler, format, requirements, lenient, context)
-    return requirements
+    failed: list[UnsupportedSchemaError] = []
+    for looser in (tools, _loosened(tools, True), _loosened(tools, False)):
+        candidate = replace(requirements, tools=looser)
+        try:
+            _compile(compiler, format, candidate, lenient, context)
+        except UnsupportedSchemaError as error:
+            failed.append(error)
+            continue
+        if failed:
+            context.note(f"the calls of all {len(tools)} tools: {CHECKED_AFTERWARDS}: {failed[0]}")
+        return candidate
+    raise failed[0]
+
+
+def _loosened(tools: Sequence[Tool], names: bool) -> tuple[Tool, ...]:
+    """Return tools of whose parameters no more is held than their names, or nothing, for each may do but not all."""
+    held = (relaxed(tool.held, any_value=True) if names else {"type": "object"} for tool in tools)
+    return tuple(replace(tool, held=schema) for tool, schema in zip(tools, held, strict=True))
 
 
 def _compile(
@@ -103,13 +122,24 @@ def _holdable(compiler: GrammarCompiler, format: ReplyFormat, tool: Tool, contex
 def _call_grammar(format: ReplyFormat, requirements: OutputRequirements) -> Grammar:
     """Return the grammar of the calls that one start marker opens."""
     many = format.calls.sections and not requirements.one_call
-    return Grammar(format.calls.grammar(requirements.tools, many))
+    return Grammar(format.calls.grammar(requirements.tools, many), _alone(format, requirements.tools))
 
 
 def _bare_grammar(tools: Sequence[Tool]) -> Grammar:
     """Return the grammar of a call that is an object without markers."""
-    objects = (JsonCalls("unmarked", arguments_key=key).call_object(tools) for key in ("arguments", "parameters"))
-    return Grammar(Choice(tuple(objects)))
+    unmarked = [JsonCalls("unmarked", arguments_key=key) for key in ("arguments", "parameters")]
+    alone = tuple(unmarked[0].call_object((tool,)) for tool in _shortest(tools))
+    return Grammar(Choice(tuple(calls.call_object(tools) for calls in unmarked)), alone)
+
+
+def _alone(format: ReplyFormat, tools: Sequence[Tool]) -> tuple[Node, ...]:
+    return tuple(format.calls.grammar((tool,), False) for tool in _shortest(tools))
+
+
+def _shortest(tools: Sequence[Tool]) -> Sequence[Tool]:
+    """Return the tools of several that have the shortest calls, a few of them, for one may have none."""
+    lengths = {tool.name: len(tool.name) + shortest_length(normalize_schema(tool.held)) for tool in tools}
+    return sorted(tools, key=lambda tool: lengths[tool.name])[:TRIED] if len(tools) > 1 else ()
 
 
 def required_grammar(format: ReplyFormat, requirements: OutputRequirements) -> Grammar:
@@ -121,7 +151,8 @@ def required_grammar(format: ReplyFormat, requirements: OutputRequirements) -> G
         json_text = Json(json.dumps(normalize_schema(requirements.schema), ensure_ascii=False))
         forms.append(Seq((_maybe(format.content_start), json_text)))
     start = Optional(Pattern(r"\n{1,2}"))  # what models put after their thinking
-    return Grammar(Seq((start, _maybe(format.lead), Choice(tuple(forms)))))
+    alone = _alone(format, requirements.tools) if requirements.schema is None else ()
+    return Grammar(Seq((start, _maybe(format.lead), Choice(tuple(forms)))), alone)
 
 
 def _maybe(markup: str) -> Node:
