@@ -10,6 +10,9 @@ from glimp_core.types import Phase, Prompt
 MINIMUM_ROOM = 16
 """A reply needs at least this many tokens of room after the prompt."""
 
+CLOSING = 8
+"""As many tokens a window keeps free for the end of thinking, where a model has no single token for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -42,7 +45,7 @@ def settle(
     leaves no room in a window.
     """
     mode = _mode(small, large, config)
-    room = min(_room("small", small), _room("large", large))
+    free = room = min(_room("small", small), _room("large", large))
     if max_completion_tokens is not None:
         room = min(room, max_completion_tokens)
         max_tokens = min(max_tokens or room, room)
@@ -53,7 +56,8 @@ def settle(
         answer = min(answer, max(1, room // 2, room - config.max_reasoning_tokens))
     _check_length(answer, small, large, config)
     if mode == "thinking":
-        return Plan(mode, max(1, min(config.max_reasoning_tokens, room - answer)), answer)
+        thinking = min(config.max_reasoning_tokens, room - answer, free - CLOSING - answer)
+        return Plan(mode, max(1, thinking), answer)
     if mode == "inline":
         return Plan("off" if large.thinking == "closed" else "large_only", 0, answer, (_bound_note(config),))
     return Plan(mode, 0, answer, _notes(mode, small, large, config))

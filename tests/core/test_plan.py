@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glimp_core import ConfigError, ContextOverflowError, RouterConfig
-from glimp_core.plan import MINIMUM_ROOM, settle
+from glimp_core.plan import CLOSING, MINIMUM_ROOM, settle
 from glimp_core.types import Prompt
 from pairs import scripted_router
 
@@ -28,7 +28,7 @@ def test_budgets_fit_the_window(tokens: int, room: int, reasoning: int, answer: 
     config = RouterConfig(max_reasoning_tokens=reasoning, max_answer_tokens=answer)
     for limit in (None, asked):
         plan = settle(prompt(tokens, tokens + room), prompt(tokens, tokens + room + 7), config, limit)
-        assert plan.reasoning_tokens + plan.answer_tokens <= room
+        assert plan.reasoning_tokens + plan.answer_tokens <= max(room - CLOSING, 1 + plan.answer_tokens)
         assert 1 <= plan.reasoning_tokens <= reasoning
         assert 1 <= plan.answer_tokens <= (limit or answer)
 
@@ -42,7 +42,7 @@ def test_a_wide_window_gives_both_budgets_whole() -> None:
 def test_a_narrow_window_reserves_at_least_half_for_an_answer_that_needs_it() -> None:
     """Where not all fits, the thinking gives way to the answer's reserve, down to half of the room."""
     plan = settle(prompt(10, 1010), prompt(), RouterConfig())
-    assert (plan.reasoning_tokens, plan.answer_tokens) == (500, 500)
+    assert (plan.reasoning_tokens, plan.answer_tokens) == (500 - CLOSING, 500)
 
 
 @pytest.mark.parametrize("role", ["small", "large"])

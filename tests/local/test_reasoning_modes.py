@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import tiny
-from glimp_core import AlwaysSmall, ConfigError, Delta, RouterConfig, Start
+from glimp_core import AlwaysSmall, ConfigError, Delta, RouterConfig, SamplingParams, Start
 from glimp_core.chat.prompt.renderer import Renderer
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context, Reasoning, Span, ThinkingClosed
@@ -92,3 +92,12 @@ def test_closing_the_thinking(chain: list[Any], spelled: str) -> None:
         ids += renderer.link(link, before)
         before = link.text if isinstance(link, Span) else before
     assert tokens.decode(ids) == spelled
+
+
+@pytest.mark.parametrize("answer", [1, 2, 3, 20])
+def test_thinking_that_fills_the_window_leaves_room_for_its_end(answer: int) -> None:
+    """However little an answer may have, a chain that is cut by the window is closed, and the answer comes."""
+    router = tiny.router(AlwaysSmall(), RouterConfig(), max_position_embeddings=96)
+    done = router.generate("Hi", sampling=SamplingParams(temperature=0, max_tokens=answer))
+    assert done.summary().thinking_end == "budget"
+    assert sum(step.tokens for step in done.steps if step.phase == "answer") == answer

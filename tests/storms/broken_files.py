@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from glimp_core import GlimpError, GlimpRouter, SamplingParams
+from glimp_core import GlimpError, GlimpRouter, RouterConfig, SamplingParams
 
 CPU_SECONDS = 60
 """What a case may take of the processor: a good one takes less than one second."""
@@ -98,7 +98,8 @@ def answered(model: Path) -> str:
 
 def _asked(model: Path) -> str:
     try:
-        router = GlimpRouter.from_pretrained(model, "glimp-tiny-large", dtype="float32")
+        config = RouterConfig(max_reasoning_tokens=3)
+        router = GlimpRouter.from_pretrained(model, "glimp-tiny-large", config=config, dtype="float32")
         router.generate("hi", sampling=SamplingParams(max_tokens=3))
     except GlimpError as error:
         return f"{type(error).__name__}: {error}"

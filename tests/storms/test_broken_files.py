@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import glimp_core
 from glimp_core import GlimpRouter
@@ -12,6 +13,7 @@ from remote.llamacpp import write_gguf
 from storms.broken_files import answered, break_folder, break_gguf, copied
 
 SMALL = Path(glimp_core.__file__).parent / "bundled" / "glimp-tiny-small"
+TEMPLATE = (SMALL / "chat_template.jinja").read_text()
 LONGEST = 1500
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits of memory are Linux's here")
@@ -25,8 +27,11 @@ def _loaded() -> None:
 
 @pytest.fixture(scope="module")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("whole") / "m.gguf"
-    write_gguf(SMALL, file, (SMALL / "chat_template.jinja").read_text())
+    """A file of the small bundled model, without its biases, for which transformers has no place."""
+    folder, file = copied(SMALL, tmp_path_factory.mktemp("source") / "m"), tmp_path_factory.mktemp("whole") / "m.gguf"
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor for name, tensor in tensors.items() if "bias" not in name}, folder / "model.safetensors")
+    write_gguf(folder, file, TEMPLATE)
     return file
 
 
@@ -49,6 +54,14 @@ def test_some_broken_files(gguf: Path, tmp_path: Path) -> None:
     assert answered(gguf) == answered(SMALL) == "answered"
     assert outcomes(gguf, tmp_path / "m.gguf", range(6))["ModelLoadError"]
     assert outcomes(SMALL, tmp_path / "m", range(6))["ModelLoadError"]
+
+
+def test_biases_that_would_be_left_out_are_refused(tmp_path: Path) -> None:
+    """transformers has no place for the biases of such a file, and would write another text without a word."""
+    write_gguf(SMALL, tmp_path / "m.gguf", TEMPLATE)
+    says = answered(tmp_path / "m.gguf")
+    assert says.startswith("ModelLoadError: ")
+    assert "has biases (blk.0.attn_k.bias, blk.0.attn_output.bias" in says
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """From where a model comes from to its config and its weights."""
 
 import difflib
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +32,11 @@ SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size"
 """What must be a positive whole number in a config that names it."""
 
 MOST_LAYERS = 10_000
+
+GGUF_HEAD = 32 * 2**20
+"""In so many bytes from its beginning a .gguf file names its tensors."""
+
+GGUF_BIAS = re.compile(rb"\bblk\.0\.[a-z_]+\.bias")
 
 SHOWN = 5
 """How many tensors a message lists."""
@@ -98,6 +105,8 @@ def _loaded(source: ModelSource) -> Any:
         ),
     )
     _check_whole(base, model, told)
+    if "gguf_file" in common:
+        _check_biases(base, model)
     model.eval()
     if "device_map" not in options:
         model = attempt(source, lambda: model.to(device))
@@ -122,6 +131,18 @@ def _check_whole(source: ModelSource, model: Any, told: dict[str, Any]) -> None:
     if mismatched := sorted(told["mismatched_keys"]):
         sizes = [f"{name} is {list(stored)} and should be {list(wanted)}" for name, stored, wanted in mismatched]
         raise ModelLoadError(f"weights of {source.name!r} have other sizes than its config says: {_listed(sizes)}")
+
+
+def _check_biases(source: ModelSource, model: Any) -> None:
+    """Refuse a .gguf file whose biases transformers passes over in silence: it would write something else."""
+    with Path(source.name).expanduser().open("rb") as file:
+        stored = sorted({name.decode() for name in GGUF_BIAS.findall(file.read(GGUF_HEAD))})
+    if stored and not any(name.endswith(".bias") for name, _ in model.named_parameters()):
+        raise ModelLoadError(
+            f"{source.name!r} has biases ({_listed(stored)}), which transformers leaves out for a "
+            f"{model.config.model_type}: use the folder with its safetensors, or let llama.cpp serve the file with "
+            "engine='llama.cpp'"
+        )
 
 
 def _listed(names: list[str]) -> str:
