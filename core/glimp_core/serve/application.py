@@ -111,18 +111,21 @@ class Endpoint:
             raise Refused(f"Content-Type is {kind!r:.100}: send application/json", status=415)
         limit, length = self.settings.max_body_bytes, request.headers.get("content-length", "0")
         body = bytearray()
-        too_large = Refused(f"the body is larger than {limit} bytes: shorten the messages", status=413)
         if length.isdecimal() and int(length) > limit:
-            raise too_large
+            raise _too_large(limit)
         try:
             async with asyncio.timeout(self.settings.body_seconds):
                 async for piece in request.stream():
                     body += piece
                     if len(body) > limit:
-                        raise too_large
+                        raise _too_large(limit)
         except TimeoutError as error:
             raise Refused(f"the body did not come within {self.settings.body_seconds:g} s", status=408) from error
         return bytes(body)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(f"the body is larger than {limit} bytes: shorten the messages", status=413)
 
 
 def application(pairs: Iterable[ServedPair], settings: ServiceSettings | None = None) -> Starlette:
