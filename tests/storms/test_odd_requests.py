@@ -63,10 +63,10 @@ def outcomes(router: GlimpRouter, seeds: range) -> Counter[str]:
 
 
 def test_some_odd_requests(router: GlimpRouter) -> None:
-    """Law, for 150: whatever is asked, there is a reply, or one line that says what is wrong; the pair goes on."""
+    """Law, for 80: whatever is asked, there is a reply, or one line that says what is wrong; the pair goes on."""
     expected = router.generate("And this?").reasoning
-    counts = outcomes(router, range(150))
-    assert min(counts["answered"], counts["ConfigError"]) > 10, counts
+    counts = outcomes(router, range(80))
+    assert min(counts["answered"], counts["ConfigError"]) > 5, counts
     assert router.generate("And this?").reasoning == expected
 
 
