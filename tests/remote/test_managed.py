@@ -194,17 +194,19 @@ exec(sys.argv[2])
     ],
 )
 def test_nothing_is_left_however_the_process_ends(fake: FakeVllm, end: str, seconds: float) -> None:
-    """kill -9, also with a forked child left: gone within a second; an orderly end waits until all is."""
-    environment = {**os.environ, "FAKE_FOLDER": str(fake.folder)}
+    """kill -9, also with a forked child left: all is gone within a second, with its shared memory."""
+    environment = {**os.environ, "FAKE_FOLDER": str(fake.folder), "FAKE_TROUBLE": '{"shares": true}'}
     command = [sys.executable, "-c", USER, str(fake.folder / "vllm"), end]
     user = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
     assert user.stdout
     assert user.stdout.readline() == b"up\n"
     assert len(fake.alive) == 2
+    shared = Path("/dev/shm", fake.starts[0]["shared"])
+    assert shared.exists() or not shared.parent.exists()
     if "sleep" in end:
         user.kill()
     user.wait(10)
-    assert eventually(lambda: not fake.alive, seconds + 0.25)
+    assert eventually(lambda: not fake.alive and not shared.exists(), seconds + 0.25)
 
 
 def test_drafts_of_a_server(fake: FakeVllm) -> None:

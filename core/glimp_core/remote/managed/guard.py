@@ -18,9 +18,8 @@ POLL_SECONDS = 0.05
 GRACE, PATIENCE = 0.3, 5.0
 """Seconds that a server has to end by itself, after a wanting process that died and after one that took its leave."""
 
-CLEANING_SECONDS = 0.3
-CLEANERS = b"multiprocessing.resource_tracker"
-"""Python's process that removes the shared memory of a group that was killed, if it is left alive for a moment."""
+SHARED_MEMORY = "/dev/shm/"
+"""Where Linux shows shared memory as files."""
 
 
 class Parent:
@@ -44,38 +43,49 @@ class Parent:
 
 def end(server: "subprocess.Popen[bytes]", grace: float) -> None:
     """Ask a server to end, then kill it with all of its children."""
+    held = shared_memory(members(server.pid))
     with suppress(ProcessLookupError):
         server.terminate()
     with suppress(subprocess.TimeoutExpired):
         server.wait(grace)
-    kill(server)
+    kill(server, held)
 
 
-def kill(server: "subprocess.Popen[bytes]") -> None:
-    """Kill what is left of a server: its children are in its process group."""
+def kill(server: "subprocess.Popen[bytes]", held: "set[str] | None" = None) -> None:
+    """Kill what is left of a server, its process group, and remove the shared memory that it held.
+
+    Who is killed removes none of it, and Python's process that would is in the group, too.
+    """
     if not hasattr(os, "killpg"):
         server.kill()
         return
-    members = {pid: command for pid, command in processes() if group(pid) == server.pid}
-    if any(CLEANERS in command for command in members.values()):
-        for pid in (pid for pid, command in members.items() if CLEANERS not in command):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        cleaned = time.monotonic() + CLEANING_SECONDS
-        while time.monotonic() < cleaned and any(group(pid) == server.pid for pid in members):
-            server.poll()
-            time.sleep(0.01)
+    left = members(server.pid)
+    held = (held or set()) | shared_memory(left)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
+    for path in held - shared_memory(set(processes()) - left) if held else ():
+        with suppress(OSError):
+            os.unlink(path)
 
 
-def processes() -> Iterator[tuple[int, bytes]]:
-    """Yield the processes of this machine with their command lines, as far as /proc tells."""
-    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if entry.isdigit():
-            with suppress(OSError), open(f"/proc/{entry}/cmdline", "rb") as file:
-                yield int(entry), file.read().replace(b"\0", b" ")
+def members(group_id: int) -> "set[int]":
+    """Return the processes of a group, as far as /proc tells."""
+    return {pid for pid in processes() if group(pid) == group_id}
+
+
+def processes() -> Iterator[int]:
+    """Yield the processes of this machine, as far as /proc tells."""
+    return (int(entry) for entry in (os.listdir("/proc") if os.path.isdir("/proc") else ()) if entry.isdigit())
+
+
+def shared_memory(pids: "set[int]") -> "set[str]":
+    """Return the files of shared memory that processes have mapped."""
+    found = set()
+    for pid in pids:
+        with suppress(OSError), open(f"/proc/{pid}/maps") as maps:
+            found |= {line[line.index(SHARED_MEMORY) :].rstrip("\n") for line in maps if SHARED_MEMORY in line}
+    return {path for path in found if not path.endswith(" (deleted)")}
 
 
 def group(pid: int) -> int | None:
