@@ -5,7 +5,7 @@ follows, with one more id between). Each start leaves a document there, with the
 a JSON document: "slow": seconds before it listens; "waits": it does not before there is a file `go`; "dies": an exit
 code at the start; "dies_in_reply": how many starts end after five tokens of a reply; "freezes_in_reply": how many fall
 silent there, and end a moment later; "pace": seconds a token; "merge": tokens a line; "drafted": what lines tell of
-drafts; "shares": it holds shared memory.
+drafts; "shares": it holds shared memory and a semaphore.
 """
 
 import json
@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
@@ -117,14 +118,17 @@ class Handler(BaseHTTPRequestHandler):
 
 def main():
     child = subprocess.Popen(["sleep", "300"])  # as a worker of an engine
-    shared = SharedMemory(create=True, size=100) if TROUBLE.get("shares") else None
+    shared = []
+    if TROUBLE.get("shares"):
+        memory, lock = SharedMemory(create=True, size=100), get_context("spawn").Lock()
+        shared = [memory.name, f"sem.{lock._semlock.name[1:]}"]
     start = {
         "arguments": sys.argv[1:],
         "key": KEY,
         "pid": os.getpid(),
         "child": child.pid,
         "time": time.time(),
-        "shared": shared and shared.name,
+        "shared": shared,
     }
     (FOLDER / f"start-{time.time_ns()}.json").write_text(json.dumps(start))
     print("Loading weights", flush=True)

@@ -51,7 +51,7 @@ def end(server: "subprocess.Popen[bytes]", grace: float) -> None:
     kill(server, held)
 
 
-def kill(server: "subprocess.Popen[bytes]", held: "set[str] | None" = None) -> None:
+def kill(server: "subprocess.Popen[bytes]", held: "set[int] | None" = None) -> None:
     """Kill what is left of a server, its process group, and remove the shared memory that it held.
 
     Who is killed removes none of it, and Python's process that would is in the group, too.
@@ -64,9 +64,11 @@ def kill(server: "subprocess.Popen[bytes]", held: "set[str] | None" = None) -> N
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
-    for path in held - shared_memory(set(processes()) - left) if held else ():
-        with suppress(OSError):
-            os.unlink(path)
+    if held and (unused := held - shared_memory(set(processes()) - left)):
+        for file in os.scandir(SHARED_MEMORY):
+            if file.inode() in unused:
+                with suppress(OSError):
+                    os.unlink(file)
 
 
 def members(group_id: int) -> "set[int]":
@@ -79,13 +81,13 @@ def processes() -> Iterator[int]:
     return (int(entry) for entry in (os.listdir("/proc") if os.path.isdir("/proc") else ()) if entry.isdigit())
 
 
-def shared_memory(pids: "set[int]") -> "set[str]":
-    """Return the files of shared memory that processes have mapped."""
+def shared_memory(pids: "set[int]") -> "set[int]":
+    """Return the inodes of the shared memory that processes have mapped; a semaphore's name there is another one."""
     found = set()
     for pid in pids:
         with suppress(OSError), open(f"/proc/{pid}/maps") as maps:
-            found |= {line[line.index(SHARED_MEMORY) :].rstrip("\n") for line in maps if SHARED_MEMORY in line}
-    return {path for path in found if not path.endswith(" (deleted)")}
+            found |= {int(line.split()[4]) for line in maps if SHARED_MEMORY in line}
+    return found
 
 
 def group(pid: int) -> int | None:
