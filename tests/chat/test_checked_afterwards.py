@@ -176,6 +176,14 @@ def test_depth_is_refused_by_name_or_held(levels: int) -> None:
             prepare_schema(schema)
 
 
+def test_a_text_is_held_to_a_few_patterns_at_once() -> None:
+    """Law: of many patterns that one text has to follow some are checked afterwards, and a grammar is made at once."""
+    patterns = [{"type": "string", "pattern": f".*{letter}.{{{n}}}"} for n, letter in enumerate("abcdefghijklmnopqrst")]
+    prepared = prepare_schema({"properties": {"x": {"allOf": patterns}}})
+    assert {told.keyword for told in prepared.unenforced} == {"pattern"}
+    assert space().compile(Grammar(Json(prepared.text)))
+
+
 def test_a_pattern_that_takes_for_ever_is_not_searched_for_ever() -> None:
     """Law: checking ends, whatever the pattern."""
     assert "'pattern'" in str(violation("a" * 40 + "b", {"pattern": "^(?=a)(a|a)*$"}))

@@ -3,7 +3,7 @@
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -32,6 +32,8 @@ MAX_SHORTEST = 4_096
 """A grammar does not hold a larger `minLength`, nor a schema of which no shorter value is valid."""
 MAX_MULTIPLE = 1_000
 """A grammar does not hold a `multipleOf` of more than this many units of its last decimal."""
+MAX_PATTERNS = 3
+"""A grammar holds no text to more patterns than this at once: the automaton of all is their product."""
 MAX_PARTS = 2_000
 """A grammar does not hold a schema of more parts than this."""
 
@@ -290,12 +292,25 @@ class _Preparation:
         ]  # fmt: skip
         if "oneOf" in schema and not exclude_each_other(schema["oneOf"], self._root):
             self._leave("oneOf", path)
-        all_of = [self._part(part, place(path, "allOf", n), closed) for n, part in enumerate(schema.get("allOf", ()))]
+        held = self._few_patterns(schema.get("allOf", ()), path)
+        all_of = [self._part(part, place(path, "allOf", n), closed) for n, part in held]
         if unions:
             ready["anyOf"] = unions[0]
         all_of += [{"anyOf": union} for union in unions[1:]]
         if all_of:
             ready["allOf"] = all_of
+
+    def _few_patterns(self, parts: Sequence[Any], path: str) -> Iterator[tuple[int, Any]]:
+        """Yield the parts that all have to be followed, without those whose patterns are too many for one text."""
+        patterns = 0
+        for n, part in enumerate(parts):
+            said = resolved(part, self._root)
+            found = [keyword for keyword in ("pattern", "format") if isinstance(said, Mapping) and keyword in said]
+            patterns += len(found)
+            if found and patterns > MAX_PATTERNS:
+                self._leave(found[0], place(path, "allOf", n))
+            else:
+                yield n, part
 
     def _ref(self, ref: str, path: str, closed: bool) -> str:
         """Return a reference to a part under `$defs`, which is made ready when it is first referred to."""
