@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pytest
+
 from glimp_core import GlimpRouter, ModelUsage, Request, RouterConfig
 from glimp_core.context import Context, Span
 from glimp_core.policy import Policy
@@ -50,3 +52,8 @@ class ChunkEngine(ScriptedEngine):
 def pieces(text: str, end: StepEnd, size: int = 1) -> list[tuple[str, StepEnd | None]]:
     """Cut a text into the chunks of one call, `size` characters each, the end apart."""
     return [(text[at : at + size], None) for at in range(0, len(text), size)] + [("", end)]
+
+
+def commands_make(patch: pytest.MonkeyPatch, make: Callable[..., GlimpRouter]) -> None:
+    """Have the commands, which know their pair by its names only, make it in this way."""
+    patch.setattr(GlimpRouter, "from_pretrained", make)

@@ -11,6 +11,7 @@ from glimp_core import GlimpRouter
 from glimp_core.bench.questions import tiny
 from glimp_core.cli import main
 from glimp_core.testing import ScriptedEngine
+from pairs import commands_make
 
 ROW = {"method", "accuracy", "interval", "intervention_rate", "large_token_share", "seconds_per_question"}
 
@@ -32,7 +33,7 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> list[GlimpRouter]:
         made.append(GlimpRouter(*engines, *settings))
         return made[-1]
 
-    monkeypatch.setattr(GlimpRouter, "from_pretrained", pretend)  # a command makes its pair of names
+    commands_make(monkeypatch, pretend)
     return made
 
 

@@ -12,6 +12,7 @@ from bench.scripts import ENTROPIES, STEPS, question, router
 from glimp_core import GlimpRouter
 from glimp_core.bench import Ledger, parse, run, summarise
 from glimp_core.testing import ScriptedEngine
+from pairs import commands_make
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "experiments"
 QUESTIONS = [question(str(at), expected="4" if at else "5") for at in range(4)]
@@ -83,7 +84,7 @@ def test_agreement_by_entropy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def pretend(small: object, large: object, **options: Any) -> GlimpRouter:
         return router(ScriptedEngine(other, "4", ENTROPIES), ScriptedEngine(STEPS, "4"))
 
-    monkeypatch.setattr(GlimpRouter, "from_pretrained", pretend)  # a command makes its pair of names
+    commands_make(monkeypatch, pretend)
     document = ran("agreement.py", tmp_path / "agreement", "--n", "2", monkeypatch=monkeypatch)
     same = {row["from"]: row["same"] for row in document["bins"]}
     assert sum(row["steps"] for row in document["bins"]) == len(document["entropies"]) == 2 * len(STEPS)

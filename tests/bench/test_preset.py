@@ -21,6 +21,7 @@ from glimp_core.bench.preset import PRESETS
 from glimp_core.bench.records import held
 from glimp_core.cli import main
 from glimp_core.testing import ScriptedEngine
+from pairs import commands_make
 
 ROWS = [{"id": str(at), "question": f"<b>{at}</b> & 4?", "answer": "4", "grade": "text"} for at in range(5)]
 PAPER = ("bench", "--preset", "paper", "--set", "mine.jsonl", "--n", "3", "--seeds", "2", "--json")
@@ -45,7 +46,7 @@ def knowing(made: list[GlimpRouter]) -> Any:
 def pair(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[GlimpRouter]:
     """The pairs that the commands of a test made, and a folder with five questions."""
     made: list[GlimpRouter] = []
-    monkeypatch.setattr(GlimpRouter, "from_pretrained", knowing(made))
+    commands_make(monkeypatch, knowing(made))
     monkeypatch.chdir(tmp_path)
     Path("mine.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     return made
@@ -57,7 +58,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("paper")
     (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()), pytest.raises(SystemExit) as left:
-        patch.setattr(GlimpRouter, "from_pretrained", knowing([]))
+        commands_make(patch, knowing([]))
         patch.chdir(folder)
         main(PAPER)
     assert not left.value.code

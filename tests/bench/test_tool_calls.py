@@ -11,6 +11,7 @@ from glimp_core import GlimpRouter, Request
 from glimp_core.chat.request.tools import read_tools
 from glimp_core.testing import ScriptedEngine
 from glimp_core.types import ToolCall
+from pairs import commands_make
 
 pytest.importorskip("matplotlib")
 PROMPTS = [json.loads(line) for line in (SCRIPTS / "tool_prompts.jsonl").read_text().splitlines()]
@@ -33,7 +34,7 @@ def test_calls_are_counted_by_what_was_asked(tmp_path: Path, monkeypatch: pytest
     def pretend(small: object, large: object, **options: Any) -> GlimpRouter:
         return GlimpRouter(ScriptedEngine([], reply), ScriptedEngine([], reply))
 
-    monkeypatch.setattr(GlimpRouter, "from_pretrained", pretend)  # a command makes its pair of names
+    commands_make(monkeypatch, pretend)
     document = ran("tool_calls.py", tmp_path / "calls", "--small", "s", "--large", "l", monkeypatch=monkeypatch)
     assert document["counts"] == {
         "required": {"of": 10, "called": 10, "valid": 9, "right_tool": 3},

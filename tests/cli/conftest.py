@@ -12,7 +12,7 @@ from glimp_core import GlimpRouter
 from glimp_core.cli import main
 from glimp_core.model_description import shown_name
 from glimp_core.testing import ScriptedEngine
-from pairs import ENTROPIES, STEPS
+from pairs import ENTROPIES, STEPS, commands_make
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Glimp:
         self.script: dict[str, Any] = {"steps": STEPS, "answer": "It is 4.", "entropies": ENTROPIES}
         self.made: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.asked: list[Any] = []
-        monkeypatch.setattr(GlimpRouter, "from_pretrained", self._pretend)  # a command makes its pair of names
+        commands_make(monkeypatch, self._pretend)
 
     def __call__(self, *arguments: str, stdin: str = "") -> Ran:
         self._monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))

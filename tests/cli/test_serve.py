@@ -14,7 +14,6 @@ Ran = list[tuple[list[ServedPair], ServiceSettings]]
 def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     """What would have been served."""
     found: Ran = []
-    monkeypatch.setattr(listening, "log_to_stderr", lambda: None)
     monkeypatch.setattr(listening, "run_endpoint", lambda pairs, settings, sock: found.append((pairs, settings)))
     return found
 

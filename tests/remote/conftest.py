@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from glimp_core import GlimpRouter, RandomRate
-from remote.kit import pair, script
+from remote.kit import limited, pair, script
 from remote.managed_kit import FakeVllm, fake_vllm
 from remote.scripts import Served
 from remote.served import ScriptedServer
@@ -29,7 +29,7 @@ def router(servers: tuple[Served, Served]) -> GlimpRouter:
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts follow each other at once."""
-    monkeypatch.setattr("glimp_core.remote.server.FIRST_WAIT", 0.0005)
+    limited(monkeypatch, FIRST_WAIT=0.0005)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
+import pytest
+
 import tiny
 from glimp_core import Completion, Delta, GlimpRouter, RandomRate, RouterConfig
 from glimp_core.chat.tokens.vocabulary import Vocabulary
@@ -65,3 +67,13 @@ def step(remote: RemoteEngine) -> str:
         chunks = remote.generate(context, params)
         with closing(chunks):  # type: ignore[type-var]
             return "".join(chunk.text for chunk in chunks)
+
+
+LIMITS = {"FIRST_WAIT": "server", "ASK_AFTER": "liveness", "ANSWER_WITHIN": "client", "LARGEST": "client"}
+"""The seconds and sizes that no user sets, and the modules of remote/ they stand in."""
+
+
+def limited(patch: pytest.MonkeyPatch, **limits: float) -> None:
+    """Make limits small enough for a test to meet them."""
+    for name, limit in limits.items():
+        patch.setattr(f"glimp_core.remote.{LIMITS[name]}.{name}", limit)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from glimp_core import EngineError, EngineTimeoutError, RemoteEngineError
-from remote.kit import TABLE, engine
+from remote.kit import TABLE, engine, limited
 from remote.scripts import Served
 
 TIMEOUT = 0.5
@@ -93,7 +93,7 @@ def test_a_document_that_never_ends() -> None:
 @pytest.mark.parametrize(("path", "kind"), [("/models", "application/json"), ("/completions", "text/event-stream")])
 def test_what_is_kept_of_an_answer_has_a_limit(path: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A document, or one event of a stream, may have so many bytes and no more."""
-    monkeypatch.setattr("glimp_core.remote.client.LARGEST", 2**20)
+    limited(monkeypatch, LARGEST=2**20)
     with endless(path, b"data: ", b"x" * 2**18, kind) as url:
         error = failure(url)
     assert isinstance(error, RemoteEngineError)

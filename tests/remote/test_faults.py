@@ -14,7 +14,7 @@ from glimp_core import (
     RemoteEngineError,
     RouterConfig,
 )
-from remote.kit import ANSWER, STEPS, TABLE, TOP20, engine, pair, run, script, step
+from remote.kit import ANSWER, STEPS, TABLE, TOP20, engine, limited, pair, run, script, step
 from remote.scripts import Served, Trouble
 from remote.served import ScriptedServer
 
@@ -132,7 +132,7 @@ def test_a_pause_may_be_a_date() -> None:
 
 def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each attempt waits twice as long as the one before it, less what chance takes off."""
-    monkeypatch.setattr("glimp_core.remote.server.FIRST_WAIT", 0.1)
+    limited(monkeypatch, FIRST_WAIT=0.1)
     monkeypatch.setattr("random.uniform", lambda low, high: high)
     with ScriptedServer(script()) as served:
         remote = engine(served)

@@ -3,7 +3,7 @@
 import pytest
 
 from glimp_core import AlwaysLarge, ConfigError, EngineTimeoutError, RemoteEngineError, RouterConfig
-from remote.kit import ANSWER, STEPS, engine, pair, run, script, step
+from remote.kit import ANSWER, STEPS, engine, limited, pair, run, script, step
 from remote.scripts import Trouble
 from remote.served import ScriptedServer
 
@@ -16,8 +16,7 @@ WHOLE = "".join(STEPS)
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers are asked after a short silence, and attempts follow each other at once."""
-    monkeypatch.setattr("glimp_core.remote.liveness.ASK_AFTER", 0.05)
-    monkeypatch.setattr("glimp_core.remote.server.FIRST_WAIT", 0.0005)
+    limited(monkeypatch, ASK_AFTER=0.05, FIRST_WAIT=0.0005)
 
 
 @pytest.mark.parametrize("at", [0, 900])
@@ -67,7 +66,7 @@ def test_a_slow_server_that_answers_is_waited_for(at: int) -> None:
 
 def test_a_frozen_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers nothing any more in mid-stream, as after SIGSTOP, is an error long before its timeout."""
-    monkeypatch.setattr("glimp_core.remote.client.ANSWER_WITHIN", 0.1)
+    limited(monkeypatch, ANSWER_WITHIN=0.1)
     with ScriptedServer(script()) as served:
         remote = engine(served, timeout=LONG, token_timeout=LONG)
         remote.load()
@@ -80,7 +79,7 @@ def test_a_frozen_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("at", [0, 900])
 def test_a_host_that_is_gone_is_not_waited_for(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where packets are lost, no connection is refused: a stream is given up, also while a prompt may be read."""
-    monkeypatch.setattr("glimp_core.remote.client.ANSWER_WITHIN", 0.2)
+    limited(monkeypatch, ANSWER_WITHIN=0.2)
     with ScriptedServer(script()) as served:
         remote = engine(served, timeout=LONG, token_timeout=LONG)
         remote.load()

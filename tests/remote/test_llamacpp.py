@@ -23,6 +23,7 @@ from glimp_core import (
 from glimp_core.bundled.problems import HELD_OUT, make_problem
 from glimp_core.local import LocalEngine
 from glimp_core.remote import RemoteEngine, RemoteGlimpser
+from remote.kit import limited
 from remote.llamacpp import LlamaCpp, write_gguf
 
 pytestmark = pytest.mark.skipif(not find_spec("xllamacpp"), reason="llama.cpp is not there: pip install xllamacpp")
@@ -124,7 +125,7 @@ def test_a_server_that_is_stopped_in_the_middle(
     writers: set[str],
 ) -> None:
     """kill -TERM, kill -9 and a restart, SIGSTOP: no word is lost or said twice, and the summary tells of it."""
-    monkeypatch.setattr("glimp_core.remote.liveness.ASK_AFTER", 0.1)
+    limited(monkeypatch, ASK_AFTER=0.1)
     config, sampling = (
         replace(TOP20, reasoning="off", on_large_failure="small"),
         SamplingParams(temperature=0, max_tokens=100),

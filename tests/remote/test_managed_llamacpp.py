@@ -79,7 +79,6 @@ def test_without_llamacpp(files: dict[str, str], tmp_path: Path, monkeypatch: py
     """Where there is neither the program nor the wheel, the error names both."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    monkeypatch.setattr("glimp_core.remote.managed.llamacpp.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install xllamacpp.*llama-server"):
         GlimpRouter.from_pretrained(files["small"], files["large"], engine="llama.cpp")
     with pytest.raises(ConfigError, match="not found at '/nowhere/llama-server'"):

@@ -61,8 +61,9 @@ class Counted:
 
     def __init__(self, router: GlimpRouter, patch: pytest.MonkeyPatch):
         self.small = self.large = 0
-        patch.setattr(router.small, "_feed", self._counting("small", router.small._feed))  # type: ignore[attr-defined]
-        patch.setattr(router.large, "_feed", self._counting("large", router.large._feed))  # type: ignore[attr-defined]
+        for role in ("small", "large"):
+            engine: Any = getattr(router, role)
+            patch.setattr(engine, "_feed", self._counting(role, engine._feed))
 
     def _counting(self, role: str, feed: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any) -> Any:

@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from glimp_core import Completion
-from glimp_core.local import scheduler
 from glimp_core.local.session import KVSession
 from storms.crowd import MAX_CACHED_TOKENS, Crowd, words
 from storms.gusts import Gusts
@@ -202,7 +201,6 @@ def storm_of(
     requests: int, threads: int, size: int, seed: int, monkeypatch: pytest.MonkeyPatch, parts: int = 1
 ) -> tuple[Storm, list[int]]:
     """Ask so many requests in some parts, with a fork in each; returns what was counted, and the memory after each."""
-    monkeypatch.setattr(scheduler, "IDLE_SECONDS", 0.2)
     storm, memories = Storm(Crowd(size, seed), seed), []
     with broken_forwards(seed) as broken, collections(seed), ThreadPoolExecutor(1) as pool:
         for part in range(parts):

@@ -73,11 +73,15 @@ class AskedQuestion:
 
 
 def results_page(
-    document: Mapping[str, Any], ledger: Ledger, methods: Sequence[Method], questions: Sequence[Question]
+    document: Mapping[str, Any],
+    ledger: Ledger,
+    methods: Sequence[Method],
+    questions: Sequence[Question],
+    traced: int = TRACED,
 ) -> str:
     """Return a run as one page: `document` is that of `summarise`, with what the command added to it."""
     rows = document["methods"]
-    asked = list(_asked(ledger, methods, questions, document.get("repeats", 1)))
+    asked = list(_asked(ledger, methods, questions, document.get("repeats", 1), traced))
     replies = [reply for each in asked for reply in each.replies]
     return (
         environment()
@@ -195,7 +199,7 @@ def shown(value: float, unit: str) -> str:
 
 
 def _asked(
-    ledger: Ledger, methods: Sequence[Method], questions: Sequence[Question], repeats: int
+    ledger: Ledger, methods: Sequence[Method], questions: Sequence[Question], repeats: int, traced: int
 ) -> Iterator[AskedQuestion]:
     written = 0
     for number, question in enumerate(questions):
@@ -204,5 +208,5 @@ def _asked(
             records = [record for n in range(repeats) if (record := ledger.get(method, question, n))]
             shares.append(sum(record.correct for record in records) / max(1, len(records)))
             written += len(records[0].reasoning) + len(records[0].answer)
-            replies.append(DrawnReply(f"q{number}-{at}", records[0], written <= TRACED))
+            replies.append(DrawnReply(f"q{number}-{at}", records[0], written <= traced))
         yield AskedQuestion(f"q{number}", question, tuple(shares), tuple(replies))

@@ -114,8 +114,8 @@ def _serve(
             say(f"warning: everyone who reaches {host}:{bound} can use it: set --api-key-env, or --host 127.0.0.1")
         if in_browser:
             _open(f"http://{shown if host not in EVERYWHERE else 'localhost'}:{bound}/")
-        listening.log_to_stderr()
-        listening.run_endpoint(pairs, service, sock)
+        with listening.logged_to_stderr():
+            listening.run_endpoint(pairs, service, sock)
 
 
 def _open(address: str) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -65,8 +66,9 @@ def run_endpoint(pairs: Iterable[ServedPair], settings: ServiceSettings, listeni
         raise errors[0]
 
 
-def log_to_stderr() -> None:
-    """Have the lines of the access log, and what goes wrong, on stderr."""
+@contextmanager
+def logged_to_stderr() -> Iterator[None]:
+    """Have the lines of the access log, and what goes wrong, on stderr for a while."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name, level in (("glimp", logging.INFO), ("uvicorn", logging.WARNING)):
@@ -74,6 +76,14 @@ def log_to_stderr() -> None:
         logger.addHandler(handler)
         logger.setLevel(level)
         logger.propagate = False
+    try:
+        yield
+    finally:
+        for name in ("glimp", "uvicorn"):
+            logger = logging.getLogger(name)
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
+            logger.propagate = True
 
 
 def hosts_for(host: str, more: Iterable[str]) -> tuple[str, ...]:

@@ -59,15 +59,15 @@ class Report:
         return tiles(self.done)
 
 
-def page(runs: Sequence[Run], replays: Sequence[tuple[str, Replay]] = ()) -> str:
-    """Return traces as one page for the browser; it needs no network and no other file."""
+def page(runs: Sequence[Run], replays: Sequence[tuple[str, Replay]] = (), shown: int = SHOWN) -> str:
+    """Return traces as one page, the `shown` slowest runs in full; it needs no network and no other file."""
     told = Overview.of(runs)
     reports = [(run, run.completion) for run in runs]
     reports.sort(key=lambda report: -report[1].finish.seconds)
-    made = [Report(f"r{at}", run, done, at < SHOWN) for at, (run, done) in enumerate(reports)]
+    made = [Report(f"r{at}", run, done, at < shown) for at, (run, done) in enumerate(reports)]
     return environment().get_template("page.html").render(
         heading=made[0].heading if len(made) == 1 else f"{len(made)} requests",
-        schema=SCHEMA, reports=made, replays=replays, overview=told, shown=SHOWN,
+        schema=SCHEMA, reports=made, replays=replays, overview=told, shown=shown,
         css=source("style.css"), js=source("page.js"),
         cut=cut(told), most=max([bin.delegated + bin.intervened for bin in told.histogram], default=1),
         overview_tiles=overview_tiles(told), threshold_note=threshold_note(told),
