@@ -30,7 +30,7 @@ def test_what_is_measured_has_switches_and_an_end(template: str, phase: str, res
     assert done.usage.completion_tokens - sum(step.tokens for step in routed) <= rest
 
 
-@pytest.mark.parametrize("template", [tiny.THINKING, tiny.PLAIN])
+@pytest.mark.parametrize("template", [tiny.THINKING, pytest.param(tiny.PLAIN, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["routed run / floor", "authors' schedule", "per step", "ideal", "generate() / our"])
 def test_a_row_of_any_pair(name: str, template: str) -> None:
     """Each is a ratio, its target and what it was taken on."""

@@ -35,6 +35,7 @@ def replies(router: GlimpRouter, policy: Policy, n: int) -> Iterator[Completion]
         yield router.generate(make_problem(FRESH + seed, seed % (MAX_LEVEL + 1)).question, policy=policy)
 
 
+@pytest.mark.slow
 def test_a_quarter_is_met_on_fresh_problems(router: GlimpRouter, profile: Profile, tmp_path: Path) -> None:
     """The profile, saved and loaded, holds the rate within 0.05 on problems that no calibration saw."""
     profile.save(tmp_path / "p.json")
@@ -45,7 +46,7 @@ def test_a_quarter_is_met_on_fresh_problems(router: GlimpRouter, profile: Profil
     assert abs(sum(routed) / len(routed) - 0.25) <= 0.05
 
 
-@pytest.mark.parametrize("scope", ["request", "router"])
+@pytest.mark.parametrize("scope", ["request", pytest.param("router", marks=pytest.mark.slow)])
 def test_target_rate_holds_over_300_steps(router: GlimpRouter, scope: Any) -> None:
     """TargetRate(0.25) intervenes at 0.20 to 0.30 of 300 steps of short requests, easy and hard, in both scopes."""
     policy, routed = TargetRate(0.25, scope=scope), []

@@ -91,6 +91,7 @@ def test_consent_is_not_read_from_a_pipe(tmp_path: Path) -> None:
     assert "[y/N]" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_line_of_a_chat_is_no_consent(tmp_path: Path) -> None:
     """What is typed into a chat is a message, and never an answer to a library."""
     folder, witness = folder_with_code(tmp_path, "tokenizer")

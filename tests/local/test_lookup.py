@@ -90,7 +90,7 @@ def asked(kind: str, speculate: bool, **options: Any) -> tuple[list[int], Comple
     [
         {"response_format": {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}}},
         {"response_format": {"type": "json_object"}},
-        {"tools": TOOLS, "tool_choice": "required"},
+        pytest.param({"tools": TOOLS, "tool_choice": "required"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_grammar_is_drafted_in(kind: str, options: Any) -> None:
@@ -106,7 +106,7 @@ def test_a_grammar_is_drafted_in(kind: str, options: Any) -> None:
         assert json.loads(done.answer) == json.loads(alone.answer)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_seed_repeats_a_drafted_reply_under_a_grammar(seed: int) -> None:
     """Law: with a seed a drafted reply under a schema is valid, and the same again."""
     options = {"response_format": {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}}}

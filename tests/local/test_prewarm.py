@@ -67,6 +67,7 @@ def test_on_one_device_only_where_it_is_wanted(prewarm: bool | None, reads: bool
     assert ("large" in order[:last]) is reads
 
 
+@pytest.mark.slow
 def test_many_at_once_and_some_closed() -> None:
     """Law: requests that read ahead side by side, between others that are given up, say what they say alone."""
     made = router(prewarm=True)

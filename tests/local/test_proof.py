@@ -211,8 +211,12 @@ def hooked(model: Any) -> Any:
     return model
 
 
+def compiled(model: Any) -> Any:
+    return torch.compile(model, backend="eager")
+
+
 @pytest.mark.parametrize(
-    "wrap", [Wraps, lambda model: Wraps(Wraps(model)), hooked, lambda model: torch.compile(model, backend="eager")]
+    "wrap", [Wraps, lambda model: Wraps(Wraps(model)), hooked, pytest.param(compiled, marks=pytest.mark.slow)]
 )
 def test_wrapped_models_answer_as_generate(wrap: Callable[[Any], Any]) -> None:
     """Law: the cache reaches the innermost forward, whatever stands around it."""

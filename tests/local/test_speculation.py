@@ -117,7 +117,7 @@ def test_seeds_hold() -> None:
 
 
 @pytest.mark.parametrize("family", ["lfm2", "qwen3-next"])
-@pytest.mark.parametrize("policy", [AlwaysLarge(), RandomRate(0.5)])
+@pytest.mark.parametrize("policy", [AlwaysLarge(), pytest.param(RandomRate(0.5), marks=pytest.mark.slow)])
 def test_recurrent_models_are_drafted_for(family: str, policy: Any) -> None:
     """Law: a state that cannot be cut is gone back to, and the words are those without drafts, in fewer forwards."""
     small, large = tiny.engine(family, seed=2), tiny.engine(family, seed=2)

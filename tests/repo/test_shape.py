@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from shape import patched_names, private_reads
 
 TESTS = """
@@ -37,6 +39,7 @@ def test_private_reads_and_patched_names_are_found(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_script_measures_this_checkout(root: Path) -> None:
     """One JSON document with the sizes, and requests that entered the router's file and more."""
     command = [sys.executable, str(root / "tools" / "shape.py"), "--json"]
