@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not find_spec("xllamacpp"), reason="llama.cpp is
 FOLDERS = {role: Path(glimp_core.__file__).parent / "bundled" / f"glimp-tiny-{role}" for role in ("small", "large")}
 GREEDY = SamplingParams(temperature=0)
 TOP20 = RouterConfig(entropy="top20")
-STORY = "Write a story about number 4."
+STORY = "Write a poem about ten."
 """The small model does not come to an end with it soon."""
 
 
@@ -74,7 +74,7 @@ def test_slots_that_share_one_small_context(files: dict[str, Path]) -> None:
     """Three replies at once that fit one by one, and not together: all are whole, and the summary says why."""
     config = replace(TOP20, reasoning="off")
     sampling = SamplingParams(temperature=0, max_tokens=120)
-    questions = [f"Write a story about number {number}." for number in (4, 13, 25)]
+    questions = [STORY, "nothing nothing nothing", "Write a story about apples."]
     with LlamaCpp(files["small"], context=256, slots=4, shared=True) as server:
         small = RemoteGlimpser(server.url, "tiny", tokenizer=str(FOLDERS["small"]))
         router = GlimpRouter(small, small, AlwaysLarge(), config)
