@@ -1,18 +1,33 @@
 """The state of one reply while it is written: its steps, its phase and what is left of its budgets."""
 
+from collections.abc import Callable
+
 from glimp_core.chat.output.check import OutputCheck
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Span, ThinkingClosed
-from glimp_core.plan import Plan
+from glimp_core.plan import CLOSING, Plan
 from glimp_core.steps import in_circles
 from glimp_core.stopping import StopMatcher
 from glimp_core.types import FinishReason, GenerationParams, Phase, Role, SamplingParams, Step, ThinkingEnd
 
+MOST_TOKENS = 4
+"""A token of one vocabulary is hardly ever more than so many of another one."""
+
 
 class Chain:
-    """Grows by whole steps. `routed` while the next step is to be glimpsed at, `complete` when all is said."""
+    """Grows by whole steps. `routed` while the next step is to be glimpsed at, `complete` when all is said.
 
-    def __init__(self, context: Context, plan: Plan, config: RouterConfig, sampling: SamplingParams):
+    `room` counts the tokens that are left in the fuller window, where two vocabularies count a step differently.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        plan: Plan,
+        config: RouterConfig,
+        sampling: SamplingParams,
+        room: Callable[[], int] | None = None,
+    ):
         self.context = context
         self.plan = plan
         self.config = config
@@ -24,6 +39,7 @@ class Chain:
         self.thinking_end: ThinkingEnd | None = None
         self.complete = False
         self.tool_calls = False
+        self._room = room
         self._visible = plan.first_phase != "thinking"
         self._left = {"thinking": plan.reasoning_tokens, "inline": plan.answer_tokens, "answer": plan.answer_tokens}
 
@@ -58,8 +74,16 @@ class Chain:
         left = self._left[self.phase]
         stepwise = self.routed and not self._bound
         limit = min(left, self.config.max_step_tokens) if stepwise else left
+        if stepwise and (room := self._free()) is not None:
+            limit = max(1, min(limit, room // MOST_TOKENS))
         logprobs = self.context.request.logprobs
         return GenerationParams(self.phase, limit, stepwise, self.sampling, len(self.steps), logprobs)
+
+    def _free(self) -> int | None:
+        """Return how many tokens of the fuller window this phase may fill; None where one count holds for both."""
+        if self._room is None:
+            return None
+        return self._room() - (self.plan.answer_tokens + CLOSING if self.phase == "thinking" else 0)
 
     def show(self, text: str) -> str:
         """Return what may be shown of the next written text.
@@ -79,6 +103,8 @@ class Chain:
         self.steps.append(step)
         self.context.append(Span(written, token_ids, vocabulary))
         self._left[self.phase] -= step.tokens
+        if (room := self._free()) is not None:
+            self._left[self.phase] = min(self._left[self.phase], room)
         if self.phase == "thinking":
             self._after_thinking(step)
         else:

@@ -84,6 +84,15 @@ class Draftable(Engine, Protocol):
 
 
 @runtime_checkable
+class TokenCounting(Engine, Protocol):
+    """An engine that counts a chain in tokens of its own, which two models of different vocabularies need."""
+
+    def count_chain(self, context: Context) -> int:
+        """Return how many tokens the prompt and the chain so far have; runs no model."""
+        ...
+
+
+@runtime_checkable
 class Inspectable(Engine, Protocol):
     """An engine that can say what its model is, for `glimp check`."""
 

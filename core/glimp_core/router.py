@@ -18,7 +18,7 @@ from glimp_core.chat.prompt.messages import read_request
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Reasoning, ReasoningEffort
-from glimp_core.engine import Draftable, Engine, Glimpser
+from glimp_core.engine import Draftable, Engine, Glimpser, TokenCounting
 from glimp_core.errors import ConfigError, EngineError, unknown_name
 from glimp_core.events import Event, Finish, Start
 from glimp_core.options import ModelOptions
@@ -200,6 +200,18 @@ class GlimpRouter:
             raise ConfigError("speculate=True needs two different local models: leave it out for this pair")
         return drafted or self.large
 
+    def _room_of(self, context: Context) -> Callable[[], int] | None:
+        """Return what counts the tokens left in the fuller window; None where one count holds for both models."""
+        if self.small.vocabulary == self.large.vocabulary:
+            return None
+
+        def room() -> int:
+            engines = [self.small] if context.large_lost else [self.small, self.large]
+            rooms = [each.window - each.count_chain(context) for each in engines if isinstance(each, TokenCounting)]
+            return min(rooms, default=min(each.window for each in engines))
+
+        return room
+
     def _request(
         self,
         messages: Sequence[Message] | str,
@@ -249,7 +261,7 @@ class GlimpRouter:
                 if not context.large_lost:
                     self.large.load()
             started = perf_counter()
-            chain = Chain(context, plan, config, request.sampling)
+            chain = Chain(context, plan, config, request.sampling, self._room_of(context))
             said = tuple(context.notes)
             yield Start(plan.mode, prompt_tokens, (*plan.notes, *said), config.prices)
             events = loop(chain, self.small, self.large_for(plan, config))

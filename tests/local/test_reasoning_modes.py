@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 import tiny
-from glimp_core import AlwaysSmall, ConfigError, Delta, RouterConfig, SamplingParams, Start
+from glimp_core import AlwaysLarge, AlwaysSmall, ConfigError, Delta, RouterConfig, SamplingParams, Start
 from glimp_core.chat.prompt.renderer import Renderer
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context, Reasoning, Span, ThinkingClosed
 from glimp_core.types import Request
+from hooks import after_forwards, local_engines
 
 LIMITS: dict[str, Any] = {"max_step_tokens": 8, "max_reasoning_tokens": 24, "max_answer_tokens": 16}
 
@@ -101,3 +102,28 @@ def test_thinking_that_fills_the_window_leaves_room_for_its_end(answer: int) -> 
     done = router.generate("Hi", sampling=SamplingParams(temperature=0, max_tokens=answer))
     assert done.summary().thinking_end == "budget"
     assert sum(step.tokens for step in done.steps if step.phase == "answer") == answer
+
+
+@pytest.mark.parametrize("writer", ["small", "large"])
+@pytest.mark.parametrize("reasoning", ["auto", "inline"])
+def test_tokens_that_are_more_in_the_other_vocabulary_fill_its_window_no_further(writer: str, reasoning: Any) -> None:
+    """Law: a chain stays within both windows however its tokens are counted, and the answer comes."""
+    long = tiny.tokenizer(merges=["\n\n", "he", "ehe", "hehe"])
+    tokens = {"small": tiny.tokenizer(), "large": tiny.tokenizer(), writer: long}
+    router = tiny.router(
+        AlwaysSmall() if writer == "small" else AlwaysLarge(),
+        RouterConfig(reasoning=reasoning, speculate=False),
+        **tokens,
+        max_position_embeddings=128,
+    )
+
+    def insist(arguments: Any, output: Any) -> None:
+        output.logits[..., long.convert_tokens_to_ids("hehe")] += 1e4
+
+    engine = local_engines(router)[0 if writer == "small" else 1]
+    with after_forwards([engine.loaded[0]], insist):
+        done = router.generate("Hi", sampling=SamplingParams(temperature=0, max_tokens=20))
+    other = local_engines(router)[1 if writer == "small" else 0]
+    assert done.answer
+    reads = done.reasoning + done.answer * (other is not router.small or reasoning == "inline")
+    assert 32 < len(other.encode(reads)) < 128

@@ -105,6 +105,10 @@ class LocalEngine:
         shortest = partial(self.shortest_answer, context)
         return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest, prompt.can_think)
 
+    def count_chain(self, context: Context) -> int:
+        """Return how many tokens the prompt and the chain so far have; needs the tokenizer only."""
+        return len(self.conversation(context).token_ids())
+
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
         """Measure the first token that would follow; the logits are kept for the step that begins with it."""
         (glimpse,) = self.run(context, lambda task: self._glimpse(task, context, definition))

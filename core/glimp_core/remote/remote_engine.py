@@ -252,6 +252,10 @@ class RemoteEngine:
     def _begin(self, context: Context, request: CompletionRequest, known: int | None = None) -> BegunStream:
         return BegunStream(request, self._feed(context, request), known)
 
+    def count_chain(self, context: Context) -> int:
+        """Return how many tokens the prompt and the chain so far have; asks no server."""
+        return len(self._conversation(context).token_ids())
+
     def _feed(self, context: Context, request: CompletionRequest) -> AsyncBridge[CompletionChunk]:
         conversation = self._conversation(context)
         return self._server.ask(
