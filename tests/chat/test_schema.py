@@ -31,6 +31,8 @@ from glimp_core.errors import UnsupportedSchemaError
         ({"pattern": r"x\Z"}, "pattern"), ({"multipleOf": 999_983}, "multipleOf"), ({"minItems": 100_000}, "minItems"),
         ({"minLength": 100_000}, "minLength"), ({"minProperties": 1000}, "minProperties"),
         ({"format": "regex"}, "format"),
+        ({"properties": {"a": {}}, "additionalProperties": {"type": "null"}, "minProperties": 2}, "minProperties"),
+        ({"properties": {"a": {}}, "additionalProperties": True, "maxProperties": 2}, "maxProperties"),
         ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf"),
         ({"patternProperties": {"(?=a)": {}}}, "patternProperties"),
     ],

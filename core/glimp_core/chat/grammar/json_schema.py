@@ -98,6 +98,9 @@ def _prepare(text: str) -> PreparedSchema:
     discriminated(root)
     preparation = _Preparation(root)
     ready = preparation.root_schema()
+    if "Properties" in text and "maxProperties" in refusal(ready):  # of properties of which some may be left out
+        preparation = _Preparation(root, counts_properties=False)
+        ready = preparation.root_schema()
     shortest = shortest_length(ready)
     if shortest > MAX_SHORTEST:
         endless = "no finite value follows the schema, for a part of it allows none or requires itself"
@@ -123,7 +126,8 @@ def _moved(schema: Any, at: str) -> Any:
 class _Preparation:
     """Makes one schema ready, part by part. Parts that are referred to come under `$defs`, each once."""
 
-    def __init__(self, root: Any):
+    def __init__(self, root: Any, counts_properties: bool = True):
+        self._counts_properties = counts_properties
         self.unenforced: list[Unenforced] = []
         self.parts = 0
         self._root = root
@@ -335,12 +339,13 @@ class _Preparation:
         """Leave what would take a grammar too long to hold, or what none can be made for."""
         too_much = {
             "minItems": ready.get("minItems", 0) > MAX_COUNT,
-            "minProperties": ready.get("minProperties", 0) > MAX_COUNT,
+            "minProperties": ready.get("minProperties", 0) > (MAX_COUNT if self._counts_properties else -1),
+            "maxProperties": not self._counts_properties,
             "minLength": ready.get("minLength", 0) > MAX_SHORTEST,
             "multipleOf": units(ready.get("multipleOf", 1)) > MAX_MULTIPLE,
             "format": ready.get("format") in CHECKED_FORMATS,
         }
-        for keyword in (keyword for keyword, exceeds in too_much.items() if exceeds):
+        for keyword in (keyword for keyword, exceeds in too_much.items() if exceeds and keyword in ready):
             del ready[keyword]
             self._leave(keyword, path)
         name = ready.pop("format", None)
