@@ -34,6 +34,7 @@ from glimp_core.local.proof import TEXT, prove
 from glimp_core.local.sampling import DrawingRule, Sampler
 from glimp_core.local.scheduler import Scheduler, Task
 from glimp_core.local.session import CacheUse, Forward, KVSession
+from glimp_core.local.speculative import SpeculativeEngine
 from glimp_core.local.writer import write
 from glimp_core.model_facts import ModelFacts
 from glimp_core.source import ModelSource, load_generation_config, load_tokenizer, stop_ids
@@ -155,8 +156,6 @@ class LocalEngine:
 
     def drafted_by(self, draft: Engine) -> Engine | None:
         """Return an engine that writes this one's words with another's drafts, None if that cannot be."""
-        from glimp_core.local.speculative import SpeculativeEngine
-
         return SpeculativeEngine(self, draft) if isinstance(draft, LocalEngine) and draft is not self else None
 
     def inspect(self) -> ModelFacts:

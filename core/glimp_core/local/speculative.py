@@ -2,18 +2,21 @@
 
 from collections.abc import Generator, Iterator
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import torch
 
 from glimp_core.context import Context
 from glimp_core.local.draft_length import DraftLengthController
 from glimp_core.local.drafting import Bridge, Draft, Drafter, ends_draft
-from glimp_core.local.local_engine import LocalEngine
 from glimp_core.local.meter import Meter
 from glimp_core.local.scheduler import Task
 from glimp_core.local.session import Forward
 from glimp_core.local.writer import TokenWriter
 from glimp_core.types import Chunk, GenerationParams, Prompt
+
+if TYPE_CHECKING:  # a target makes its own SpeculativeEngine
+    from glimp_core.local.local_engine import LocalEngine
 
 STEADY = 8
 """How many tokens are drafted at most where that must not hang on how fast the machine is: with a seed."""
@@ -28,7 +31,7 @@ class SpeculativeEngine:
     decides how much is drafted; all requests of the two models share one, unless it is given.
     """
 
-    def __init__(self, target: LocalEngine, draft: LocalEngine, lengths: DraftLengthController | None = None):
+    def __init__(self, target: "LocalEngine", draft: "LocalEngine", lengths: DraftLengthController | None = None):
         self.target = target
         self.draft = draft
         self.lengths = lengths or DraftLengthController.of(target, draft)
@@ -78,7 +81,7 @@ class SpeculativeEngine:
         )
 
 
-def _unfit(engine: LocalEngine) -> str | None:
+def _unfit(engine: "LocalEngine") -> str | None:
     """Return why a model's cache does not go with drafts."""
     use = engine.cache_use
     if use.rollback == "refill":
@@ -129,7 +132,7 @@ class SpeculativeCall:
                 self._drafter.follow(kept)
             self._record(limit, draft, kept, self._seconds - before)
 
-    def _drafting(self, engine: LocalEngine) -> Drafter:
+    def _drafting(self, engine: "LocalEngine") -> Drafter:
         session, token_ids = engine.chain(self._context)
         return Drafter(session, token_ids, Bridge(engine.table, self._table), self._sampler, self._stop_ids)
 
