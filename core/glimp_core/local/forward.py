@@ -62,6 +62,11 @@ class ModelForward:
         self.notes: list[str] = []
         """What this model was found not to do while it ran; for the summary of each request."""
 
+    @cached_property
+    def parameters(self) -> int:
+        """The number of weights."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
     @classmethod
     def of(cls, model: Any) -> "ModelForward":
         """Return the one of a model, whose signatures are read once."""

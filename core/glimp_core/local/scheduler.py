@@ -13,12 +13,19 @@ import torch
 
 from glimp_core.errors import Cancelled, EngineError
 from glimp_core.forking import Lock, renewed_in_children
+from glimp_core.local.forward import ModelForward
 from glimp_core.local.packing import run_together
 from glimp_core.local.pool import SessionPool
 from glimp_core.local.session import Forward
 
 IDLE_SECONDS = 5.0
 """A thread without work ends after this time, unless the scheduler says otherwise; the next task starts another."""
+
+TURN_FLOPS = 10e9
+"""While others wait, a CPU reads a prompt in parts of about so many operations: some tenths of a second."""
+
+SHORTEST_PART = 16
+"""A part of a prompt has so many tokens at least: fewer take hardly less time."""
 
 SHORT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory")
 
@@ -36,6 +43,8 @@ class Task:
         self.ended_at: float | None = None
         """When the last of it was done, as `time.monotonic` tells it."""
         self.work = work(self)
+        self._whole: Forward | None = None
+        self._fed = 0
 
     @property
     def ended(self) -> bool:
@@ -56,6 +65,29 @@ class Task:
         """Tell the caller, if it lives on in a forked child, that the work has stayed in the parent process."""
         self.ended_at = monotonic()
         self._items.put(EngineError("the process was forked while this request ran: make it again in the child"))
+
+    def next_forward(self, flops: float | None = None) -> Forward:
+        """Return the forward that it needs next, or the next part of a long one, of about so many operations.
+
+        Raises `StopIteration` when the work is over, and what goes wrong in it.
+        """
+        forward = self._whole or next(self.work)
+        left = len(forward.token_ids) - self._fed
+        tokens = left
+        if flops and forward.session.takes_parts and not forward.alone:
+            tokens = _tokens_in_turn(forward, left, flops)
+        if tokens == len(forward.token_ids):
+            return forward
+        self._whole = forward
+        return forward.part(self._fed, tokens)
+
+    def ran(self, forward: Forward) -> None:
+        """Take a forward that was run."""
+        if (whole := self._whole) is not None:
+            self._fed += len(forward.token_ids)
+            whole.seconds += forward.seconds
+            if self._fed == len(whole.token_ids):
+                whole.done, self._whole, self._fed = True, None, 0
 
     def close(self) -> None:
         """Stop before the next forward."""
@@ -81,10 +113,11 @@ class Scheduler:
     """Runs the tasks of one device, a forward of each in turn, in a thread that lives while there is work.
 
     `pools` are those of the models on this device: their sessions are put away between two turns. Without work the
-    thread ends after `idle` seconds.
+    thread ends after `idle` seconds. On a CPU, a task that is not alone reads about `turn_flops` operations in a turn.
     """
 
-    def __init__(self, name: str, idle: float = IDLE_SECONDS):
+    def __init__(self, name: str, idle: float = IDLE_SECONDS, turn_flops: float = TURN_FLOPS):
+        self._turn_flops = turn_flops
         self.pools: WeakSet[SessionPool] = WeakSet()
         self._name = name
         self._idle = idle
@@ -175,7 +208,8 @@ class Scheduler:
 
     def _turn(self, active: list[Task]) -> list[Task]:
         """Run the next forward of every task, those of one model together; returns the tasks that go on."""
-        needed = [(task, forward) for task in active if (forward := _next(task)) is not None]
+        flops = self._turn_flops if len(active) > 1 and self._name.startswith("cpu") else None
+        needed = [(task, forward) for task in active if (forward := _next(task, flops)) is not None]
         by_model: dict[int, list[tuple[Task, Forward]]] = {}
         for task, forward in needed:
             by_model.setdefault(id(forward.session.model), []).append((task, forward))
@@ -185,6 +219,8 @@ class Scheduler:
         """Run the forwards of one model; returns the tasks whose forward went well."""
         try:
             run_together([forward for _, forward in group])
+            for task, forward in group:
+                task.ran(forward)
             return [task for task, _ in group]
         except BaseException as error:
             if len(group) > 1:  # one of them fails: find out which
@@ -194,6 +230,8 @@ class Scheduler:
             failure = self._once_more(forward, failure)
         if failure is not None:
             task.end(failure)
+        else:
+            task.ran(forward)
         return [] if failure is not None else [task]
 
     def _once_more(self, forward: Forward, error: BaseException) -> BaseException | None:
@@ -237,11 +275,17 @@ class Scheduler:
             return True
 
 
-def _next(task: Task) -> Forward | None:
-    """Return the forward that a task needs next; None when it is over."""
+def _tokens_in_turn(forward: Forward, left: int, flops: float) -> int:
+    """Return how many of the tokens left are read in one turn: all, if hardly more than a part is left."""
+    part = max(SHORTEST_PART, int(flops / (2 * ModelForward.of(forward.session.model).parameters)))
+    return left if left < part + max(SHORTEST_PART, forward.keep) else part
+
+
+def _next(task: Task, flops: float | None) -> Forward | None:
+    """Return the forward that a task needs next, of so many operations; None when it is over."""
     try:
         task.check()
-        return next(task.work)
+        return task.next_forward(flops)
     except StopIteration:
         task.end()
     except BaseException as error:  # the caller gets it, and the thread goes on with the other tasks

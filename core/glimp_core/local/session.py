@@ -67,6 +67,15 @@ class Forward:
     alone: bool = False
     """Not to be run together with others."""
 
+    def part(self, start: int, tokens: int) -> "Forward":
+        """Return so many tokens of it from `start` on, as a forward of their own; the last part gives its logits."""
+        return Forward(
+            self.session,
+            self.token_ids[start : start + tokens],
+            self.keep if start + tokens >= len(self.token_ids) else 1,
+            alone=self.alone,
+        )
+
     def run(self) -> None:
         """Do it, and note how long it took."""
         started = perf_counter()
