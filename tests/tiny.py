@@ -1,6 +1,7 @@
 """Tiny real models with random weights, and byte-level tokenizers with a chat template that thinks; made in memory."""
 
 import contextlib
+import functools
 import io
 from typing import Any
 
@@ -66,6 +67,14 @@ CONFIGS: dict[str, PretrainedConfig] = {
 }  # fmt: skip
 
 
+@functools.cache
+def _readable() -> set[int]:
+    """The ids of the default tokenizer's tokens that are ASCII, and print or are blank."""
+    pieces = enumerate(Vocabulary(tokenizer()).token_bytes)
+    ascii_pieces = {token_id: piece for token_id, piece in pieces if piece and piece.isascii()}
+    return {token_id for token_id, piece in ascii_pieces.items() if piece.decode().isprintable() or not piece.strip()}
+
+
 def model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A random model of a family, in float32, that writes ASCII; its logits are far enough apart for greedy."""
     torch.set_num_threads(1)
@@ -79,10 +88,8 @@ def model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedMod
         for parameter in made.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(4)
-        readable = [Vocabulary(tokenizer()).token_bytes[i] for i in range(265)]
         for token_id, row in enumerate(made.lm_head.weight):
-            piece = readable[token_id] if token_id < 265 else None
-            row.mul_(12 if piece and (piece.isascii() and (piece.decode().isprintable() or not piece.strip())) else 0)
+            row.mul_(12 if token_id in _readable() else 0)
     return made
 
 
