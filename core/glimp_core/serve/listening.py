@@ -57,6 +57,7 @@ def run_endpoint(pairs: Iterable[ServedPair], settings: ServiceSettings, listeni
         log_config=None,
         access_log=False,
         lifespan="on",
+        ws="none",
         server_header=False,
         timeout_graceful_shutdown=round(settings.drain_seconds) + 2 * LAST_WORDS_SECONDS,
     )
