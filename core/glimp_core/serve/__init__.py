@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint for pairs of models, as an ASGI application. It needs the extra `serve`.
+"""An OpenAI-compatible endpoint for pairs of models, as an ASGI application. This needs the extra `serve`.
 
 from glimp_core.serve import ServedPair, application
 
@@ -9,7 +9,7 @@ try:
     from glimp_core.serve.application import application
 except ModuleNotFoundError as error:
     if error.name not in ("prometheus_client", "sse_starlette", "starlette"):
-        raise  # it is there, but something that it needs itself is not
+        raise  # the package is installed, but one of its own dependencies is not
     raise ImportError(f'glimp_core.serve needs {error.name}: pip install "glimp[serve]"') from error
 
 from glimp_core.serve.catalogue import ServedPair

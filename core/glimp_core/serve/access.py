@@ -1,4 +1,4 @@
-"""Around every request: who may come in, and the line of the access log that tells of it."""
+"""Middleware around every request: the check of the API key, and the access log."""
 
 import hmac
 import json
@@ -14,18 +14,18 @@ from glimp_core.serve.replying import failed
 
 access_log = logging.getLogger("glimp.serve.access")
 OPEN_PATHS = ("/", "/health")
-"""What is answered without a key, besides the files of the page, which has to ask for it."""
+"""Paths that need no key. The files of the page need none either, because the page asks the user for the key."""
 
 
 class KeyGuard:
-    """Lets those in who send the key as their bearer token; it is compared in constant time."""
+    """Middleware that passes only requests with the key as their bearer token. Others get status 401."""
 
     def __init__(self, app: ASGIApp, key: str):
         self.app = app
         self._key = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
+        """Pass the request to the application, or refuse it."""
         if scope["type"] != "http" or self._allowed(scope):
             await self.app(scope, receive, send)
             return
@@ -39,17 +39,18 @@ class KeyGuard:
             return True
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         given = token.strip().encode("latin-1", "replace")
+        # in constant time: the time of == would show how many leading characters of a guess are right
         return hmac.compare_digest(given, self._key) and scheme.lower() == "bearer"
 
 
 class AccessLog:
-    """Logs one JSON line a request, without a word of what was asked or answered."""
+    """Middleware that logs one JSON line for each request, without the text of the request and the reply."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and log how it went; handlers add to `scope["state"]["told"]`."""
+        """Pass the request to the application, and log the outcome; handlers add fields to `scope["state"]["told"]`."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The endpoint as an ASGI application: its routes, and what stands around them."""
+"""The endpoint as an ASGI application: its routes, its middleware, and its handlers of errors."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ from glimp_core.views.notebook import TEMPLATES
 log = logging.getLogger("glimp.serve")
 PAGE = Path(__file__).parent / "page"
 REPORT_STYLE = TEMPLATES / "style.css"
-"""The colours and charts of a trace's report, which the page shares."""
+"""The style of a trace's report. The page uses the same colours and charts."""
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -43,14 +43,14 @@ PAGE_HEADERS = {
 }
 NO_COMPLETIONS = "this endpoint has chat completions alone: a pair needs messages. Use /v1/chat/completions"
 LAST_WORDS_SECONDS = 5
-"""How long replies may take to end once they were told to."""
+"""Seconds that replies have to end after they were cancelled."""
 
 LEFT = 499
-"""The status of a request whose client left before its reply began; nobody sees it but the log."""
+"""The status of a request whose client disconnected before the reply began. Only the log shows it."""
 
 
 class Endpoint:
-    """The handlers, and what they share. `application` makes one of them an ASGI application."""
+    """The handlers of one endpoint and their shared state. `application` makes an ASGI application of it."""
 
     def __init__(self, catalogue: Catalogue, settings: ServiceSettings):
         self.catalogue, self.settings = catalogue, settings
@@ -59,7 +59,7 @@ class Endpoint:
         self.running = RunningReplies()
 
     async def chat(self, request: Request) -> Response:
-        """Answer a chat completion, streamed or whole."""
+        """Answer a chat completion, as a stream or as one document."""
         body = await self._body(request)
         allowed = self.settings.template_options
         asked = ChatRequest.of(body, self.catalogue, allowed)
@@ -67,28 +67,29 @@ class Endpoint:
         pieces = run.pieces(self.queue, self.settings.timeout)
         if not asked.stream:
             return Response(await unless_left(request.receive, _whole(pieces)), media_type="application/json")
+        # The first piece is read before the response starts, so that a failure before it still has its own status.
         first = await unless_left(request.receive, anext(pieces))
         return PieceStream(first, pieces, self.settings.drain_seconds + LAST_WORDS_SECONDS)
 
     async def models(self, request: Request) -> Response:
-        """List what can be asked for."""
+        """List the models."""
         return JSONResponse({"object": "list", "data": self.catalogue.documents()})
 
     async def one_model(self, request: Request) -> Response:
-        """Show one entry of the list."""
+        """Return one entry of the list."""
         return JSONResponse(self.catalogue.find(request.path_params["model"]).document())
 
     async def completions(self, request: Request) -> Response:
-        """Refuse: the models are asked by messages."""
+        """Refuse the request: a pair needs messages."""
         raise Refused(NO_COMPLETIONS, status=404, code="unsupported")
 
     async def health(self, request: Request) -> Response:
-        """Tell how the endpoint is; 503 where it cannot answer."""
+        """Return the state of the endpoint, with status 503 if it cannot answer requests."""
         told = self._health()
         return JSONResponse(told, 200 if told["status"] == "loaded" else 503)
 
     async def page_health(self, request: Request) -> Response:
-        """Tell the page the same; 200 always, since a browser's console shows anything else as an error."""
+        """Return the same to the page, always with status 200: a browser's console shows any other as an error."""
         return JSONResponse(self._health())
 
     def _health(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ class Endpoint:
         return {"status": self.catalogue.status(), "pairs": pairs, **counts}
 
     async def show_metrics(self, request: Request) -> Response:
-        """Show the counters to Prometheus."""
+        """Return the metrics for Prometheus."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self.metrics.registry), headers={"Content-Type": content_type})
 
@@ -111,6 +112,7 @@ class Endpoint:
             raise Refused(f"Content-Type is {kind!r:.100}: send application/json", status=415)
         limit, length = self.settings.max_body_bytes, request.headers.get("content-length", "0")
         body = bytearray()
+        # Content-Length refuses a large body before it is read; the loop below is for bodies without that header.
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
         try:
@@ -129,9 +131,9 @@ def _too_large(limit: int) -> Refused:
 
 
 def application(pairs: Iterable[ServedPair], settings: ServiceSettings | None = None) -> Starlette:
-    """Return an ASGI application that serves pairs as OpenAI's API does; their weights load when it starts.
+    """Return an ASGI application that serves pairs through OpenAI's API. Their weights load when it starts.
 
-    Raises `ConfigError` if two pairs have one name, or there is none.
+    Raises `ConfigError` if there is no pair, or if two pairs have the same name.
     """
     endpoint = Endpoint(Catalogue(pairs), settings or ServiceSettings())
     app = Starlette(
@@ -168,7 +170,7 @@ def _routes(endpoint: Endpoint) -> list[Route | Mount]:
 
 
 def _middleware(settings: ServiceSettings) -> list[Middleware]:
-    around = [Middleware(AccessLog)]
+    around = [Middleware(AccessLog)]  # the first one is the outermost: it also logs requests that the others refuse
     if settings.cors_origins:
         headers, methods = ["authorization", "content-type"], ["GET", "POST"]
         origins = list(settings.cors_origins)
@@ -181,7 +183,7 @@ def _middleware(settings: ServiceSettings) -> list[Middleware]:
 
 
 class PageFiles(StaticFiles):
-    """The files of the page, which may load nothing from elsewhere."""
+    """The files of the page, with headers that forbid it to load anything from other hosts."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """Return a file with the headers of the page."""

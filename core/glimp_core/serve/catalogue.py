@@ -1,4 +1,4 @@
-"""What an endpoint serves: pairs of models by name, and each model of a pair on its own."""
+"""The models that an endpoint serves: pairs by name, and each model of a pair alone."""
 
 import logging
 import threading
@@ -14,15 +14,15 @@ from glimp_core.types import Role
 
 Status = Literal["loaded", "warming", "failing"]
 FAILURES = 3
-"""After so many failed replies in a row a pair counts as failing, until one succeeds."""
+"""After this many consecutive failed replies a pair counts as failing, until a reply succeeds."""
 
 log = logging.getLogger("glimp.serve")
 
 
 class ServedPair:
-    """A router under the name that clients ask for, and how it is: warming up, loaded, or failing.
+    """A router, the name that clients use for it, and its state: warming up, loaded, or failing.
 
-    Raises `ConfigError` for a name that cannot be told from that of a model on its own.
+    Raises `ConfigError` for a name with a colon, which could be the name of a model alone, and for an empty name.
     """
 
     def __init__(self, name: str, router: GlimpRouter):
@@ -37,13 +37,13 @@ class ServedPair:
 
     @property
     def status(self) -> Status:
-        """How the pair is."""
+        """The state of the pair."""
         if not self.loaded:
             return "failing" if self.error else "warming"
         return "failing" if self._failed >= FAILURES else "loaded"
 
     def load(self) -> None:
-        """Load the weights. A failure is logged and kept as `error`."""
+        """Load the weights. An error is logged and kept as `error`."""
         try:
             self.router.load()
         except GlimpError as error:
@@ -53,7 +53,7 @@ class ServedPair:
             self.loaded = True
 
     def note_outcome(self, error: BaseException | None) -> None:
-        """Remember whether a reply came to its end; what the client did wrong counts as neither."""
+        """Count a reply as completed or failed. An error of the client counts as neither."""
         if error is None:
             self.loaded, self._failed, self.error = True, 0, None
         elif isinstance(error, EngineError) or not isinstance(error, GlimpError):
@@ -61,20 +61,20 @@ class ServedPair:
             self.error = error if isinstance(error, GlimpError) else None
 
     def models(self) -> Sequence["ServedModel"]:
-        """Return what clients may ask for: the pair, and each of its models alone."""
+        """Return the models that clients may use: the pair, and each of its models alone."""
         return [ServedModel(self), ServedModel(self, "small"), ServedModel(self, "large")]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A pair, or the model of a pair that writes `alone`, as one entry of the list of models."""
+    """One entry of the list of models: a pair, or the model of a pair that writes `alone`."""
 
     pair: ServedPair
     alone: Role | None = None
 
     @property
     def id(self) -> str:
-        """The name that a request gives: NAME, NAME:small or NAME:large."""
+        """The name in a request: NAME, NAME:small or NAME:large."""
         return f"{self.pair.name}:{self.alone}" if self.alone else self.pair.name
 
     def document(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class ServedModel:
 
 
 class Catalogue:
-    """All that is served, by name. Raises `ConfigError` if nothing is, or a name stands twice."""
+    """All served models, by name. Raises `ConfigError` if there are none, or if two pairs have the same name."""
 
     def __init__(self, pairs: Iterable[ServedPair]):
         self.pairs = list(pairs)
@@ -108,7 +108,7 @@ class Catalogue:
             raise ConfigError(f"the pairs {names} cannot be served: name one at least, and each by a name of its own")
 
     def find(self, name: str) -> "ServedModel":
-        """Return a model by its id. Raises `Refused` (404) with the nearest name for one that is not served."""
+        """Return a model by its id. Raises `Refused` (404), with the nearest name, for an unknown id."""
         if name not in self._models:
             raise Refused(str(unknown_name("model", name[:100], self._models)), 404, "model", "model_not_found")
         return self._models[name]
@@ -118,12 +118,12 @@ class Catalogue:
         return [model.document() for model in self._models.values()]
 
     def status(self) -> Status:
-        """Return how the endpoint is: as its worst pair."""
+        """Return the state of the endpoint, which is that of its worst pair."""
         all_of = {pair.status for pair in self.pairs}
         return "failing" if "failing" in all_of else "warming" if "warming" in all_of else "loaded"
 
     def warm_up(self) -> threading.Thread:
-        """Load all pairs in a thread of its own, which is returned."""
+        """Start a thread that loads all pairs, and return it."""
         thread = threading.Thread(target=self._load, name="glimp warm-up", daemon=True)
         thread.start()
         return thread

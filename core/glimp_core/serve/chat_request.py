@@ -1,4 +1,4 @@
-"""The body of a chat completion, read: every field is used, is without effect by its meaning, or is refused by name."""
+"""Parsing of the body of a chat completion. A field is used, has no effect by its definition, or is an error."""
 
 import json
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ DEMANDS = (
     "reasoning_effort",
     "logprobs",
 )
-"""Fields that are the keyword arguments of `GlimpRouter.stream` by the same name."""
+"""Fields with the names of the keyword arguments of `GlimpRouter.stream` that they become."""
 
 OWN = ("model", "messages", "stream", "stream_options", "threshold", "policy", "chat_template_kwargs", "glimp")
 LABELS = ("user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")
-"""Fields that say nothing of the reply: they are taken and not used."""
+"""Fields that do not change the reply: they are accepted and not used."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -48,7 +48,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prediction": (),
     "web_search_options": (),
 }
-"""Fields that cannot be carried out, with the values that ask for nothing."""
+"""Fields that are not supported, with the values that change nothing and are therefore accepted."""
 
 INSTEAD = {
     "n": "send the request as often as you want replies",
@@ -61,7 +61,7 @@ LONGEST_OPTION = 100
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One request, checked as far as no model is needed for it."""
+    """One request, with all checks that need no model."""
 
     model: ServedModel
     messages: list[Message]
@@ -72,7 +72,7 @@ class ChatRequest:
 
     @classmethod
     def of(cls, body: bytes, catalogue: Catalogue, template_options: tuple[str, ...]) -> "ChatRequest":
-        """Read a body. Raises `Refused` with the field that is at fault, `ConfigError` for a value that cannot work."""
+        """Parse a body. Raises `Refused` with the name of the wrong field, or `ConfigError` for an invalid value."""
         given = {name: value for name, value in _document(body).items() if value is not None}
         _check_names(given)
         for name, values in NEUTRAL.items():
@@ -113,7 +113,7 @@ def _check_names(given: Mapping[str, Any]) -> None:
 
 
 def _same(value: Any, neutral: Any) -> bool:
-    return bool(value == neutral) and isinstance(value, bool) == isinstance(neutral, bool)
+    return bool(value == neutral) and isinstance(value, bool) == isinstance(neutral, bool)  # True == 1 in Python
 
 
 def _model(given: Mapping[str, Any], catalogue: Catalogue) -> ServedModel:
@@ -141,7 +141,7 @@ def _options(given: Mapping[str, Any], model: ServedModel, template_options: tup
 
 
 def _check_kinds(options: Mapping[str, Any]) -> None:
-    """Refuse kinds that only something in the middle of the router would stumble over."""
+    """Refuse values of a wrong type that would fail only inside the router, with an unclear error."""
     for name in ("parallel_tool_calls", "logprobs"):
         _flag(options, name)
     for name in ("reasoning", "reasoning_effort"):

@@ -1,4 +1,4 @@
-"""What goes wrong, as an HTTP status and an error in OpenAI's form."""
+"""Errors as an HTTP status and a document in OpenAI's form."""
 
 import json
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ LONGEST_MESSAGE = 1000
 
 
 class Refused(ConfigError):
-    """A request that is refused before any model sees it, with the status and the parameter that is at fault."""
+    """A request that is refused before a model runs; it has the HTTP status and the name of the wrong parameter."""
 
     def __init__(self, message: str, status: int = 400, param: str | None = None, code: str | None = None):
         super().__init__(message)
@@ -32,7 +32,7 @@ class Refused(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A status, OpenAI's type, code and parameter, and a message for a person."""
+    """An HTTP status, OpenAI's type, code and parameter of an error, and a message."""
 
     status: int
     kind: str
@@ -43,7 +43,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException, draining: bool = False) -> "Failure":
-        """Return what a client is told of an error; of one that is not Glimp's own it is told nothing."""
+        """Return what a client may see of an error. Messages of errors that are not Glimp's are not shown."""
         if isinstance(error, Refused):
             kind = KINDS.get(error.status, "invalid_request_error")
             return cls(error.status, kind, error.code or kind, _shown(error), error.param, error.headers)
@@ -51,13 +51,14 @@ class Failure:
             return cls(503, "server_error", "shutting_down", "the server shuts down: ask again")
         for known, status, kind, code in KNOWN:
             if isinstance(error, known):
+                # OpenAI's client repeats a 504 by itself, and the repeated reply would take as long as this one
                 headers = {"x-should-retry": "false"} if status == 504 else {}
                 named = f" ({code})" if known is ContextOverflowError else ""  # which clients look for in the message
                 return cls(status, kind, code, _shown(error) + named, None, headers)
         return cls(500, "server_error", "internal_error", "the server failed: its log has the reason")
 
     def document(self) -> dict[str, Any]:
-        """Return the error as OpenAI's clients read it."""
+        """Return the error in the form that OpenAI's clients read."""
         told = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
         return {"error": told}
 
@@ -85,7 +86,7 @@ KNOWN: tuple[tuple[type[GlimpError], int, str, str], ...] = (
     (EngineError, 500, "server_error", "model_failed"),
     (Cancelled, 499, "cancelled", "cancelled"),
 )
-"""Status, type and code of each error; of two that fit, the narrower one first."""
+"""Status, type and code of each error. A subclass is listed before its base class."""
 
 
 def _shown(error: BaseException) -> str:

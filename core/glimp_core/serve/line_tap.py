@@ -1,4 +1,4 @@
-"""The lines of a trace, made while a reply is written, for a client that asks to see them."""
+"""The lines of a trace, made while a reply is written, for a client that requests them."""
 
 from collections.abc import Generator
 from typing import Any
@@ -11,7 +11,7 @@ from glimp_core.trace.schema import Broken
 
 
 class LineTap:
-    """A tap that passes the events of one request on, and tells which lines each of them makes in a trace."""
+    """A tap for one request. It does not change the events, and returns the lines of a trace for each event."""
 
     def __init__(self) -> None:
         self._asked: Asked | None = None
@@ -29,9 +29,9 @@ class LineTap:
         return [line.document() for line in lines(self._asked, event)]
 
     def broken(self, error: BaseException) -> list[dict[str, Any]]:
-        """Return the line of a request that does not come to its end; none before its first event.
+        """Return the line of a request that failed, as a list; the list is empty before the first event.
 
-        Only Glimp's own errors have their message told.
+        Only the messages of Glimp's own errors are included.
         """
         if self._asked is None or not self._begun:
             return []

@@ -1,4 +1,4 @@
-"""The endpoint as a process: it listens, says so, and ends its replies before it ends."""
+"""The endpoint as a process: its socket, its shutdown, and its log on stderr."""
 
 import asyncio
 import logging
@@ -18,19 +18,19 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class DrainingServer(uvicorn.Server):
-    """Lets running replies go on for a while when it is told to end, and ends where no pair can be loaded."""
+    """A server that finishes running replies when it shuts down, and that stops if no pair can be loaded."""
 
     def __init__(self, config: uvicorn.Config, endpoint: Endpoint):
         super().__init__(config)
         self._endpoint = endpoint
 
     async def on_tick(self, counter: int) -> bool:
-        """Say whether to end: asked ten times a second."""
+        """Return whether to stop; uvicorn calls this ten times a second."""
         hopeless = all(pair.error and not pair.loaded for pair in self._endpoint.catalogue.pairs)
         return hopeless or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more requests, and end the running replies when their time is over."""
+        """Accept no more requests, and cancel the running replies after `drain_seconds`."""
         seconds, stop = self._endpoint.settings.drain_seconds, self._endpoint.running.stop
         timer = asyncio.get_running_loop().call_later(seconds, stop)
         try:
@@ -40,7 +40,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises `ConfigError` if that cannot be."""
+    """Return a listening socket. Raises `ConfigError` if the address cannot be used."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -49,7 +49,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run_endpoint(pairs: Iterable[ServedPair], settings: ServiceSettings, listening: socket.socket) -> None:
-    """Serve until the process is told to end. Raises the error of a pair where none could be loaded."""
+    """Serve until the process gets SIGINT or SIGTERM. Raises the error of the first pair if no pair could be loaded."""
     app = application(pairs, settings)
     endpoint: Endpoint = app.state.endpoint
     config = uvicorn.Config(
@@ -59,6 +59,7 @@ def run_endpoint(pairs: Iterable[ServedPair], settings: ServiceSettings, listeni
         lifespan="on",
         ws="none",
         server_header=False,
+        # longer than the drain, so that a cancelled stream can still send its error
         timeout_graceful_shutdown=round(settings.drain_seconds) + 2 * LAST_WORDS_SECONDS,
     )
     DrainingServer(config, endpoint).run([listening])
@@ -69,7 +70,7 @@ def run_endpoint(pairs: Iterable[ServedPair], settings: ServiceSettings, listeni
 
 @contextmanager
 def logged_to_stderr() -> Iterator[None]:
-    """Have the lines of the access log, and what goes wrong, on stderr for a while."""
+    """Write the access log and warnings to stderr inside the block."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name, level in (("glimp", logging.INFO), ("uvicorn", logging.WARNING)):
@@ -88,9 +89,10 @@ def logged_to_stderr() -> Iterator[None]:
 
 
 def hosts_for(host: str, more: Iterable[str]) -> tuple[str, ...]:
-    """Return which `Host` headers are answered: on loopback its names alone, so that no web page can lead others here.
+    """Return the accepted `Host` headers. On loopback these are only the names of this machine and `more`.
 
-    A page of the web whose name is made to point at this machine would otherwise be let in by the browser.
+    This stops DNS rebinding: a web page whose host name resolves to 127.0.0.1 has the same origin as this server for a
+    browser, but its requests have that host name in `Host`.
     """
     given = tuple(more)
     if host in LOOPBACK:

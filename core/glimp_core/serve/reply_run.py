@@ -1,4 +1,4 @@
-"""One reply, from its request to its last byte: it waits for a place, runs in a thread, and is counted."""
+"""One reply, from its request to its last byte: it waits in the queue, runs in a thread, and is counted."""
 
 import copy
 import logging
@@ -26,38 +26,38 @@ from glimp_core.types import Phase, Role
 log = logging.getLogger("glimp.serve")
 
 AHEAD = 16
-"""How many pieces a reply may be ahead of its connection, which has a buffer of its own.
+"""How many pieces a reply may be ahead of its connection, which has its own buffer.
 
-With more, the threads of many replies keep a busy event loop from hearing that their clients have left.
+With more, the threads of many replies keep the event loop busy, and it detects later that clients have disconnected.
 """
 
 
 class RunningReplies:
-    """The replies that are being written, so that all can be stopped when the endpoint shuts down."""
+    """The running replies. All of them can be stopped when the endpoint shuts down."""
 
     def __init__(self) -> None:
         self.draining = False
         self._cancels: set[threading.Event] = set()
 
     def add(self, cancelled: threading.Event) -> None:
-        """Note a reply."""
+        """Add the cancel event of a reply."""
         self._cancels.add(cancelled)
         if self.draining:
             cancelled.set()
 
     def remove(self, cancelled: threading.Event) -> None:
-        """Forget a reply that is over."""
+        """Remove a reply that has ended."""
         self._cancels.discard(cancelled)
 
     def stop(self) -> None:
-        """Have every reply end within a token, and those that come later at once."""
+        """Cancel every reply. It ends within one token, and a reply that starts later ends at once."""
         self.draining = True
         for cancelled in list(self._cancels):
             cancelled.set()
 
 
 class ReplyRun:
-    """One chat request on its way; `told` is what the access log says of it."""
+    """One running chat request; `told` has its fields of the access log."""
 
     def __init__(self, asked: ChatRequest, metrics: ServiceMetrics, running: RunningReplies, told: dict[str, Any]):
         self.asked = asked
@@ -73,9 +73,9 @@ class ReplyRun:
         told |= {"id": head.id, "model": head.model, "stream": asked.stream}
 
     async def pieces(self, queue: RequestQueue, timeout: float | None) -> AsyncGenerator[bytes, None]:
-        """Yield what is to be sent, joined where more is there than was sent.
+        """Yield the bytes to send. Pieces that are ready at the same time are joined.
 
-        Raises `GlimpError` if the reply fails before anything was sent. Closing this stops the models within a token.
+        Raises `GlimpError` if the reply fails before its first piece. Closing this stops the models within one token.
         """
         pair = self.asked.model.pair.name
         async with queue.place():
@@ -88,16 +88,17 @@ class ReplyRun:
                     async for batch in batches:
                         yield b"".join(batch)
             finally:
-                self._tell("cancelled")  # where the client left, the thread is still about to notice
+                # If the client disconnected, the access log is written now, and the thread counts the reply later.
+                self._tell("cancelled")
 
     def _guarded(self, cancelled: threading.Event, timeout: float | None) -> Iterator[bytes]:
-        """Run the reply; what fails after something was sent is told in the stream, which then ends."""
+        """Run the reply. An error after the first event is sent in the stream, because the status is already sent."""
         error: BaseException | None = None
         self._running.add(cancelled)
         try:
             with deadline(timeout, cancelled):
                 yield from self._sent(cancelled)
-        except GeneratorExit as left:
+        except GeneratorExit as left:  # the client disconnected; nothing can be sent any more
             error = left
             raise
         except Exception as failed:
@@ -116,7 +117,7 @@ class ReplyRun:
     def _sent(self, cancelled: threading.Event) -> Iterator[bytes]:
         router = self.asked.model.pair.router
         if self._tap:
-            router = copy.copy(router)
+            router = copy.copy(router)  # the tap is for this request only, and the router is shared
             router.taps = [*router.taps, self._tap]
         options: StreamOptions = {**self.asked.options, "cancelled": cancelled}
         with closing(router.stream(self.asked.messages, **options)) as events:
@@ -135,7 +136,7 @@ class ReplyRun:
         return b"".join(map(sent, [*traced, failure.document()])) + DONE
 
     def _count(self, error: BaseException | None) -> None:
-        """Count the reply, and complete what the access log says."""
+        """Count the reply in the metrics, and complete its fields of the access log."""
         pair, seconds = self.asked.model.pair, perf_counter() - self._begun
         self._metrics.count_tokens(pair.name, self._written)
         self._metrics.reply_seconds.labels(pair.name).observe(seconds)
@@ -153,7 +154,7 @@ class ReplyRun:
             self._told["prompt_tokens"] = done.usage.prompt_tokens
 
     def _tell(self, outcome: str) -> None:
-        """Tell the access log how the reply ended, unless it knows."""
+        """Add the outcome to the access log, unless it is already there."""
         if "outcome" not in self._told:
             written = list(self._written.items())
             for role in ("small", "large"):

@@ -1,6 +1,7 @@
-"""The events of one reply as OpenAI's documents: chunks of a stream, or one whole completion.
+"""The events of one reply as OpenAI's documents: chunks of a stream, or one complete document.
 
-A chunk of text is the text as JSON between two fixed pieces, since it is written once a token.
+A chunk is written for each token. So a chunk of text is not serialised as a whole: only its text is serialised, and is
+put between two strings that are the same for all chunks of a step.
 """
 
 import json
@@ -19,12 +20,12 @@ Document = dict[str, Any]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 DONE = b"data: [DONE]\n\n"
 HOLE = "\x00"
-"""What no JSON contains: it marks where a text goes."""
+"""Stands for the text in a chunk that is serialised once for many texts. No other field of a chunk has this value."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """What every document of a reply begins with."""
+    """The fields with which every document of a reply begins."""
 
     id: str
     created: int
@@ -37,7 +38,7 @@ class ReplyHead:
 
 @dataclass
 class CallPieces:
-    """A tool call as far as it was written."""
+    """The part of a tool call that has been written."""
 
     id: str = ""
     name: str = ""
@@ -45,7 +46,10 @@ class CallPieces:
     call: ToolCall | InvalidToolCall | None = None
 
     def add(self, delta: ToolCallDelta) -> str:
-        """Take a piece and return the arguments that it adds: of an invalid call also what was held back of it."""
+        """Add a piece and return the arguments that it adds.
+
+        An invalid call is completed with the text that its deltas did not have.
+        """
         arguments = delta.arguments
         if isinstance(delta.call, InvalidToolCall) and delta.call.arguments.startswith(self.arguments + arguments):
             arguments = delta.call.arguments.removeprefix(self.arguments)
@@ -64,18 +68,18 @@ class CallPieces:
 
 @dataclass
 class ReplyFigures:
-    """What is needed of the events of a reply at its end: all but the deltas of text."""
+    """The events of a reply that its end needs: all except the deltas of text."""
 
     events: list[Event] = field(default_factory=list[Event])
     calls: dict[int, CallPieces] = field(default_factory=dict[int, CallPieces])
 
     @cached_property
     def completion(self) -> Completion:
-        """The reply as one object, once it is over."""
+        """The reply as one object, after its last event."""
         return Completion.fold(self.events)
 
     def finished(self, lines: Sequence[Document] | None = None) -> Document:
-        """Return the `glimp` object of a reply that is over."""
+        """Return the `glimp` object of a complete reply."""
         invalid = [
             {"index": index, "id": pieces.id, "name": pieces.name, "error": pieces.call.error}
             for index, pieces in sorted(self.calls.items())
@@ -93,12 +97,12 @@ class ReplyFigures:
 
 
 class ReplyWriter(Protocol):
-    """Turns the events of one reply, one after the other, into what goes to the client."""
+    """Converts the events of one reply, one after the other, to the bytes for the client."""
 
     figures: ReplyFigures
 
     def push(self, event: Event) -> bytes:
-        """Take the next event; returns what is to be sent now, which may be nothing."""
+        """Add the next event and return the bytes to send now, which may be empty."""
         ...
 
 
@@ -115,7 +119,7 @@ def usage_document(usage: Usage) -> Document:
 
 
 def logprob_document(delta: Delta) -> Document | None:
-    """Return what is known of the tokens of a delta, None if nothing is."""
+    """Return the log-probability of the token of a delta, None if it was not measured."""
     if delta.measure is None:
         return None
     written = {"token": delta.text, "logprob": -delta.measure.surprisal, "bytes": list(delta.text.encode())}
@@ -123,7 +127,7 @@ def logprob_document(delta: Delta) -> Document | None:
 
 
 class WholeWriter:
-    """Writes one `chat.completion`, when the reply is over."""
+    """Writes one `chat.completion` at the end of the reply."""
 
     def __init__(self, head: ReplyHead, tap: LineTap | None):
         self._head, self._tap = head, tap
@@ -183,7 +187,7 @@ class ChunkWriter:
         self._frame: list[str] = []
 
     def push(self, event: Event) -> bytes:
-        """Take the next event; returns the chunks that it makes."""
+        """Add the next event and return its chunks."""
         if isinstance(event, Delta):
             return self._text(event) if event.text else b""
         self.figures.events.append(event)
@@ -201,7 +205,7 @@ class ChunkWriter:
         return _encode(delta.text).join(self._frame).encode("utf-8", "replace")
 
     def _told(self, delta: Delta) -> Document | None:
-        """Return what a traced stream says of a piece of text."""
+        """Return the step and the writer of a piece of text, for a stream with a trace."""
         return {"index": delta.index, "phase": delta.phase, "engine": delta.engine} if self._tap else None
 
     def _chunks(self, event: Event) -> Iterator[Document]:

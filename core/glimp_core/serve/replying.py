@@ -1,4 +1,4 @@
-"""Responses: errors in OpenAI's form, and a stream that stops its models when its client leaves."""
+"""Responses: errors in OpenAI's form, and a stream that stops its models if its client disconnects."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -23,10 +23,10 @@ def failed(failure: Failure) -> Response:
 
 
 class PieceStream(EventSourceResponse):
-    """Server-sent events that are bytes already; however the response ends, `pieces` is closed.
+    """A response of server-sent events, which are already bytes. `pieces` is closed when the response ends in any way.
 
-    A comment every 15 seconds keeps proxies from giving up while a prompt is read. The endpoint ends its replies
-    itself when it shuts down, `grace` seconds after the server said so at the latest.
+    A comment is sent every 15 seconds, because proxies close a connection that is silent while a prompt is read. At
+    shutdown the endpoint itself cancels its replies; `grace` is the longest time in seconds until they have ended.
     """
 
     def __init__(self, first: bytes, pieces: AsyncGenerator[bytes, None], grace: float):
@@ -40,15 +40,16 @@ class PieceStream(EventSourceResponse):
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the pieces as they come."""
+        """Send the pieces as they arrive."""
         try:
             await super().__call__(scope, receive, send)
         finally:
+            # if the client disconnects, the response only cancels its own tasks, and the models would continue
             await self._pieces.aclose()
 
 
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns; it is cancelled, and `ClientDisconnect` raised, when the client leaves before."""
+    """Return the result of `work`. If the client disconnects first, cancel it and raise `ClientDisconnect`."""
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(receive))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)

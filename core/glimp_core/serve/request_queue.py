@@ -1,4 +1,4 @@
-"""A bounded queue in front of the pairs: so many replies at once, so many that wait, the rest is turned away."""
+"""A bounded queue in front of the pairs: it limits running and waiting requests, and refuses others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,11 +9,14 @@ from glimp_core.serve.failures import Refused
 
 LONGEST_ADVICE = 60
 WEIGHT = 0.2
-"""How much the latest reply counts in the running mean of their seconds."""
+"""The weight of the latest reply in the moving average of the seconds of a reply."""
 
 
 class RequestQueue:
-    """Lets `most` requests in, first come first served, while at most `waiting` others wait. Belongs to one loop."""
+    """Runs at most `most` requests at once, in order of arrival, while at most `waiting` others wait.
+
+    It can be used in one event loop only.
+    """
 
     def __init__(self, most: int, waiting: int):
         self._most, self._most_waiting = most, waiting
@@ -24,7 +27,7 @@ class RequestQueue:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and hold it. Raises `Refused` (429) if too many wait already."""
+        """Wait for a place and hold it inside the block. Raises `Refused` (429) if too many requests wait."""
         if self.waiting >= self._most_waiting and self._places.locked():
             raise self._full()
         self.waiting += 1
@@ -42,7 +45,7 @@ class RequestQueue:
             self._places.release()
 
     def _full(self) -> Refused:
-        """Advise to come back when about half of those who wait will have been served."""
+        """Return the error, with a `Retry-After` in which about half of the waiting requests will be answered."""
         seconds = self._mean_seconds * (1 + self.waiting / 2) / self._most
         error = Refused(
             f"{self.running} requests are being answered and {self.waiting} wait: ask again later",

@@ -1,4 +1,4 @@
-"""What an endpoint counts, for Prometheus: names with units, labels without anything that a user wrote."""
+"""The metrics of an endpoint for Prometheus. No label contains text of a user."""
 
 from collections import Counter as Tally
 
@@ -12,7 +12,7 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 6
 
 
 class ServiceMetrics:
-    """The counters of one endpoint, in a registry of its own."""
+    """The metrics of one endpoint, in their own registry, so that one process can have several endpoints."""
 
     def __init__(self, queue: RequestQueue):
         self.registry = CollectorRegistry()
@@ -20,10 +20,12 @@ class ServiceMetrics:
         self.tokens = self._counter("glimp_tokens", "Tokens written.", "pair", "engine", "phase")
         self.prompt_tokens = self._counter("glimp_prompt_tokens", "Tokens of prompts.", "pair")
         self.cached_tokens = self._counter("glimp_cached_prompt_tokens", "Those found in a cache.", "pair")
-        self.routed_steps = self._counter("glimp_routed_steps", "Steps that a glimpse decided.", "pair")
-        self.interventions = self._counter("glimp_interventions", "Those given to the large model.", "pair")
+        self.routed_steps = self._counter("glimp_routed_steps", "Routed steps.", "pair")
+        self.interventions = self._counter("glimp_interventions", "Routed steps of the large model.", "pair")
         self.drafted_tokens = self._counter("glimp_drafted_tokens", "Tokens drafted by the small model.", "pair")
-        self.accepted_tokens = self._counter("glimp_accepted_draft_tokens", "Those that the large one took.", "pair")
+        self.accepted_tokens = self._counter(
+            "glimp_accepted_draft_tokens", "Drafted tokens that were accepted.", "pair"
+        )
         self.model_seconds = self._counter(
             "glimp_model_seconds", "Seconds in the forwards and the sampling of a model.", "pair", "engine", "part"
         )
@@ -34,12 +36,12 @@ class ServiceMetrics:
         self._gauge("glimp_requests_waiting", "Requests that wait.").set_function(lambda: queue.waiting)
 
     def count_tokens(self, pair: str, written: Tally[tuple[Role, Phase]]) -> None:
-        """Count the tokens of a reply, be it whole or broken off."""
+        """Count the tokens of a reply, complete or not."""
         for (engine, phase), tokens in written.items():
             self.tokens.labels(pair, engine, phase).inc(tokens)
 
     def count_completion(self, pair: str, done: Completion) -> None:
-        """Count what only a whole reply tells."""
+        """Count the figures that only a complete reply has."""
         usage = done.usage
         self.prompt_tokens.labels(pair).inc(usage.prompt_tokens)
         self.cached_tokens.labels(pair).inc(usage.cached_tokens)

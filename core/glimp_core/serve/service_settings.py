@@ -1,4 +1,4 @@
-"""The settings of an endpoint that are not those of its pairs."""
+"""The settings of an endpoint, apart from those of its pairs."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -8,23 +8,23 @@ from glimp_core.options import SecretText
 
 MEBIBYTE = 2**20
 TEMPLATE_OPTIONS = ("enable_thinking", "thinking", "preserve_thinking", "clear_thinking", "reasoning_effort")
-"""What a request may tell a chat template, unless the settings say otherwise: how much is thought and kept."""
+"""The default names in `chat_template_kwargs`: they say how much the model thinks, and which thinking is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """How an endpoint serves.
+    """The settings of an endpoint.
 
-    - `api_key`: what a client must send as its bearer token; None leaves the endpoint open.
-    - `max_running`: how many replies are written at once; `max_waiting`: how many requests may wait for that.
+    - `api_key`: the bearer token that clients must send; with None no key is needed.
+    - `max_running`: how many replies are written at once; `max_waiting`: how many further requests may wait.
     - `max_body_bytes`, `body_seconds`: the largest request, and the longest time that a client may take to send it.
-    - `timeout`: the most seconds that a reply may take, None for no limit.
-    - `drain_seconds`: how long running replies may go on when the endpoint shuts down.
+    - `timeout`: the longest time of a reply in seconds, None for no limit.
+    - `drain_seconds`: how long running replies may continue when the endpoint shuts down.
     - `template_options`: the names that a request may use in `chat_template_kwargs`.
-    - `cors_origins`: the origins whose pages may use the endpoint from a browser.
-    - `allowed_hosts`: the `Host` headers that are answered; empty means all.
+    - `cors_origins`: the origins whose web pages may use the endpoint.
+    - `allowed_hosts`: the accepted `Host` headers; empty means all.
 
-    Raises `ConfigError` on values that cannot work.
+    Raises `ConfigError` for invalid values.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -54,6 +54,7 @@ class ServiceSettings:
             )
 
     def __getstate__(self) -> Any:
-        if self.api_key is not None:  # a pickle holds no secret, and an endpoint without its key would be open to all
+        # a pickle contains no secret, and an endpoint that lost its key in a pickle would be open to everyone
+        if self.api_key is not None:
             raise TypeError("settings with an api_key are not pickled: make them in the process that serves")
         return [getattr(self, field.name) for field in fields(self)]
