@@ -1,4 +1,4 @@
-"""Engines on servers that speak OpenAI's /v1/completions: the only place in Glimp that knows HTTP."""
+"""Engines on servers with OpenAI's /v1/completions. Only this package uses an HTTP client."""
 
 from glimp_core.remote.capabilities import ServerCapabilities
 from glimp_core.remote.glimpser import RemoteGlimpser

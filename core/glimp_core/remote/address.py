@@ -1,4 +1,4 @@
-"""One engine per model at a server: whoever names it the same way shares what was found out about the server."""
+"""A registry of remote engines. Equal descriptions share one engine, so that a server is tested once."""
 
 from typing import Any
 from weakref import WeakValueDictionary
@@ -13,9 +13,9 @@ _lock = Lock()
 
 
 def engine_at(base_url: str, model: str, glimpses: bool, **options: Any) -> RemoteEngine:
-    """Return the engine of a model at a server, a `RemoteGlimpser` if it has to glimpse; `options` are the engine's.
+    """Return the engine of a model on a server: a `RemoteGlimpser` if it has to glimpse. `options` are the engine's.
 
-    Raises `ConfigError` if the openai client is missing, or for options that cannot work.
+    Raises `ConfigError` if the openai client is missing, or for invalid options.
     """
     key = (base_url, model, glimpses, *option_keys(options))
     with _lock:

@@ -1,4 +1,4 @@
-"""From an async generator to a plain iterator: one thread waits for every server, whoever asks."""
+"""A bridge from async generators to plain iterators. One thread with an event loop waits for all servers."""
 
 import asyncio
 import atexit
@@ -17,15 +17,15 @@ from glimp_core.remote.capacity import ServerCapacity
 T = TypeVar("T")
 
 WATCH_SECONDS = 0.01
-"""How often the loop looks whether a caller has cancelled."""
+"""Seconds between two checks whether a caller has cancelled. The flag of a caller's thread cannot be awaited."""
 
 _END = object()
 
 
 class AsyncBridge(Generic[T], Iterator[T]):
-    """What an async generator yields, for a thread that waits for it; its exceptions are raised here.
+    """Iterates over an async generator, which runs in the loop's thread. Its exceptions are raised in the caller.
 
-    `close()`, or `cancelled()` becoming true, closes the generator at once, also while nobody waits.
+    `close()` closes the generator at once, and so does the loop when `cancelled()` is true, also if no caller waits.
     """
 
     def __init__(self, source: AsyncGenerator[T, None], cancelled: Callable[[], bool] = lambda: False):
@@ -50,11 +50,11 @@ class AsyncBridge(Generic[T], Iterator[T]):
 
     @property
     def running(self) -> bool:
-        """Whether more may come than already has."""
+        """Whether the generator may yield more items."""
         return self._task is None or not self._task.done()
 
     def close(self) -> None:
-        """Stop reading; what the generator holds open is closed within a moment."""
+        """Stop reading. The loop then closes the generator, and with it the connection."""
         if not self._ended:
             self._ended = True
             self._loop.call(self.stop)
@@ -76,10 +76,10 @@ class AsyncBridge(Generic[T], Iterator[T]):
             async for item in self._source:
                 self._items.put(item)
         finally:
-            await self._source.aclose()
+            await self._source.aclose()  # now, and not when the collector runs: the server writes until then
 
     def _finish(self, task: "asyncio.Task[None]") -> None:
-        """Tell the caller how it ended; a task that never began to run comes here as well."""
+        """Pass the end of the task to the caller: a callback, because a task may be cancelled before it starts."""
         if task.cancelled():
             self._items.put(Cancelled("the request was cancelled"))
         else:
@@ -87,7 +87,7 @@ class AsyncBridge(Generic[T], Iterator[T]):
 
 
 class Loop:
-    """An event loop in a daemon thread, which looks after its feeds."""
+    """An event loop in a daemon thread. It cancels the feeds whose callers have cancelled."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -95,27 +95,27 @@ class Loop:
         self._feeds: dict[asyncio.Task[None], AsyncBridge[Any]] = {}
         self._looking = False
         self.capacities: defaultdict[str, ServerCapacity] = defaultdict(ServerCapacity)
-        """The room of each server, by its address."""
+        """The capacity of each server, by its address."""
         self.starting = asyncio.Lock()
-        """Held by the server of this process that is being started: they start one after the other."""
+        """Held while a server of this process starts: servers start one after the other."""
         self._thread = threading.Thread(target=self._loop.run_forever, name="glimp remote", daemon=True)
         self._thread.start()
         atexit.register(self.end)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end and return its result."""
+        """Run a coroutine in the loop's thread and return its result."""
         return self.begin(coroutine).result()
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Start a coroutine and return what waits for it."""
+        """Start a coroutine in the loop's thread and return its future."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Have a function called in the loop's thread, soon."""
+        """Schedule a call of a function in the loop's thread."""
         self._loop.call_soon_threadsafe(function, *args)
 
     def watch(self, feed: AsyncBridge[Any]) -> None:
-        """Start a feed, and stop it when its caller cancels."""
+        """Start a feed, and stop it if its caller cancels."""
         task = feed.start(self._loop)
         self._feeds[task] = feed
         task.add_done_callback(self._feeds.pop)
@@ -123,7 +123,7 @@ class Loop:
             self._look()
 
     def end(self) -> None:
-        """Close what is open and end the thread; for the end of the process."""
+        """Close all streams and end the thread, at the end of the process."""
         if self.process == os.getpid() and self._thread.is_alive():
             self.run(self._close())
             self.call(self._loop.stop)
@@ -140,6 +140,7 @@ class Loop:
     async def _close(self) -> None:
         for task in self._feeds:
             task.cancel()
+        # `asyncio.wait` refuses an empty list, so there is always one more task
         await asyncio.wait([*self._feeds, asyncio.create_task(asyncio.sleep(0))], timeout=1)
 
 
@@ -148,7 +149,7 @@ _lock = Lock()
 
 
 def the_loop() -> Loop:
-    """Return the loop of this process, which is another one after a fork."""
+    """Return the loop of this process. A forked child gets a new one: a fork does not copy the loop's thread."""
     global _loop
     with _lock:
         if _loop is None or _loop.process != os.getpid():

@@ -1,4 +1,4 @@
-"""How one server behaves, and what that costs."""
+"""How one server behaves, and which behaviour makes it slow."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,13 +10,13 @@ Scale = Literal["raw", "tempered"]
 class ServerCapabilities:
     """How a server behaves.
 
-    - `ids`: it takes and gives token ids; where it does not, text is sent and read.
-    - `keeps_stop`: it ends at a stop string and shows it; where it does not, its streams are closed instead.
-    - `in_one_piece`: it, or a proxy before it, holds replies back until they are whole.
-    - `scale`: its log-probabilities are raw, or of the distribution at the temperature asked for; None: not looked at.
-    - `by_id`: it names the likeliest tokens by id; else those with the same text are one.
-    - `chats`: it takes messages alone, and goes on with the last one.
-    - `aborts`: it stops to write when a stream is closed; None if it does not show what it is doing.
+    - `ids`: it accepts and returns token ids. If not, text is sent and tokenised here.
+    - `keeps_stop`: it stops at a stop string and returns the string. If not, its streams are closed instead.
+    - `in_one_piece`: it, or a proxy in front of it, sends a reply only when it is complete.
+    - `scale`: its log-probabilities are raw, or of the distribution at the requested temperature; None if not tested.
+    - `by_id`: it names the likeliest tokens by id. If not, tokens with the same text cannot be distinguished.
+    - `chats`: it accepts only messages, and continues the last one.
+    - `aborts`: it stops writing when a stream is closed; None if it has no metrics that show this.
     """
 
     ids: bool
@@ -41,7 +41,7 @@ class ServerCapabilities:
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """What this behaviour costs, and what to set against it; for the log and the summary."""
+        """Which behaviour makes the server slow, and what to change; for the log and the summary."""
         told = []
         if self.in_one_piece:
             told.append(

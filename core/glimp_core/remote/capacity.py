@@ -1,4 +1,7 @@
-"""How many requests a server is sent at once: what it has no room for waits here, where waiting is no failure."""
+"""A limit on the requests that are sent to a server at once.
+
+A request that the server has no room for waits here. On the server it could fail, or its timeout could expire.
+"""
 
 import asyncio
 from collections import deque
@@ -7,10 +10,10 @@ from contextlib import asynccontextmanager
 
 
 class ServerCapacity:
-    """The room of one server. To be used in the loop's thread only.
+    """The capacity of one server. Use it only in the loop's thread.
 
-    `slots` is how many requests it works on at once, `context` how many tokens they share; None if there is no
-    such limit, or if it is not known.
+    `slots` is how many requests the server processes at once, `context` how many tokens they share. None means that
+    there is no such limit, or that it is not known.
     """
 
     def __init__(self) -> None:
@@ -22,7 +25,7 @@ class ServerCapacity:
 
     @asynccontextmanager
     async def place(self, tokens: int) -> AsyncIterator["AdmittedRequest"]:
-        """Hold the place of a request that comes to at most `tokens`; first come, first served."""
+        """Wait for a place for a request of at most `tokens` tokens, and hold it. The order is that of arrival."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((tokens, turn))
         self._admit()
@@ -30,12 +33,13 @@ class ServerCapacity:
             await turn
             yield AdmittedRequest(self)
         finally:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled():  # the request had entered, and did not only wait
                 self.running -= 1
                 self._tokens -= tokens
             self._admit()
 
     def _admit(self) -> None:
+        # A request that was cancelled while it waited is still in the queue. Its turn is done, and it is dropped here.
         while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
             tokens, turn = self._waiting.popleft()
             if not turn.done():
@@ -45,13 +49,13 @@ class ServerCapacity:
                 turn.set_result(None)
 
     def _fits(self, tokens: int) -> bool:
-        """A request that is alone always does: the server itself says what it cannot take."""
+        """Return whether a request may enter. A single request always may: if it is too long, the server refuses it."""
         within = self.context is None or self._tokens + tokens <= self.context
         return self.running == 0 or (within and (self.slots is None or self.running < self.slots))
 
 
 class AdmittedRequest:
-    """A request's place among others at its server."""
+    """A request that was sent to its server, and the other requests there at that time."""
 
     def __init__(self, capacity: ServerCapacity):
         self._capacity = capacity
@@ -61,5 +65,5 @@ class AdmittedRequest:
 
     @property
     def unknown_company(self) -> bool:
-        """Whether other requests were there, before it was known that all share one context."""
+        """Whether other requests ran at the same time, and it was not yet known that all share one context."""
         return not self._limited and not (self._alone and self._capacity.entered == self._entered)

@@ -1,4 +1,4 @@
-"""Servers with chat completions alone: the chain goes as a message that the assistant has begun, and they go on."""
+"""Servers with chat completions only. They get the chain as an incomplete message of the assistant and continue it."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
@@ -14,12 +14,12 @@ from glimp_core.remote.spelling import Spelling
 from glimp_core.remote.wire import ChatPrompt, CompletionRequest
 
 MARKUP_TOKENS = 64
-"""In so many tokens at its end a prompt may hold the beginning of the assistant's message."""
+"""The beginning of the assistant's message is searched in this many tokens at the end of a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """One way to have a server go on with the last message: fields of the request, and of that message."""
+    """One way to make a server continue the last message: fields of the request, and fields of that message."""
 
     request: Mapping[str, Any] = field(default_factory=dict[str, Any])
     message: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -30,17 +30,17 @@ CONTINUATIONS = (
     Continuation(request={"continue_final_message": True, "add_generation_prompt": False}),
     Continuation(message={"prefix": True}),
 )
-"""llama.cpp and many hosts go on unasked, vLLM and SGLang the second way, DeepSeek and Mistral the third."""
+"""llama.cpp and many hosts need no field. vLLM and SGLang need the second way, DeepSeek and Mistral the third."""
 
 BROKEN_OFF = (
     ("Count from one to ten in words.", "One, two, three, four, five, six,", " seven"),
     ("Write down the days of the week.", "Monday, Tuesday, Wednesday,", " Thursday"),
 )
-"""A question, a begun answer, and how it goes on. No new message begins so: a space is before no first word."""
+"""A question, an incomplete answer, and its continuation. A new message would not begin with a space."""
 
 
 class ChatForm:
-    """Words the requests of one server as chat completions, and reads their streams as completions."""
+    """Converts the requests of one server to chat completions, and their streams to those of completions."""
 
     def __init__(self, way: Continuation, spelling: Spelling, markup: ThinkingMarkup | None):
         self._way = way
@@ -48,7 +48,7 @@ class ChatForm:
         self._markup = markup
 
     def prompt(self, context: Context, rendered: RenderedPrompt) -> ChatPrompt:
-        """Return the conversation behind a prompt. Raises `ConfigError` for tools, which a server would take apart."""
+        """Return the conversation of a prompt. Raises `ConfigError` for tools: the server would parse the calls."""
         messages = context.request.messages
         if context.request.tools or any(message.get("tool_calls") or message["role"] == "tool" for message in messages):
             raise ConfigError(
@@ -59,7 +59,7 @@ class ChatForm:
         return ChatPrompt(plain, len(rendered.token_ids), self._opened(rendered))
 
     def _opened(self, rendered: RenderedPrompt) -> str:
-        """What the prompt holds of the assistant's message: the beginning of its thinking, or a closed one."""
+        """Return the beginning of the assistant's message in the prompt: an open or a closed thinking block, or ""."""
         if self._markup is None or rendered.thinking == "none":
             return ""
         tail, start = self._spelling.text(rendered.token_ids[-MARKUP_TOKENS:]), self._markup.start.strip()
@@ -67,7 +67,7 @@ class ChatForm:
         return opened + rest
 
     def broken_off(self) -> Iterator[tuple[CompletionRequest, str]]:
-        """Yield requests that a server which goes on with the last message answers with these beginnings."""
+        """Yield test requests with the beginning of the reply of a server that continues the last message."""
         starts = ["", f"{self._markup.start.strip()}\n"] if self._markup else [""]
         for start in starts:
             for question, broken, end in BROKEN_OFF:
@@ -75,9 +75,9 @@ class ChatForm:
                 yield CompletionRequest((), 8, chat=chat), end
 
     def body(self, body: Mapping[str, Any], request: CompletionRequest, heals: bool) -> tuple[dict[str, Any], str]:
-        """Return a request as chat, and the blank end of its last message, which the server is to write again.
+        """Return a request as chat, and the blank end of its last message, which the server has to write again.
 
-        Templates strip the ends of messages, and some servers refuse blank ones.
+        The blank end is not sent, because templates strip the ends of messages, and some servers refuse blank messages.
         """
         prompt = body["prompt"]
         chat = request.chat or ChatPrompt(({"role": "user", "content": self._spelling.text(prompt)},), len(prompt))

@@ -1,4 +1,4 @@
-"""The openai client of one server: one connection pool, no retries of its own, no key from the environment."""
+"""The openai client of one server: one connection pool. Its own retries and variables with keys are not used."""
 
 import asyncio
 import email.utils
@@ -16,38 +16,42 @@ from urllib.request import getproxies, proxy_bypass
 from glimp_core.errors import ConfigError, GlimpError, RemoteEngineError
 
 GATEWAY = frozenset({502, 503, 504})
-"""What a proxy answers in the place of a server that it does not reach."""
+"""The statuses of a proxy that cannot reach its server."""
 
 NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"})
-"""How OpenSSL calls an answer that is no TLS."""
+"""OpenSSL's names of the error for an answer that is not TLS."""
 
 RETRIED = frozenset({408, 425, 429})
-"""The refusals that may be taken back, beside all from 500 on."""
+"""The statuses below 500 with which a request is sent again."""
 
 LONGEST = 500
-"""What a server says is told up to this length: a proxy may answer with a whole page."""
+"""The longest text of a server in an error, in characters: a proxy may answer with a web page."""
 
 
 STREAM = "text/event-stream"
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 LARGEST = 64 * 2**20
-"""As many bytes of a document, or of one event of a stream, are taken at most: a whole vocabulary has fewer."""
+"""The most bytes of a document, or of one event of a stream. The log-probabilities of a whole vocabulary have fewer."""
 
 ANSWER_WITHIN = 5.0
-"""How long, in seconds, a server has for the answer to a cheap question."""
+"""Seconds that a server has to answer a liveness request."""
 
 CONNECT_WITHIN = 0.8
-"""The share of that time in which its host must take the connection, which it does also for a server that is busy."""
+"""The share of that time in which its host must accept the connection.
+
+The kernel of the host accepts connections, also if the server's process is busy or stopped. So if a connection is
+neither accepted nor refused, the host itself is gone.
+"""
 
 Liveness = Literal["answers", "silent", "refuses", "unreachable"]
-"""What came of a cheap question: any answer; none; no connection is taken; the host itself does not answer."""
+"""The result of a liveness request: any answer; no answer; a refused connection; no sign of the host itself."""
 
 
 class TransientError(Exception):
-    """Something that may go better next time; `wait` is how long the server asks to be left alone, in seconds.
+    """A failure after which the request may be sent again. `wait` is the pause that the server asks for, in seconds.
 
-    `status` is HTTP's, if the server gave one. `frozen` says that a silent server did not answer another question
+    `status` is the HTTP status, if there is one. `frozen` says that a silent server did not answer a liveness request
     either.
     """
 
@@ -67,7 +71,7 @@ class TransientError(Exception):
 
 
 class RequestRejected(RemoteEngineError):
-    """A request that the server will not serve, however often it is sent; `status` is HTTP's."""
+    """A request that the server refuses for good. `status` is the HTTP status."""
 
     def __init__(self, status: int, says: str):
         super().__init__(says)
@@ -75,28 +79,28 @@ class RequestRejected(RemoteEngineError):
 
 
 class ManagedProcess(Protocol):
-    """The process of a server that Glimp starts itself."""
+    """The process of a server that Glimp starts."""
 
     async def ready(self) -> None:
-        """Wait until it takes requests, and start it if it is not running. Raises `GlimpError`."""
+        """Wait until it accepts requests, and start it if it is not running. Raises `GlimpError`."""
         ...
 
     async def died(self) -> str:
-        """Wait until it is gone, and say so."""
+        """Wait until it has ended, and return a sentence about that."""
         ...
 
     @property
     def drafts(self) -> bool:
-        """Whether it drafts for its model."""
+        """Whether the server drafts for its model (speculative decoding)."""
         ...
 
 
 class Client:
-    """Speaks HTTP with the server at `base_url`, which is used as it is given. To be used in the loop's thread only.
+    """An HTTP client of the server at `base_url`, which is used unchanged. Use it only in the loop's thread.
 
-    `timeout` is the longest silence, `connect_timeout` the longest time to connect, in seconds. The key is
-    sent to this server and shown to nobody. A `managed` server is asked for directly, whatever proxies are named.
-    Raises `ConfigError` for an address or a key that cannot be one.
+    `timeout` is the longest silence, `connect_timeout` the longest time to connect, in seconds. The key is sent only to
+    this server, and is never shown. No proxy is used for a `managed` server. Raises `ConfigError` for an invalid
+    address or key.
     """
 
     def __init__(
@@ -118,20 +122,20 @@ class Client:
 
     @property
     def root(self) -> str:
-        """The address beside the API, where servers show their state."""
+        """The address without /v1, where servers show their state."""
         return self.base_url.removesuffix("/v1")
 
     async def get(self, path: str, kind: type = object) -> Any:
-        """Get a document, as JSON or as text. A path with a host is taken as it is. Raises like `lines`."""
-        client = self._openai  # the first look imports it, which takes its time
+        """Get a document, as JSON or as text. A path with a host is used unchanged. Raises the errors of `lines`."""
+        client = self._openai  # outside of the timeout: the first use imports the client, which takes long
         with self._translated():
-            async with asyncio.timeout(self.timeout):  # the client's own is that of a silence
+            async with asyncio.timeout(self.timeout):  # the client's own timeout is for a silence, not for the whole
                 document = await client.get(path, cast_to=kind, options=self._options)
         self._lists |= path == "/models"
         return document
 
     async def liveness(self) -> Liveness:
-        """Ask for something cheap, and tell what came of it."""
+        """Send a liveness request, which is cheap for the server, and return its result."""
         import openai
 
         limits = openai.Timeout(ANSWER_WITHIN, connect=CONNECT_WITHIN * ANSWER_WITHIN)
@@ -147,7 +151,7 @@ class Client:
         return "answers"
 
     async def lines(self, body: dict[str, Any], once: bool = False) -> AsyncGenerator[Any, None]:
-        """Yield what the lines of a stream say; with `once` its connection is used for nothing else.
+        """Yield the documents of a stream. With `once`, its connection is not used for another request.
 
         Raises `TransientError`, or `RemoteEngineError` for a refusal.
         """
@@ -177,7 +181,7 @@ class Client:
                 async for line in stream:
                     yield line
         finally:
-            await stream.close()
+            await stream.close()  # also if the caller stops early: the server sees it and stops writing
 
     @cached_property
     def _openai(self) -> Any:
@@ -194,7 +198,11 @@ class Client:
         )
 
     async def _bound(self, response: Any) -> None:
-        """Have a response end with an error if it grows without an end; called before its body is read."""
+        """Make a response fail if it is too large. Called before its body is read.
+
+        The client reads a document, and each event of a stream, completely into memory. So a broken server could fill
+        the memory.
+        """
         read, streams = response.aiter_bytes, response.headers.get("content-type", "").startswith(STREAM)
 
         async def bounded(*chunk: Any) -> AsyncGenerator[bytes, None]:
@@ -210,7 +218,7 @@ class Client:
 
     @cached_property
     def _options(self) -> dict[str, Any]:
-        """What goes with every request: the key alone, and nothing that variables mean for OpenAI's own servers."""
+        """The options of every request. They omit the headers that variables for OpenAI's own servers would add."""
         import openai
 
         custom = (line.partition(":")[0].strip() for line in os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n"))
@@ -226,7 +234,7 @@ class Client:
         except (GlimpError, TransientError, asyncio.CancelledError, GeneratorExit):
             raise
         except Exception as error:
-            raise self._translate(error) from None  # its own text may hold the key; what it says is told
+            raise self._translate(error) from None  # not chained: the text of the original error may contain the key
 
     def _translate(self, error: Exception) -> Exception:
         import openai
@@ -273,7 +281,7 @@ class Client:
         )
 
     def _without_tls(self, error: BaseException | None) -> RemoteEngineError | None:
-        """What keeps TLS from being spoken, which asking again does not change."""
+        """Return an error if the cause is TLS, which another attempt does not change."""
         while error and not isinstance(error, ssl.SSLError):
             error = error.__cause__ or error.__context__
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -288,7 +296,7 @@ class Client:
         return None
 
     def _by_proxy(self) -> str:
-        """Which proxy stood between, in words; its password is not shown."""
+        """Return a sentence about the proxy that was used, "" without one. Its password is not shown."""
         parts, proxies = urlsplit(self.base_url), getproxies()
         scheme = parts.scheme if parts.scheme in proxies else "all"
         if scheme not in proxies or proxy_bypass(parts.hostname or ""):
@@ -300,7 +308,7 @@ class Client:
         )
 
     def _clean(self, text: str) -> str:
-        """A server may show the key that it got."""
+        """Remove the key from a server's text: some servers repeat the key that they got."""
         return text.replace(self._api_key, "***") if self._api_key else text
 
 
@@ -325,13 +333,13 @@ def _sendable(api_key: str | None) -> str | None:
 
 
 def _code(body: object) -> int | None:
-    """The status in the error that a server put into its stream."""
+    """Return the status in an error that a server sent inside a stream."""
     code = body.get("code") if isinstance(body, dict) else None
     return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
 def _retry_after(headers: Any) -> float | None:
-    """How long a server asks to be left alone, in seconds; it says so in seconds or with a date."""
+    """Return the pause that a server asks for, in seconds. The header has seconds or a date."""
     value = headers.get("retry-after")
     try:
         return max(0.0, float(value))

@@ -1,4 +1,4 @@
-"""A demanded answer as a form: what stands fast is written here, what a grammar leaves open is asked of the server."""
+"""A demanded answer in parts: fixed text is written here, and the server writes what the grammar leaves open."""
 
 import json
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from glimp_core.remote import wire
 
 @dataclass(frozen=True, slots=True)
 class ConstrainedPart:
-    """What the server writes, held to a form by these fields of a request."""
+    """A part that the server writes, constrained by these fields of a request."""
 
     fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class LiteralPart:
-    """Text, or a mark of the model's markup, that is written as it is."""
+    """A part with fixed text, or a marker of the model's markup."""
 
     text: str
     mark: bool = False
@@ -42,9 +42,9 @@ def parts_of(
     binding: Binding,
     vocabulary: Vocabulary,
 ) -> list[Part]:
-    """Return the parts of a demanded answer, for a server that reads Lark, or JSON schemas alone.
+    """Return the parts of a demanded answer, for a server that supports Lark grammars, or only JSON schemas.
 
-    Raises `ConfigError` for what JSON schemas alone cannot say.
+    Raises `ConfigError` for an answer that JSON schemas cannot describe.
     """
     node = required_grammar(format, requirements).node
     if binding == "lark":
@@ -66,7 +66,10 @@ def parts_of(
 
 
 def _flat(node: Node, gap: str, server: wire.ServerProfile) -> list[Part] | None:
-    """The parts of a node in which only JSON is open, None for any other; `gap` is the model's habit between parts."""
+    """Return the parts of a node that is fixed text except for JSON, None for any other node.
+
+    `gap` is the blank text that the model writes between parts.
+    """
     match node:
         case str():
             return [LiteralPart(node)]
@@ -85,14 +88,14 @@ def _flat(node: Node, gap: str, server: wire.ServerProfile) -> list[Part] | None
 
 
 BLANKS = 120
-"""So many bytes of blank space in a row may a server write beyond what the grammar here has: a deep indentation."""
+"""The most consecutive bytes of blank space that the grammar here does not allow: enough for a deep indentation."""
 
 
 class ServerCheck:
-    """Watches a server write by a grammar; closes the answer if it leaves the grammar, or tokens run out.
+    """Checks what a server writes against a grammar. It closes the answer on a violation, or before the token limit.
 
-    Servers differ in how much blank space they allow between two parts. It is passed over here, up to `BLANKS` in a
-    row: models fall into writing nothing else, and then the answer is closed.
+    Servers differ in the blank space that they allow between two parts. It is ignored here, up to `BLANKS` consecutive
+    bytes. Some models then write nothing but blank space, so the answer is closed.
     """
 
     def __init__(self, constraint: GrammarConstraint, vocabulary: Vocabulary):
@@ -102,15 +105,15 @@ class ServerCheck:
 
     @property
     def done(self) -> bool:
-        """Whether the answer is whole and nothing more may come."""
+        """Whether the answer is complete and nothing more may follow."""
         return self._constraint.done
 
     def allowed(self) -> bytes | None:
-        """No mask: the server has its own."""
+        """Return None, which means no mask: the server applies its own."""
         return None
 
     def advance(self, token_id: int, left: int) -> int:
-        """Take a token of the server, with `left` more to come at most; return it, or one that closes the answer."""
+        """Add a token of the server, with at most `left` to follow. Return it, or a token that closes the answer."""
         piece = self._vocabulary.token_bytes[token_id] or b""
         solid = piece.strip()
         self._blanks = 0 if solid else self._blanks
@@ -120,11 +123,11 @@ class ServerCheck:
         in_time = self._blanks <= BLANKS and self._constraint.shortest <= left
         if in_time and (not solid or self._passes(solid, left)):
             return token_id
-        return self._constraint.advance(token_id, left)  # which closes the answer, as the token does not fit
+        return self._constraint.advance(token_id, left)  # the token violates the grammar, so this closes the answer
 
     def _passes(self, solid: bytes, left: int) -> bool:
-        """Take what a token has besides blank space, if it fits and the answer can be closed in time after it."""
-        trial = self._constraint.copy()
+        """Add a token without its blank space, if the grammar allows it and the answer can still be closed in time."""
+        trial = self._constraint.copy()  # a failed feed leaves its constraint in the middle of the token
         fits = trial.feed(tuple(solid), left)
         if fits:
             self._constraint = trial
@@ -136,10 +139,10 @@ class ServerCheck:
 
 
 def shortest(space: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements) -> int:
-    """Return how many tokens the shortest answer has that meets some requirements, 0 if none are made."""
+    """Return the number of tokens of the shortest answer that meets the requirements, 0 without requirements."""
     return GrammarConstraint(space, required_grammar(format, requirements)).shortest if requirements.structured else 0
 
 
 def server_check(space: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements) -> ServerCheck:
-    """Return who watches a demanded answer. Raises `UnsupportedSchemaError` for a schema that cannot be enforced."""
+    """Return the check of a demanded answer. Raises `UnsupportedSchemaError` for a schema that cannot be enforced."""
     return ServerCheck(GrammarConstraint(space, required_grammar(format, requirements)), space.vocabulary)

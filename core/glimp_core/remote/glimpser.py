@@ -1,4 +1,4 @@
-"""RemoteGlimpser: a served model that can be the small one. A glimpse and its step are one streamed request."""
+"""RemoteGlimpser: a served model that can be the small model. A glimpse and its step are one streamed request."""
 
 import math
 
@@ -13,27 +13,28 @@ from glimp_core.remote.wire import VLLM, CompletionChunk, CompletionRequest, Top
 from glimp_core.types import Entropy, Glimpse
 
 STEP = 512
-"""What is asked for with a glimpse, in tokens; a longer step goes on with a further request."""
+"""The tokens that are requested with a glimpse. A longer step continues with another request."""
 
 WHOLE = 0.999
-"""A whole vocabulary has at least this probability."""
+"""The sum of the probabilities of a whole vocabulary is at least this."""
 
 
 class RemoteGlimpser(RemoteEngine):
-    """A remote engine that shows how sure it is of the next token.
+    """A remote engine that returns the distribution of the next token.
 
-    `glimpse` opens the stream of the step and reads its first chunk; `generate` reads on, and where another model
-    writes the step the stream is closed. Definition "top20" needs a server that shows 20 log-probabilities. "full"
-    needs one that shows the whole vocabulary, sends megabytes for each glimpse, and costs a second request a step.
+    `glimpse` opens the stream of the step and reads its first chunk. `generate` reads the rest; if another model writes
+    the step, the stream is closed. Definition "top20" needs a server that returns 20 log-probabilities. "full" needs a
+    server that returns the whole vocabulary: each glimpse is several megabytes, and each step is a second request.
     """
 
     _glimpses = True
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
-        """Measure the first token that would follow. Raises `ConfigError` for a definition this server cannot give."""
+        """Measure the next token. Raises `ConfigError` for a definition that this server does not support."""
         conversation = self._conversation(context)
         conversation.withdraw()
         index = sum(isinstance(link, Span) for link in context.spans)
+        # With "full" every chunk of the stream would have the whole vocabulary, so it is asked for one token only.
         limit, logprobs = (1, self._all) if definition == "full" else (STEP, TOP)
         request = self._ask(context, context.request.sampling, index, limit, logprobs=logprobs)
         known = conversation.send(len(request.token_ids))
@@ -68,7 +69,10 @@ class RemoteGlimpser(RemoteEngine):
         return Glimpse(measured, definition, self._label(top[0][0]), first, first - second, meter.usage())
 
     def _raw(self, request: CompletionRequest, top: Top) -> Top:
-        """Undo a temperature: what is left is known up to a factor, so that it is made to sum to one."""
+        """Return log-probabilities at temperature 1.
+
+        Multiplied by the temperature, they are right up to a constant. The constant makes the shown tokens sum to one.
+        """
         if self.findings.scale != "tempered":
             return top
         heated = [lp * (request.sampling.temperature or 1.0) for _, lp in top]
@@ -76,7 +80,7 @@ class RemoteGlimpser(RemoteEngine):
         return tuple((key, lp - total) for (key, _), lp in zip(top, heated, strict=True))
 
     def _label(self, key: int | str) -> str:
-        """The text of a token; control tokens, which have none, are told apart by their number."""
+        """Return the text of a token, and the number of a control token, which has no text."""
         spelled = (
             self._language.table.token_bytes[key]
             if isinstance(key, int) and key < len(self._language.table.token_bytes)
@@ -86,7 +90,7 @@ class RemoteGlimpser(RemoteEngine):
 
     @property
     def _all(self) -> int:
-        """How this server is asked for the whole vocabulary."""
+        """The value of `logprobs` with which this server returns the whole vocabulary."""
         return -1 if self._server.profile.keep_stop == VLLM.keep_stop else len(self._language.table.token_bytes)
 
     def _cannot(self, why: str) -> ConfigError:

@@ -1,4 +1,4 @@
-"""What is known of a served model on this side of the wire: its tokenizer, and how it draws tokens."""
+"""The local data of a served model: its tokenizer, its chat template, and its sampling defaults."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -17,9 +17,9 @@ from glimp_core.types import SamplingParams
 
 
 class Language:
-    """A tokenizer, named or loaded, with the generation config beside it, if there is one. Loads at first use.
+    """A tokenizer, and the generation config next to it, if there is one. Both load at first use.
 
-    One that was not `named` by the user goes by the model's name at its server, which may be no name of a tokenizer.
+    If the tokenizer was not `named` by the user, its name is the model's name on the server, which may be wrong.
     """
 
     def __init__(self, tokenizer: Any, name: str, named: bool = True):
@@ -44,23 +44,23 @@ class Language:
 
     @cached_property
     def table(self) -> Vocabulary:
-        """Its ids as bytes."""
+        """The bytes of each token id."""
         return Vocabulary.of(self.tokenizer)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
-        """The ids that end a reply, as far as they are known here."""
+        """The ids that end a reply. The server may have others, which are not known here."""
         return stop_ids(self.tokenizer, self._generation_config)
 
     @cached_property
     def defaults(self) -> SamplingParams | None:
-        """How the model draws tokens if nobody says; None if that is known to its server alone."""
+        """The model's own sampling parameters, None if only the server knows them."""
         config = self._generation_config
         return None if config is None else sampling_defaults(config)
 
     @cached_property
     def renderer(self) -> Renderer:
-        """Its chat template. Raises `ModelLoadError` if there is none."""
+        """The chat template. Raises `ModelLoadError` if there is none."""
         try:
             return Renderer(self.tokenizer, self.table, self._name, self.stop_ids)
         except ModelLoadError as error:
@@ -73,41 +73,41 @@ class Language:
 
     @cached_property
     def reader(self) -> Reader:
-        """What reads its streams: the markers of its markup and ends are tokens, also where they come as text."""
+        """The parser of its streams. Markers and end tokens become token ids, also if the server sends them as text."""
         markers = [self.table.markers[text] for text in self.renderer.format.markers if text in self.table.markers]
         ids = [*self.stop_ids, *self.thinking_end, *markers]
         return Reader(self.table, {self.tokenizer.convert_ids_to_tokens(i): i for i in ids})
 
     @property
     def thinking_end(self) -> frozenset[int]:
-        """The id that closes its thinking, if it is one token."""
+        """The id that closes the thinking, empty if the closing markup is not one token."""
         thinking = self.renderer.thinking
         end = self.table.markers.get(thinking.end) if thinking else None
         return frozenset(() if end is None else (end,))
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """The ids that end a reply or its thinking."""
+        """The ids that end a reply or the thinking."""
         return self.stop_ids | self.thinking_end
 
     @cached_property
     def spelling(self) -> Spelling:
-        """What writes its prompts as text."""
+        """The conversion of its prompts to text."""
         return Spelling(self.tokenizer, self.table)
 
     @cached_property
     def space(self) -> GrammarCompiler:
-        """Its tokens as grammars see them."""
+        """The compiler of grammars over its tokens."""
         return GrammarCompiler.of(self.table, self.marks, self.stop_ids)
 
     @cached_property
     def marks(self) -> dict[str, int]:
-        """The ids of what stands in the vocabulary as a whole: control tokens, and marks of markup."""
+        """The ids of the added tokens: control tokens, and markers of markup."""
         added: dict[str, int] = self.tokenizer.get_added_vocab()
         return added
 
     def spell(self, text: str, mark: bool = False) -> list[int]:
-        """Return the ids of a text, or of a mark, which is its control token where there is one."""
+        """Return the ids of a text, or of a marker, which is its control token if there is one."""
         return self.table.encode_markup(text) if mark else self.table.encode(text)
 
     @cached_property
@@ -121,7 +121,10 @@ class Language:
         return load_generation_config(self._source) if self._source else None
 
     def resolved(self, sampling: SamplingParams, tempered: bool) -> SamplingParams:
-        """Fill in what a request leaves open; a server that tempers its log-probabilities must be told how."""
+        """Add the model's defaults to a request's sampling parameters.
+
+        A server with `tempered` log-probabilities always gets a temperature, because it is needed to undo its effect.
+        """
         resolved = sampling.over(self.defaults) if self.defaults else sampling
         if resolved.temperature is None and tempered:
             resolved = replace(resolved, temperature=1.0)

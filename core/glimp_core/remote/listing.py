@@ -1,4 +1,4 @@
-"""What a server says of itself and its models."""
+"""What a server reports about itself and its models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from glimp_core.remote.wire import LLAMACPP, PROFILES, SGLANG, VLLM, ServerProfi
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Who serves a model, "" if the server does not say, how to speak to it, and its window in tokens.
+    """The software that serves a model ("" if unknown), its profile, and the context window in tokens.
 
-    `slots` is how many requests it works on at once, and `slot_context` how many tokens each may have, if it says so.
+    `slots` is how many requests it processes at once, `slot_context` how many tokens each may have; None if unknown.
     """
 
     owner: str
@@ -24,7 +24,7 @@ class Listing:
 
 
 def read_listing(server: Server, window: int | None) -> Listing:
-    """Look a model up. Raises `ConfigError` for one that is not served, `ModelLoadError` if no window is known."""
+    """Look up a model. Raises `ConfigError` if it is not served, `ModelLoadError` if its window is not known."""
     models = _models(server)
     entry = _entry(server, models)
     owner = str(entry.get("owned_by") or "")
@@ -54,25 +54,25 @@ def _entry(server: Server, models: Mapping[str, Mapping[str, Any]]) -> Mapping[s
             f"ask for {_asked_as(server.model, models[server.model])!r}"
         )
     only = next(iter(models.values()))
-    if only.get("owned_by") == LLAMACPP.name:  # it serves one model, whatever it is called
+    if only.get("owned_by") == LLAMACPP.name:  # it serves one model, and accepts any name for it
         return only
     raise unknown_name(f"model at {server.client.base_url}", server.model, asked_as)
 
 
 def _asked_as(name: str, entry: Mapping[str, Any]) -> str:
-    """The name that brings what is listed: SGLang lists a LoRA adapter alone, and wants its base's name before it."""
+    """Return the name to request. SGLang lists a LoRA adapter by its name, but requires `base:adapter`."""
     adapter = entry.get("owned_by") == SGLANG.name and entry.get("parent")
     return f"{entry['parent']}:{name}" if adapter else name
 
 
 def _window(entry: Mapping[str, Any]) -> int | None:
-    """The length that the listing itself has: vLLM's and SGLang's, or llama.cpp's."""
+    """Return the window in an entry of the list: the field of vLLM and SGLang, or that of llama.cpp."""
     meta = entry.get("meta")
     return whole(entry.get("max_model_len")) or whole(meta.get("n_ctx") if isinstance(meta, dict) else None)
 
 
 def _slots(server: Server) -> tuple[int | None, int | None]:
-    """How many slots llama.cpp has, and the context of each; it says so beside the API."""
+    """Return the number of llama.cpp's slots and the context of each, from /props, which is outside of the API."""
     try:
         properties = server.get(f"{server.client.root}/props")
         slots, context = properties.get("total_slots"), properties["default_generation_settings"]["n_ctx"]

@@ -1,4 +1,4 @@
-"""Whether a silent stream still has a server: long before the longest wait, a cheap question decides."""
+"""Detects that the server of a silent stream is gone, long before the timeout, by cheap liveness requests."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -9,21 +9,21 @@ from typing import Any
 from glimp_core.remote.client import Liveness, TransientError
 
 ASK_AFTER = 2.0
-"""Seconds of silence after which a server is asked whether it is there, and after which it is asked again."""
+"""Seconds of silence until the first liveness request, and until the next one."""
 
 MUTE_AFTER = 2
-"""After so many questions in a row without an answer a stream is given up, see `StreamWatch`."""
+"""After this many consecutive liveness requests without an answer a stream is given up, see `StreamWatch`."""
 
 _END = object()
 
 
 class StreamWatch:
-    """The lines of one stream, as long as its server is there to send them.
+    """The lines of one stream. It fails if the server is gone.
 
-    `liveness` asks the server something cheap. If that is not answered either, a stream that has begun is given up;
-    before its first token a server may do nothing but read the prompt, and it is given up if its host takes no
-    connection. `died`, if it can be known, waits until the server's process is gone, and says so. `timeout` is the
-    longest wait for the first token, `token_timeout` for each further one, in seconds.
+    `liveness` sends a liveness request. If a stream has begun, it is given up when these requests are not answered.
+    Before its first token a server may be busy with the prompt and answer nothing, so the stream is given up only if
+    the host accepts no connection. `died` waits until the server's process has ended, for a server that Glimp started.
+    `timeout` is the longest wait for the first token, `token_timeout` that for each later token, in seconds.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class StreamWatch:
         died: Callable[[], Awaitable[str]] | None = None,
     ):
         self.begun = False
-        """Whether the first token has come."""
+        """Whether the first token has arrived."""
         self._heard = monotonic()
         self._lines = lines
         self._liveness = liveness
@@ -46,11 +46,12 @@ class StreamWatch:
         self._mute = self._unreachable = 0
 
     def hear(self) -> None:
-        """Note that a token came; lines without one, which a server may send for ever, end no silence."""
+        """Note that a token arrived. Lines without a token do not end a silence: a server may send them forever."""
         self.begun, self._heard, self._mute, self._unreachable = True, monotonic(), 0, 0
 
     async def lines(self) -> AsyncGenerator[Any, None]:
-        """Yield the lines as they come. Raises `TransientError` if the server is gone, or silent for too long."""
+        """Yield the lines as they arrive. Raises `TransientError` if the server is gone, or silent for too long."""
+        # The stream is read in its own task, because a wait for its next line cannot be interrupted without closing it.
         tasks = [asyncio.create_task(self._read())]
         if self._died:
             tasks.append(asyncio.create_task(self._mourn(self._died)))
@@ -78,7 +79,7 @@ class StreamWatch:
         self._arrived.put_nowait(TransientError(await died()))
 
     async def _next(self, asked: list[asyncio.Task[None]]) -> Any:
-        """Wait for a line, and ask the server each time that the wait has been long."""
+        """Wait for a line, and send a liveness request after each `ASK_AFTER` seconds of the wait."""
         limit = self._timeouts[self.begun]
         self._answered = True
         while (left := self._heard + limit - monotonic()) > 0:
@@ -90,7 +91,7 @@ class StreamWatch:
         raise TransientError(f"no answer for {limit:g} seconds", timed_out=True, frozen=not self._answered)
 
     async def _ask(self) -> None:
-        """Ask until there is an answer, or none so often that the stream is given up."""
+        """Send liveness requests until one is answered, or until the stream is given up."""
         told: Liveness | None = None
         while told not in ("answers", "refuses"):
             self._answered = False
@@ -101,7 +102,7 @@ class StreamWatch:
             if (self._mute if self.begun else self._unreachable) >= MUTE_AFTER:
                 self._arrived.put_nowait(self._given_up())
                 return
-        if told == "refuses":
+        if told == "refuses":  # a vLLM that shuts down accepts no connections, but leaves its streams open
             self._arrived.put_nowait(TransientError("its stream fell silent, and it takes no new connections"))
 
     def _given_up(self) -> TransientError:

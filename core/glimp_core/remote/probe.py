@@ -1,4 +1,4 @@
-"""What a server really does, found out by a few short questions when it is first used."""
+"""Tests of a server with a few short requests, when it is first used."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,36 +14,36 @@ from glimp_core.remote.wire import PLAIN, CompletionChunk, CompletionRequest, To
 from glimp_core.types import SamplingParams
 
 NO_COMPLETIONS = (400, 404, 405)
-"""With these, servers refuse completions that they do not offer, or not of a model that chats."""
+"""The statuses with which servers refuse completions, if they have only chat completions, or only for this model."""
 
 TEXT = "Count: 1, 2, 3, 4, 5, 6, 7,"
 LENGTH = 12
-"""How many tokens a question is answered with."""
+"""The number of tokens of a test reply."""
 
 TOP = 20
-"""How many of the likeliest tokens a glimpse looks at."""
+"""The number of likeliest tokens of a glimpse."""
 
 HOT = 2.0
-"""A temperature at which log-probabilities that depend on it are far from the raw ones."""
+"""A temperature at which log-probabilities that depend on it differ clearly from the raw ones."""
 
 NARROW = 0.01
-"""A top-p that leaves one token of a distribution, or a few."""
+"""A top-p that leaves one token of a distribution, or a few tokens."""
 
 IMPOSSIBLE = -100.0
-"""The log-probability that no token which can be drawn is below; a cut one is shown as -9999 or -inf."""
+"""No token that can be drawn has a lower log-probability. A token that top-p removed has -9999 or -inf."""
 
 TOLERANCE = 0.2
-"""How far log-probabilities of one place may differ between two runs of a server in bfloat16."""
+"""How much log-probabilities at one position may differ between two runs of a server in bfloat16."""
 
 LEAVING = 0.5
-"""Seconds that a quick server has to stop after its stream was closed."""
+"""Seconds that a fast server has to stop after its stream was closed."""
 
 GAUGES = ("vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requests_processing")
-"""What servers call the number of requests that they are working on."""
+"""The metrics of servers with the number of running requests."""
 
 
 class Probe:
-    """Asks one server, and settles how to speak with it: `server.profile` and `server.spelling` are set on the way."""
+    """Tests one server, and sets how requests are sent to it: `server.profile`, `server.spelling`, `server.chat`."""
 
     def __init__(self, server: Server, language: Language):
         self._server = server
@@ -54,7 +54,7 @@ class Probe:
         self._question = CompletionRequest(tuple(language.table.encode(TEXT)), LENGTH)
 
     def examine(self, glimpses: bool) -> ServerCapabilities:
-        """Find out what matters for writing, and for glimpsing. Raises `ModelLoadError` for a role it cannot serve."""
+        """Test what writing and glimpsing need. Raises `ModelLoadError` if the server cannot do what its role needs."""
         answer = self._settle(glimpses)
         findings = ServerCapabilities(
             self._server.spelling is None,
@@ -70,7 +70,7 @@ class Probe:
         return replace(findings, scale=scale, by_id=by_id, aborts=self._aborts())
 
     def _settle(self, glimpses: bool) -> "Answer":
-        """Find a way to be understood: with ids if there is one, else with text."""
+        """Find a form of request that the server accepts: token ids if possible, else text, else messages."""
         told = self._server.profile
         for profile in (told, replace(told, ids={**told.ids, "logprobs": 1})):
             self._server.profile = profile
@@ -82,7 +82,7 @@ class Probe:
             except RemoteEngineError as error:
                 if not (isinstance(error.__cause__, TransientError) and error.__cause__.status == 500):
                     raise
-                self._against_ids = f": {error}"  # some gateways take a list of ids for a fault of their own
+                self._against_ids = f": {error}"  # some gateways fail with 500 if the prompt is a list of ids
                 break
             if answer.by_id and answer.prompt_tokens in (None, len(self._question.token_ids)):
                 self._check_tokenizer(answer)
@@ -96,7 +96,7 @@ class Probe:
             return self._settle_chat(error)
 
     def _settle_chat(self, refusal: RequestRejected) -> "Answer":
-        """Find a way to have a message continued, also one that begins with an open thought if the model thinks."""
+        """Find a way to have a message continued, also one with an open thinking block if the model thinks."""
         wrote = ""
         for way in CONTINUATIONS:
             self._server.chat = form = ChatForm(way, self._language.spelling, self._language.renderer.thinking)
@@ -118,7 +118,7 @@ class Probe:
         )
 
     def _check_tokenizer(self, answer: "Answer") -> None:
-        """The text of a reply must be what its ids mean to us; a server may hold the end of it back."""
+        """Check that the ids of a reply have the same text here. The server's text may lack the end of it."""
         means = self._vocabulary.decode(answer.token_ids).decode(errors="replace").strip()
         if not answer.text.strip() or not means.startswith(answer.text.strip()):
             raise self._unfit(
@@ -127,7 +127,7 @@ class Probe:
             )
 
     def _keeps_stop(self, answer: "Answer") -> bool:
-        """Whether the ids go up to and with the token that completes a stop string."""
+        """Return whether a reply ends with the token that completes a stop string, and includes that token."""
         if self._server.profile.keep_stop is None:
             return False
         for at, token_id in enumerate(answer.token_ids[1:], 1):
@@ -138,11 +138,11 @@ class Probe:
         return False
 
     def _in_one_piece(self, answer: "Answer") -> bool:
-        """A first request may be slow for other reasons, so that the suspicion is looked at twice."""
+        """Return whether two replies arrived in one piece: a single reply may do so for another reason."""
         return answer.in_one_piece and self._ask(self._question).in_one_piece
 
     def _scale(self) -> tuple[Scale, bool]:
-        """Compare the log-probabilities of one place at two temperatures."""
+        """Find the scale of log-probabilities from those of one position at two temperatures."""
         try:
             cold, hot = (
                 self._ask(replace(self._question, max_tokens=1, logprobs=TOP, sampling=sampling))
@@ -152,7 +152,7 @@ class Probe:
             raise self._unfit(f"it shows fewer than {TOP} log-probabilities (vLLM: --max-logprobs {TOP})") from error
         raw, heated = dict(cold.top), {key: lp for key, lp in hot.top if lp > IMPOSSIBLE}
         by_id = all(isinstance(key, int) for key in raw)
-        if len(raw) < (TOP if by_id else TOP // 2):  # by text, some of them are one
+        if len(raw) < (TOP if by_id else TOP // 2):  # by text, tokens with the same text are one entry
             raise self._unfit(f"it shows {len(raw)} log-probabilities where {TOP} were asked for")
         if len(heated) < TOP // 2:
             raise self._unfit("its log-probabilities are cut by top-p and top-k (vLLM: --logprobs-mode raw_logprobs)")
@@ -165,9 +165,10 @@ class Probe:
         raise self._unfit("its log-probabilities are neither raw nor tempered (vLLM: --logprobs-mode raw_logprobs)")
 
     def _aborts(self) -> bool | None:
-        """Close a long stream and see whether the server still works on it; other requests may hide the answer.
+        """Close a long stream and test whether the server stops writing it.
 
-        A server that is slow to begin is slow to end: it sees the close after a forward.
+        Requests of other clients can make the result wrong. A server checks for closed streams after a forward, so a
+        server with slow forwards gets more time.
         """
         before = self._running()
         if before is None:
@@ -185,7 +186,7 @@ class Probe:
         return False
 
     def _running(self) -> float | None:
-        """How many requests the server is working on."""
+        """Return the number of running requests of the server, None if it has no such metric."""
         try:
             text = str(self._server.get(f"{self._server.client.root}/metrics", str))
         except EngineError:
@@ -208,7 +209,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A short reply as a whole, and when its chunks came, in seconds after it was asked for."""
+    """A short complete reply, and the arrival times of its chunks in seconds after the request."""
 
     chunks: tuple[CompletionChunk, ...]
     times: tuple[float, ...]
@@ -237,12 +238,12 @@ class Answer:
 
     @property
     def finish(self) -> str | None:
-        """What ended it."""
+        """The finish reason."""
         return self.chunks[-1].finish
 
     @property
     def prompt_tokens(self) -> int | None:
-        """The size of the prompt as the server counts it."""
+        """The number of prompt tokens that the server reports."""
         return self.chunks[-1].prompt_tokens
 
     @property
@@ -252,6 +253,6 @@ class Answer:
 
     @property
     def in_one_piece(self) -> bool:
-        """Whether all of a long reply came at once: no model writes that fast."""
+        """Whether a long reply arrived all at once after a wait: no model writes its tokens so fast."""
         wait, spread = self.times[0], self.times[-1] - self.times[0]
         return len(self.token_ids) > LENGTH // 2 and wait > 0.05 and spread < 0.02 * wait

@@ -1,4 +1,4 @@
-"""RemoteEngine: a model at a server that speaks OpenAI's /v1/completions."""
+"""RemoteEngine: a model on a server with OpenAI's /v1/completions."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -34,19 +34,24 @@ from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
 log = logging.getLogger("glimp.remote")
 
 TOKEN_TIMEOUT = 30.0
-"""The longest silence between two tokens, in seconds, unless another one is given."""
+"""The default of the longest silence between two tokens, in seconds."""
 
 
 class RemoteEngine:
-    """Writes with a model that somebody serves: vLLM, SGLang, llama.cpp, or what else speaks /v1/completions.
+    """An engine for a model on a server with /v1/completions, such as vLLM, SGLang or llama.cpp.
 
-    `tokenizer` is the served model's: a folder, a hub id (`model` itself by default) or a loaded one; prompts are
-    rendered and tokenised with it here. What the request leaves open of the sampling is taken from the generation
-    config beside it, else left to the server. In seconds: `timeout` is the longest wait for a first token,
-    `token_timeout` for each further one (30 by default, or `timeout` if that is less), `connect_timeout` for a
-    connection. A server that takes no new connections is not waited for. `retries` is how often in a row a request is
-    sent again; `extra_body` goes into each. `managed` is the server's process, if Glimp starts it.
-    At first use the server is asked a few short questions, and refused where it cannot serve, with the reason.
+    - `tokenizer`: that of the served model: a folder, a hub id (`model` by default) or a loaded one. Prompts are
+      rendered and tokenised here. Sampling parameters that a request leaves open come from the generation config next
+      to it; if there is none, the server's defaults apply.
+    - `window`: the context window in tokens, if the server does not report it.
+    - `timeout`: the longest wait for a first token, in seconds; `token_timeout`: that for each later token (30, or
+      `timeout` if it is less); `connect_timeout`: that for a connection.
+    - `retries`: how often in a row a request is sent again. A stream that breaks continues after its last token.
+    - `extra_body`: fields that are added to every request.
+    - `managed`: the server's process, if Glimp starts it.
+
+    At first use the server is tested with a few short requests. Raises `ConfigError` for invalid options, and at first
+    use `ModelLoadError` for a server that cannot do what is needed.
     """
 
     _glimpses = False
@@ -86,7 +91,7 @@ class RemoteEngine:
 
     @property
     def name(self) -> str:
-        """The model's name at its server."""
+        """The model's name on its server."""
         return self._server.model
 
     @property
@@ -101,12 +106,12 @@ class RemoteEngine:
 
     @property
     def window(self) -> int:
-        """The context window in tokens, as it was given or as the server says."""
+        """The context window in tokens, as passed, or as the server reports it."""
         return self._window or self._listing.window
 
     @property
     def findings(self) -> ServerCapabilities:
-        """How the server behaves; the first look asks it."""
+        """How the server behaves. The first access tests the server."""
         with self._examining:
             if self._findings is None:
                 self._server.profile = self._listing.profile
@@ -118,17 +123,17 @@ class RemoteEngine:
             return self._findings
 
     def load(self) -> None:
-        """Find out how to speak with the server, unless that is known."""
+        """Test the server, unless this is done."""
         self.findings  # noqa: B018
 
     def inspect(self) -> ModelFacts:
-        """Tell what the model is, from its tokenizer and its server, which is asked."""
+        """Return the facts of the model, from its tokenizer and its server."""
         findings, place = str(self.findings), f"the server {self._server.client.base_url}"
         language = self._language
         return facts_of(language.renderer, language.table, self.name, place, self.window, server=findings)
 
     def path(self) -> str:
-        """Ask the server, unless that is done, and say in words how it behaves."""
+        """Return in words how the server behaves."""
         return str(self.findings)
 
     def prepare(self, context: Context) -> Prompt:
@@ -148,7 +153,7 @@ class RemoteEngine:
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context. Closing the iterator, or `context.cancelled`, closes the stream at once.
 
-        Raises `ConfigError` for an answer that this server cannot be held to.
+        Raises `ConfigError` for a demanded answer that this server cannot enforce.
         """
         conversation = self._conversation(context)
         request = self._ask(context, params.sampling, params.index, params.max_tokens, stepwise=params.stepwise)
@@ -168,7 +173,7 @@ class RemoteEngine:
             conversation.report()
 
     def _output_processor(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
-        """Return what takes the tokens of one call."""
+        """Return the output processor of one call."""
         table, stop_ids, note = self._language.table, self._language.stop_ids, context.note
         if params.phase == "thinking":
             return OutputProcessor(table, stop_ids, params, room, thinking=self._language.renderer.thinking)
@@ -177,11 +182,11 @@ class RemoteEngine:
         return OutputProcessor(table, stop_ids, params, room, parser, check, note=note)
 
     def prewarm(self, context: Context, beside: Engine | None = None) -> None:
-        """Have the server read the chain so far, by a request for one token; not by default, as it may be billed."""
+        """Make the server read the chain so far, by a request for one token. Not the default: it may be billed."""
         conversation = self._conversation(context)
         if beside is not None or conversation.reads:
             return
-        with suppress(EngineError, ContextOverflowError):  # what is wrong is met again when it is this model's turn
+        with suppress(EngineError, ContextOverflowError):  # the next request of this model meets the same error
             request = self._ask(context, SamplingParams(temperature=0.0), index=0, max_tokens=1, stepwise=False)
             sent = len(request.token_ids)
             if not conversation.has_news(sent):
@@ -198,7 +203,7 @@ class RemoteEngine:
         begun: BegunStream | None,
         meter: StreamUsage,
     ) -> Iterator[Chunk]:
-        """Fill an output from one stream, and from further ones where the server ended a stream too early."""
+        """Fill an output from one stream, and from further streams if the server ended one too early."""
         while True:
             begun = begun or self._begin(context, request)
             writer = StreamProcessor(output, self._language.table, self._language.end_ids, begun.request.max_tokens)
@@ -211,7 +216,7 @@ class RemoteEngine:
                 request,
                 token_ids=[*request.token_ids, *writer.written],
                 max_tokens=max(output.left, LONGEST_CHARACTER),
-                stop=request.stop if writer.written else (),  # so that it cannot end in the same place again
+                stop=request.stop if writer.written else (),  # else it could stop at the same place again
             )
             begun = None
 
@@ -223,9 +228,9 @@ class RemoteEngine:
         begun: BegunStream | None,
         meter: StreamUsage,
     ) -> Iterator[Chunk]:
-        """Write a demanded answer part by part: what stands fast here, JSON at the server."""
+        """Write a demanded answer in parts: fixed text here, JSON on the server."""
         if begun:
-            begun.close()
+            begun.close()  # the stream of the glimpse is not constrained
         closed = context.spans and context.spans[-1] == ThinkingClosed(written=True)
         for part in self._structured.parts(self._conversation(context).requirements, lead="\n\n" if closed else ""):
             writer = StreamProcessor(output, self._language.table, self._language.end_ids, part=True)
@@ -240,7 +245,7 @@ class RemoteEngine:
         yield from writer.put(min(self._language.stop_ids))
 
     def _read(self, begun: BegunStream, writer: StreamProcessor, meter: StreamUsage) -> Iterator[Chunk]:
-        """Read one stream up to its end or the output's."""
+        """Read one stream to its end, or to the end of the output."""
         meter.begin_stream(begun.sent, begun.counted)
         with closing(begun):
             for chunk in begun:
@@ -253,7 +258,7 @@ class RemoteEngine:
         return BegunStream(request, self._feed(context, request), known)
 
     def count_chain(self, context: Context) -> int:
-        """Return how many tokens the prompt and the chain so far have; asks no server."""
+        """Return the number of tokens of the prompt and the chain so far, without a request."""
         return len(self._conversation(context).token_ids())
 
     def _feed(self, context: Context, request: CompletionRequest) -> AsyncBridge[CompletionChunk]:
@@ -271,7 +276,7 @@ class RemoteEngine:
         stepwise: bool = True,
         logprobs: int | None = None,
     ) -> CompletionRequest:
-        """Word the request for what follows the chain. Raises `ContextOverflowError` if nothing fits any more."""
+        """Return the request for the tokens after the chain. Raises `ContextOverflowError` if the window is full."""
         conversation = self._conversation(context)
         token_ids = conversation.token_ids()
         if (room := self.window - len(token_ids)) <= 0:

@@ -1,4 +1,4 @@
-"""One served model: requests that go on through retries and broken streams as if nothing had happened."""
+"""One served model. Its requests survive failures: they are repeated, and broken streams are continued."""
 
 import asyncio
 import random
@@ -34,23 +34,23 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
 """Seconds between attempts: the first wait, which doubles each time, and the longest."""
 
 PATIENCE = 60.0
-"""A server that asks for a longer pause than this, in seconds, is not waited for."""
+"""The longest pause in seconds that a server may ask for. If it asks for more, the request fails."""
 
 START_LOOK = 0.05
-"""How often, in seconds, it is looked whether a caller has cancelled who waits for a server to start."""
+"""Seconds between two checks whether a caller has cancelled while its server starts."""
 
 GRACE = 0.25
-"""How long, in seconds, the usage is waited for after the last token."""
+"""The longest wait in seconds for the usage after the last token."""
 
 BEYOND = 64
-"""A server that takes text counts other tokens: so many more than asked for are no fault."""
+"""This many tokens over the limit are no error: a server that accepts text may count other tokens."""
 
 OVERFLOW = "context size has been exceeded"
-"""What llama.cpp says to all of its slots, if they share one context and it is full."""
+"""The error of llama.cpp in all of its slots, if they share one context and it is full."""
 
 
 class Server:
-    """A model at a server. `retries` is how often in a row it may fail without a new token.
+    """A model on a server. `retries` is how many consecutive failures without a new token are repeated.
 
     `token_timeout` is the longest silence between two tokens, in seconds.
     """
@@ -60,26 +60,29 @@ class Server:
         self.model = model
         self.profile: ServerProfile = VLLM
         self.spelling: Spelling | None = None
-        """Turns ids into the text of a prompt, for a server that takes no ids."""
+        """Converts ids to the text of a prompt, for a server that accepts no ids; else None."""
         self.chat: ChatForm | None = None
-        """Words requests for a server that takes messages alone."""
+        """Converts requests to messages, for a server that accepts only these; else None."""
         self.slots: int | None = None
-        """How many requests the server works on at once, if it says so."""
+        """How many requests the server processes at once, if it reports that."""
         self.slot_context: int | None = None
-        """How many tokens one of them may have; the slots may share them, which no server says."""
+        """How many tokens one request may have. Slots may share one context; no server reports whether they do."""
         self._retries = retries
         self._token_timeout = token_timeout
 
     @property
     def capacity(self) -> ServerCapacity:
-        """The room of the server, for whoever in this process asks it."""
+        """The capacity of the server, which all engines of this process share.
+
+        A place is held for one attempt only, so that other requests can run in the pause before the next attempt.
+        """
         capacity = the_loop().capacities[self.client.root]
         capacity.slots = self.slots
         return capacity
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """What has been seen of its room, and what to set against it."""
+        """Notes about the server's capacity, with the flag to change."""
         if (shared := self.capacity.context) is None:
             return ()
         return (
@@ -88,7 +91,7 @@ class Server:
         )
 
     def draws(self, sampling: SamplingParams) -> tuple[str, ...]:
-        """What is to be said of how a server that drafts for its model draws tokens."""
+        """Notes about the sampling of a server that drafts for its model."""
         drafts = self.client.managed is not None and self.client.managed.drafts
         if sampling.seed is None or sampling.temperature == 0 or not drafts:
             return ()
@@ -102,11 +105,11 @@ class Server:
         on_fault: Callable[[str], None] = lambda fault: None,
         on_drift: Callable[[], None] = lambda: None,
     ) -> AsyncBridge[CompletionChunk]:
-        """Start a request; its chunks come as they are written, the last one with a `finish`.
+        """Start a request and return its chunks, which arrive as they are written; the last one has a `finish`.
 
-        What fails before the first token is tried again; a stream that breaks is gone on with after the tokens that
-        arrived. `on_fault` hears of either, `on_drift` of a text that the server may read otherwise than it was
-        written. The feed raises `EngineTimeoutError` and `RemoteEngineError`.
+        A request that fails before its first token is repeated. A stream that breaks continues after the tokens that
+        have arrived. `on_fault` is called for each failure, `on_drift` for a text that the server may tokenise
+        differently. The result raises `EngineTimeoutError` and `RemoteEngineError`.
         """
         return AsyncBridge(self._write(request, reader, on_fault, on_drift), cancelled)
 
@@ -121,7 +124,7 @@ class Server:
         failures, wait, heals, timeout = 0, 0.0, True, self.client.timeout
         while len(written) < request.max_tokens:
             before, ended = len(written), False
-            again = list(written) if request.bound else []
+            again = list(written) if request.bound else []  # a grammar cannot be continued, see `_after`
             body, lead = self._body(request, written, heals, on_drift)
             if self.client.managed:
                 await self.client.managed.ready()
@@ -137,24 +140,24 @@ class Server:
                     if ended:
                         return
                     raise TransientError("the stream ended before the reply did")
-                except OtherLead:
+                except OtherLead:  # the server did not write the blank end again: send the whole text
                     heals = False
                     continue
                 except TransientError as fault:
-                    failures = failures + 1 if len(written) == before else 1
+                    failures = failures + 1 if len(written) == before else 1  # a new token resets the count
                     if shared := self._shared(fault, place):
                         failures, fault = 0, shared
                     on_fault(str(fault))
                     await self._check_thaws(fault)
                     wait = self._wait(fault, failures, begun=len(written) > before)
-                    timeout = self._token_timeout if fault.frozen else self.client.timeout
+                    timeout = self._token_timeout if fault.frozen else self.client.timeout  # it may freeze again
             await asyncio.sleep(wait)
         yield CompletionChunk(finish="length")
 
     def _body(
         self, request: CompletionRequest, written: Sequence[int], heals: bool, on_drift: Callable[[], None]
     ) -> tuple[dict[str, Any], str]:
-        """Return a request, and what of its text the server is to write again."""
+        """Return the body of a request, and the end of its text that the server has to write again."""
         body = request.body(self.model, self.profile, written)
         if self.chat is not None:
             return self.chat.body(body, request, heals and not request.bound)
@@ -168,7 +171,7 @@ class Server:
     async def _attempt(
         self, body: dict[str, Any], lead: str, reader: Reader, timeout: float
     ) -> AsyncGenerator[CompletionChunk, None]:
-        """One request. The connection is free for the next one when the stream has been read to its end."""
+        """Send one request. Its stream is read to the end: only then the connection can be used again (keep-alive)."""
         died = self.client.managed.died if self.client.managed else None
         sent = self.client.lines(body, self.profile.hangs_up)
         sent = self.chat.completions(sent) if self.chat else sent
@@ -189,12 +192,12 @@ class Server:
                 return
 
     async def _check_thaws(self, fault: TransientError) -> None:
-        """Give up a frozen server at once, unless it answers a cheap question by now."""
+        """Raise `EngineTimeoutError` for a frozen server, unless it now answers a liveness request."""
         if fault.frozen and await self.client.liveness() in ("silent", "unreachable"):
             raise EngineTimeoutError(f"{self.model!r} at {self.client.base_url}: {fault}: is it stopped?")
 
     def _check_ends(self, written: int, most: int) -> None:
-        """Refuse a stream that never ends; a few more tokens may be counted here than at the server."""
+        """Raise an error for a stream that never ends. The count here may be a little higher than the server's."""
         if written > 2 * most + BEYOND:
             raise RemoteEngineError(
                 f"{self.model!r} at {self.client.base_url} wrote {written} tokens where max_tokens was {most}: "
@@ -202,14 +205,18 @@ class Server:
             )
 
     def _shared(self, fault: TransientError, place: AdmittedRequest) -> TransientError | None:
-        """What is meant, if a full context is that of all slots together: from now on requests wait for their share."""
+        """Return another failure if the shared context of all slots is full. From now on requests wait for their share.
+
+        The message of llama.cpp is the same if one request alone is too long. So this is assumed only if other requests
+        ran at the same time.
+        """
         if self.profile.name != LLAMACPP.name or OVERFLOW not in str(fault).lower() or not place.unknown_company:
             return None
         self.capacity.context = self.slot_context
         return TransientError(f"its slots share one context of {self.slot_context} tokens, which was full", wait=0.0)
 
     def _wait(self, fault: TransientError, failures: int, begun: bool) -> float:
-        """Return how long to wait before the next attempt; raises if there is none."""
+        """Return the seconds until the next attempt. Raises an error if there is none."""
         where = f"{self.model!r} at {self.client.base_url}"
         if fault.timed_out and not begun:
             raise EngineTimeoutError(f"{where}: {fault}: allow more with timeout=..., or look at the server's load")
@@ -218,11 +225,12 @@ class Server:
             raise RemoteEngineError(f"{where} failed {times} with: {fault}") from fault
         if fault.wait is not None and fault.wait > PATIENCE:
             raise RemoteEngineError(f"{where} asks for a pause of {fault.wait:.0f} seconds: {fault}") from fault
+        # The random factor keeps requests that failed together from being repeated together.
         backoff = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
         return backoff if fault.wait is None else fault.wait
 
     def start(self, cancelled: Callable[[], bool]) -> None:
-        """Wait until a server that Glimp starts itself is up. Raises `Cancelled`, and why it does not come up."""
+        """Wait until a server that Glimp starts is ready. Raises `Cancelled`, and the error of a failed start."""
         if self.client.managed is None:
             return
         waiting = the_loop().begin(self.client.managed.ready())
@@ -234,7 +242,7 @@ class Server:
         waiting.result()
 
     def get(self, path: str, kind: type = object) -> Any:
-        """Get a document from the server, as JSON or as text. Raises like `ask`."""
+        """Get a document from the server, as JSON or as text. Raises the errors of `ask`."""
         return the_loop().run(self._get(path, kind))
 
     async def _get(self, path: str, kind: type) -> Any:
@@ -249,7 +257,11 @@ class Server:
 
 
 def _after(again: list[int], chunk: CompletionChunk) -> CompletionChunk:
-    """Leave out of a chunk what is said `again`: a bound reply starts anew, and must come to where it broke off."""
+    """Remove the tokens from a chunk that the caller already has. Raises an error if the repeated reply differs.
+
+    A grammar on the server starts at the first token of a reply. So a constrained reply that broke is requested again
+    from its start.
+    """
     if not again:
         return chunk
     count = min(len(again), len(chunk.token_ids))
@@ -273,7 +285,7 @@ def _read(reader: Reader, line: Any, top: bool = False) -> CompletionChunk:
 
 
 async def _with_usage(chunk: CompletionChunk, lines: AsyncGenerator[Any, None], reader: Reader) -> CompletionChunk:
-    """Add the usage, which comes in a line of its own after the last token."""
+    """Add the usage, which arrives in a separate line after the last token."""
 
     async def usage() -> CompletionChunk:
         async for line in lines:
@@ -296,7 +308,7 @@ async def _drain(lines: AsyncGenerator[Any, None]) -> None:
 
 
 async def _soon(coroutine: Coroutine[Any, Any, T]) -> T | None:
-    """Wait a moment for what is good to have; the reply is whole without it."""
+    """Wait for something optional, at most `GRACE` seconds. The reply is complete without it."""
     try:
         return await asyncio.wait_for(coroutine, GRACE)
     except (TimeoutError, TransientError, EngineError):

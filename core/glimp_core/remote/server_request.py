@@ -1,4 +1,4 @@
-"""One request at one server: its ids, the step that was begun with a glimpse, and what went wrong on the way."""
+"""One request on one server: its ids, the stream that a glimpse opened, and its failures."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,10 +13,10 @@ from glimp_core.types import ModelUsage
 
 
 class BegunStream(Iterator[CompletionChunk]):
-    """A stream that is being read, of which the first chunk can be looked at before it is taken.
+    """A stream whose first chunk can be read before it is consumed.
 
     `known` is how many tokens of its prompt the server had read in this request before. `counted` says that the
-    first chunk told what the server's cache held, so that the glimpse has counted it.
+    first chunk reported the server's cached tokens, so the glimpse has counted them.
     """
 
     def __init__(self, request: CompletionRequest, stream: AsyncBridge[CompletionChunk], known: int | None = None):
@@ -29,7 +29,7 @@ class BegunStream(Iterator[CompletionChunk]):
 
     @property
     def sent(self) -> int:
-        """How many tokens of its prompt are to be counted as sent: none if a glimpse has counted them."""
+        """How many tokens of its prompt to count as sent: 0 if a glimpse has counted them."""
         return len(self.request.token_ids) if self.known is None else 0
 
     def __next__(self) -> CompletionChunk:
@@ -40,7 +40,7 @@ class BegunStream(Iterator[CompletionChunk]):
         return chunk
 
     def peek(self) -> CompletionChunk:
-        """Wait for the first chunk with tokens, or the last one, and return it; it stays to be taken."""
+        """Wait for the first chunk with tokens, or the last one, and return it without consuming it."""
         chunk = next(self._stream)
         while not (chunk.token_ids or chunk.finish):
             chunk = next(self._stream)
@@ -49,14 +49,14 @@ class BegunStream(Iterator[CompletionChunk]):
         return chunk
 
     def close(self) -> None:
-        """Stop the server, unless it has ended by itself: then the connection is kept for the next request."""
+        """Stop the server. If its reply is complete, do nothing: closing would lose a connection that can be reused."""
         if not self._ended and not any(chunk.finish for chunk in self._read):
             self._stream.close()
         self._ended = True
 
 
 class PrefillRequest:
-    """A request for one token, for which nobody waits: the server reads a chain before it is its model's turn."""
+    """A request for one unused token: it makes the server read a chain before its model has to write."""
 
     def __init__(self, feed: AsyncBridge[CompletionChunk], meter: StreamUsage):
         self._feed = feed
@@ -64,11 +64,11 @@ class PrefillRequest:
 
     @property
     def running(self) -> bool:
-        """Whether the server may still be reading."""
+        """Whether the request is still running."""
         return self._feed.running
 
     def end(self) -> ModelUsage:
-        """Stop it, unless it is over, and return what it took. Why it failed the next request will meet, too."""
+        """Stop the request, and return its usage. Its errors are ignored, because the next request meets them too."""
         if not self.running:
             with suppress(EngineError, Cancelled):
                 for chunk in self._feed:
@@ -78,7 +78,7 @@ class PrefillRequest:
 
 
 class ServerRequest(TokenizedRequest):
-    """A transcript with what its server knows of it."""
+    """The tokens of a request, and how many of them its server has read."""
 
     def __init__(self, context: Context, renderer: Renderer, name: str):
         super().__init__(context, renderer)
@@ -93,25 +93,25 @@ class ServerRequest(TokenizedRequest):
 
     @property
     def closed(self) -> bool:
-        """Whether the thinking is over."""
+        """Whether the thinking has ended."""
         return any(isinstance(link, ThinkingClosed) for link in self._context.spans)
 
     def send(self, count: int) -> int:
-        """Return how many of the first `count` ids the server has read in this request; it is now sent them all."""
+        """Note that the first `count` ids are sent, and return how many of them were sent before in this request."""
         known, self._sent = min(count, self._sent), max(count, self._sent)
         self.hold(count)
         return known
 
     def hold(self, count: int) -> None:
-        """Note that the server has read or written the first `count` ids."""
+        """Note that the server's cache has the first `count` ids, which it has read or written."""
         self._held = max(self._held, count)
 
     def has_news(self, count: int) -> bool:
-        """Whether there is more to read among the first `count` ids than a last token, which is always read anew."""
+        """Whether the server has more than one of the first `count` ids to read. The last one is always read again."""
         return count - self._held > 1
 
     def take(self, request: CompletionRequest) -> BegunStream | None:
-        """Return the stream that already writes what is asked for; another one is closed."""
+        """Return the stream that a glimpse opened, if it is for this request. Otherwise close it and return None."""
         begun, self.begun = self.begun, None
         if begun and (begun.request.token_ids, begun.request.sampling, begun.request.index) == (
             request.token_ids, request.sampling, request.index,
@@ -122,43 +122,43 @@ class ServerRequest(TokenizedRequest):
         return None
 
     def withdraw(self) -> None:
-        """Close the stream of a step that another model writes."""
+        """Close the stream of a glimpse, because another model writes the step."""
         if self.begun:
             self.begun.close()
             self.begun = None
 
     @property
     def reads(self) -> bool:
-        """Whether the server reads ahead."""
+        """Whether a prefill request is running."""
         return self._ahead is not None and self._ahead.running
 
     def read_ahead(self, ahead: PrefillRequest) -> None:
-        """Note that the server reads the chain so far."""
+        """Keep a prefill request, and end the one before it."""
         self.finish_reading()
         self._ahead = ahead
 
     def finish_reading(self) -> None:
-        """Have the server read ahead no more."""
+        """End the prefill request, if there is one, and add its usage."""
         ahead, self._ahead = self._ahead, None
         if ahead:
             self._spent += ahead.end()
 
     def take_spent(self) -> ModelUsage:
-        """Return what reading ahead took since the last call that wrote."""
+        """Return the usage of the prefill requests since the last call of this method."""
         self.finish_reading()
         spent, self._spent = self._spent, ModelUsage()
         return spent
 
     def fault(self, what: str) -> None:
-        """Note that a request had to be sent again; called in the loop's thread."""
+        """Note a failure after which the request was sent again. Called in the loop's thread."""
         self._faults.append(what)
 
     def drift(self) -> None:
-        """Note that the server may have read a text otherwise than it was written; called in the loop's thread."""
+        """Note that the server may have tokenised a text differently. Called in the loop's thread."""
         self._drifts = True
 
     def report(self) -> None:
-        """Put into the summary how the server did."""
+        """Add the failures to the notes of the summary."""
         if self._drifts:
             self._context.note(
                 f"the server of {self._name!r} takes text alone and reads it as other tokens than were written: "

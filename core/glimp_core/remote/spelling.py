@@ -1,4 +1,4 @@
-"""Prompts as text, for servers that take no token ids; checked, since a text can be read as other tokens."""
+"""Prompts as text, for servers without token ids. Each text is checked: a tokenizer may read other tokens from it."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from glimp_core.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class SpelledPrompt:
-    """A prompt as text. `lead` is its end, of `left_out` tokens, that the server is to write again.
+    """A prompt as text. `lead` is its end of `left_out` tokens, which is not sent; the server has to write it again.
 
-    `drifts` says that the server reads other tokens than those that were meant.
+    `drifts` says that the server reads other tokens from the text.
     """
 
     text: str
@@ -22,9 +22,9 @@ class SpelledPrompt:
 
 
 class Spelling:
-    """Spells ids as the text that a server's own tokenizer reads back, control tokens by their names.
+    """Converts ids to a text from which the server's tokenizer reads the same ids. Control tokens are their names.
 
-    A beginning-of-text token is left to the server, which puts one before every text.
+    A beginning-of-text token is not part of the text, because the server adds one to every text.
     """
 
     def __init__(self, tokenizer: Any, vocabulary: Vocabulary):
@@ -32,10 +32,10 @@ class Spelling:
         self._vocabulary = vocabulary
 
     def spell(self, token_ids: Sequence[int], heals: bool = True) -> SpelledPrompt:
-        """Return the text of a prompt. Raises `ConfigError` if content would be read as a control token.
+        """Return the text of a prompt. Raises `ConfigError` if the server would read a control token in a message.
 
-        The blank end of a step is one token in many tokenizers where the model wrote two. A text that `heals` stops
-        before it, and the server writes the blank end itself, as it does in the middle of a stream.
+        Many tokenizers read the blank end of a step as one token if the model wrote two. With `heals` such a text ends
+        before the blank end. The server then writes the blank end itself, as tokens that its model would choose.
         """
         text = self.text(token_ids)
         read = self._read(text)
@@ -62,7 +62,7 @@ class Spelling:
         return text.removeprefix(self._spell(begin[0]).decode()) if begin and list(token_ids[:1]) == begin else text
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """Return what ids spell, control tokens by their names."""
+        """Return the text of ids, with the names of control tokens."""
         return b"".join(self._spell(i) for i in token_ids).decode(errors="replace")
 
     def _is_control(self, token_id: int) -> bool:
@@ -75,11 +75,11 @@ class Spelling:
 
 
 class OtherLead(Exception):
-    """A server went on otherwise than with the text that its prompt was sent without."""
+    """A server did not write the end of its prompt that was not sent."""
 
 
 async def without_lead(lead: str, lines: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-    """Yield the lines of a stream without the text that they begin with. Raises `OtherLead` if they do not."""
+    """Yield the lines of a stream, without the text `lead` at its beginning. Raises `OtherLead` if it is not there."""
     async for line in lines:
         choice = (line.get("choices") or [None])[0] if lead and isinstance(line, dict) else None
         if isinstance(choice, dict):

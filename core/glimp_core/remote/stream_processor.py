@@ -1,4 +1,4 @@
-"""From the chunks of one stream to the output of an engine, and what the stream's end means for it."""
+"""Converts the chunks of one stream to the output of an engine, and interprets the end of the stream."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from glimp_core.types import Chunk
 
 
 class StreamProcessor:
-    """Writes the tokens of one stream onto an output; `written` are those that belong to the text.
+    """Adds the tokens of one stream to an output; `written` are those that belong to the text.
 
-    A stream may end without an end of the output: at a blank line before any text, or at a limit that the output goes
-    past to finish a character. Then more is to be asked for. Where the stream is `part` of a form, its end is not the
-    output's.
+    A stream may end before the output ends: at a blank line before any text, or at a token limit in the middle of a
+    character. Then another request is needed. If the stream is `part` of a demanded answer, its end is not the end of
+    the output.
     """
 
     def __init__(
@@ -35,11 +35,12 @@ class StreamProcessor:
 
     @property
     def ended(self) -> bool:
-        """Whether the output is at its end."""
+        """Whether the output has ended."""
         return self._output.end is not None
 
     def take(self, chunk: CompletionChunk) -> Iterator[Chunk]:
-        """Take one chunk of the server, the last one with a `finish`; yields what it completes of the reply."""
+        """Add one chunk of the server, the last one with a `finish`, and yield the chunks of the reply."""
+        # A control token at the end of a chunk is held: only the next chunk shows whether it was the end of the reply.
         ids = self._held + chunk.token_ids
         self._held = ids[-1:] if ids and self._may_end(ids[-1]) else ()
         yield from self._push(ids[: len(ids) - len(self._held)])
@@ -63,7 +64,7 @@ class StreamProcessor:
                 return
 
     def put(self, *token_ids: int) -> Iterator[Chunk]:
-        """Write tokens; where the output closes what is bound, the rest of it as well."""
+        """Write tokens. If the output closes a constrained answer, write also the tokens that close it."""
         for token_id in token_ids:
             taken: int | None = None
             while taken != token_id and not self._output.end:
@@ -72,7 +73,7 @@ class StreamProcessor:
                 yield from self._output.push(taken)
 
     def _stop(self, chunk: CompletionChunk) -> Iterator[Chunk]:
-        """The server stopped, and not where the output ends: at a blank line, or at an end that nobody told us of."""
+        """Handle a stop that did not end the output: at a blank line, or at an end token that is not known here."""
         reason = chunk.stop_reason
         blank = bool(self.written) and not self._vocabulary.decode(self.written).strip()
         if isinstance(reason, str) or (reason is None and not self._held and blank):
@@ -84,5 +85,5 @@ class StreamProcessor:
             yield from self._output.close("eos", self._held)
 
     def _may_end(self, token_id: int) -> bool:
-        """Whether a control token could be an end that no generation config told of; the next chunk will tell."""
+        """Whether a token may be an end token that the generation config does not have. The next chunk shows it."""
         return token_id not in self._known and self._vocabulary.token_bytes[token_id] is None

@@ -1,4 +1,4 @@
-"""What one call of a remote engine used, as far as it can be seen from here."""
+"""The usage of one call of a remote engine, as far as the client can measure it."""
 
 from time import perf_counter
 
@@ -7,11 +7,11 @@ from glimp_core.types import ModelUsage
 
 
 class StreamUsage:
-    """Counts tokens and times. Waiting for a first token is prefill, what follows is decoding; the network is in both.
+    """Counts tokens and seconds. The wait for the first token is prefill, the rest decoding; both include the network.
 
-    Of the `sent` tokens the server has read the `known` ones in this request; what its cache held it may tell, with
-    each token or at the end of a stream. Where a glimpse has counted them as read, only `before` were known then, and
-    they are taken back.
+    The server has read `known` of the `sent` tokens in this request. It may report its cached tokens with each token,
+    or at the end of a stream. If a glimpse has counted its prompt as read, only `before` tokens were known at that
+    time, and the difference is corrected.
     """
 
     def __init__(self, sent: int, known: int, glimpses: int = 0, before: int | None = None):
@@ -29,12 +29,12 @@ class StreamUsage:
         self._told_cache = False
 
     def see(self, chunk: CompletionChunk) -> None:
-        """Time the first chunk, which is looked at; its tokens count when they are taken."""
+        """Measure the time of the first chunk of a glimpse. Its tokens are counted when they are consumed."""
         self._prefill_seconds = max(0.0, chunk.at - self._started)
         self._see_cache(chunk)
 
     def take(self, chunk: CompletionChunk) -> None:
-        """Count a chunk that arrived."""
+        """Count a chunk."""
         self._tokens += len(chunk.token_ids)
         self._last = max(chunk.at, self._last)
         if self._first is None and chunk.token_ids:
@@ -45,9 +45,9 @@ class StreamUsage:
             self._drafts = (chunk.drafted_tokens, chunk.accepted_tokens)
 
     def begin_stream(self, sent: int, told: bool = False) -> None:
-        """Begin another stream, whose prompt of so many tokens is to be counted, and which counts its drafts from 0 on.
+        """Begin another stream, with a prompt of `sent` tokens. The server counts the drafts of each stream from 0.
 
-        `told` says that what the server's cache held of it has been counted.
+        `told` says that the cached tokens of the prompt have been counted.
         """
         self._all_sent += sent
         self._told_cache = told
@@ -55,7 +55,7 @@ class StreamUsage:
         self._drafts, self._drafts_before = (0, 0), (before[0] + drafted, before[1] + accepted)
 
     def _see_cache(self, chunk: CompletionChunk) -> None:
-        """The first word counts: a stream that is gone on with finds what it wrote itself."""
+        """Count cached tokens only once: a stream that is continued finds its own tokens in the cache."""
         if chunk.cached_tokens is not None and not self._told_cache:
             self._told_cache = True
             self._all_cached += chunk.cached_tokens

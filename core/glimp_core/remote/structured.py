@@ -1,4 +1,4 @@
-"""What holds the answers of one served model to what is demanded of them."""
+"""Demanded answers (calls and JSON) of one served model."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -17,11 +17,11 @@ from glimp_core.remote.server import Server
 from glimp_core.remote.wire import CompletionRequest, lark_grammar
 
 WORD = "glimp"
-"""What no model would say of itself where numbers are to be counted."""
+"""A word that no model would write after a list of numbers, unless the server enforces it."""
 
 
 class StructuredOutput:
-    """Turns requirements into parts of a reply, in the way that a server keeps to; `extra` goes into each request."""
+    """Converts requirements to parts of a reply that the server can enforce; `extra` is added to each request."""
 
     def __init__(self, server: Server, language: Language, extra: Mapping[str, Any]):
         self._server = server
@@ -29,28 +29,28 @@ class StructuredOutput:
         self._extra = extra
 
     def held(self, requirements: OutputRequirements, context: Context) -> OutputRequirements:
-        """Return requirements, loosened to what a grammar can hold, where one is demanded."""
+        """Return requirements without the keywords that a grammar cannot enforce, if an answer is demanded."""
         if not requirements.structured:
             return requirements
         return compiled_requirements(self._language.space, self._language.renderer.format, requirements, context)
 
     def shortest(self, requirements: OutputRequirements) -> int:
-        """Return how many tokens the shortest answer has that meets some requirements, 0 if none are made."""
+        """Return the number of tokens of the shortest answer that meets the requirements, 0 without requirements."""
         return shortest(self._language.space, self._language.renderer.format, requirements)
 
     def parser(self, context: Context, requirements: OutputRequirements) -> ReplyParser:
-        """Return what reads thoughts and calls out of a reply."""
+        """Return the parser of a reply."""
         return ReplyParser(self._language.renderer.format, requirements, context.request.lenient_tool_calls)
 
     def check(self, requirements: OutputRequirements) -> TokenConstraint | None:
-        """Return what completes a demanded reply in time; None for free text."""
+        """Return the check that closes a demanded answer before the token limit; None for free text."""
         space, format = self._language.space, self._language.renderer.format
         return server_check(space, format, requirements) if requirements.structured else None
 
     def parts(self, requirements: OutputRequirements, lead: str = "") -> list[Part]:
-        """Return the parts of a demanded answer, after a `lead` that stands fast.
+        """Return the parts of a demanded answer, after the fixed text `lead`.
 
-        Raises `ConfigError` for a server that keeps to no form, or not to this one.
+        Raises `ConfigError` for a server that enforces no schemas, or not this one.
         """
         if self._binding is None:
             raise ConfigError(
@@ -63,7 +63,7 @@ class StructuredOutput:
 
     @cached_property
     def _binding(self) -> Binding | None:
-        """What the server keeps to: it is asked for a word that it would not say, when a form is first demanded."""
+        """What the server enforces: tested at the first demanded answer, with a word that no model would write."""
         schema = self._server.profile.schema({"type": "string", "enum": [WORD]})
         if self._server.profile.lark and self._obeys(lark_grammar(f'start: "\\"{WORD}\\""')):
             return "lark"

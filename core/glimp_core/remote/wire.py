@@ -1,4 +1,4 @@
-"""What goes over the wire, as values: requests to /v1/completions, and the lines of their streams."""
+"""The protocol as values: requests to /v1/completions, and the lines of their streams."""
 
 import re
 import reprlib
@@ -11,22 +11,22 @@ from glimp_core.errors import RemoteEngineError
 from glimp_core.types import Message, SamplingParams
 
 ID_PREFIX = "token_id:"
-"""How vLLM spells an id where others put a token's text."""
+"""The prefix of a token id in vLLM, in fields where other servers have a token's text."""
 
 MOST = 0.01
-"""A log-probability is at most 0, but for what rounding adds."""
+"""The highest log-probability that is accepted: 0, and some room for rounding."""
 
 SHOWN = 200
-"""As many characters of a line that cannot be read are shown."""
+"""The number of characters of an invalid line in an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerProfile:
-    """How one kind of server is asked for token ids, for a stop string that it does not cut off, and to keep to a form.
+    """The fields with which one kind of server returns token ids, keeps stop strings in the text, and enforces schemas.
 
-    `keep_stop` is None for servers that always cut; `schema_field` is "" where a schema goes as `response_format`;
-    `lark` says that grammars in llguidance's Lark are read, `hangs_up` that connections end with a stream, whatever
-    its headers say.
+    `keep_stop` is None for servers that always remove the stop string. `schema_field` is "" if a schema is passed as
+    `response_format`. `lark` says that the server supports llguidance's Lark grammars. `hangs_up` says that the server
+    closes the connection after a stream, although its headers say keep-alive: such a connection is not used again.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ServerProfile:
     hangs_up: bool = False
 
     def schema(self, schema: Any) -> dict[str, Any]:
-        """Return what binds a reply to a JSON schema."""
+        """Return the fields that constrain a reply to a JSON schema."""
         if self.schema_field:
             return {self.schema_field: schema}
         form = {"name": "reply", "schema": schema, "strict": True}
@@ -46,7 +46,7 @@ class ServerProfile:
 
 
 def lark_grammar(grammar: str) -> dict[str, Any]:
-    """Return what binds a reply to a grammar."""
+    """Return the fields that constrain a reply to a Lark grammar."""
     return {"structured_outputs": {"grammar": grammar}}
 
 
@@ -63,20 +63,21 @@ LLAMACPP = ServerProfile(
 )
 PLAIN = ServerProfile("openai")
 PROFILES = {profile.name: profile for profile in (VLLM, SGLANG, LLAMACPP)}
-"""By what a server says owns its models. Unknown servers are asked as vLLM, which most gateways stand before."""
+"""Profiles by the owner that a server reports for its models. Unknown servers are treated as vLLM, as most gateways
+are in front of it."""
 
 
 Top: TypeAlias = tuple[tuple[int | str, float], ...]
-"""The likeliest tokens of one place, by id or by text, with their log-probabilities, likeliest first."""
+"""The likeliest tokens at one position, by id or by text, with their log-probabilities, likeliest first."""
 
 GREEDY = SamplingParams(temperature=0)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """The conversation of which a prompt of `size` tokens was made, for a server that takes messages alone.
+    """The conversation from which a prompt of `size` tokens was rendered, for a server that accepts only messages.
 
-    `opened` is what that prompt holds of the assistant's message.
+    `opened` is the beginning of the assistant's message in that prompt.
     """
 
     messages: tuple[Message, ...]
@@ -86,11 +87,11 @@ class ChatPrompt:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A wish for what follows `token_ids`: at most `max_tokens`, ended early by `stop` or one of `stop_token_ids`.
+    """A request for at most `max_tokens` tokens after `token_ids`. `stop` or one of `stop_token_ids` ends it earlier.
 
-    `logprobs` is how many of the likeliest tokens are shown, -1 for all. `bound` are the fields that hold the reply to
-    a form; it cannot be gone on with from its middle then. `extra` goes into the request as it is, `chat` is there for
-    a server with chat completions alone.
+    `logprobs` is the number of likeliest tokens to return, -1 for all. `bound` are the fields that constrain the reply;
+    a constrained reply cannot be continued from its middle. `extra` is added to the request. `chat` is the
+    conversation, for a server with chat completions only.
     """
 
     token_ids: Sequence[int]
@@ -105,7 +106,7 @@ class CompletionRequest:
     chat: ChatPrompt | None = None
 
     def body(self, model: str, profile: ServerProfile, written: Sequence[int] = ()) -> dict[str, Any]:
-        """Return the request that goes on after `written`, which an earlier one brought."""
+        """Return the body of the request that continues after `written`, the tokens of an earlier attempt."""
         if self.bound:
             written = ()
         body: dict[str, Any] = {
@@ -115,7 +116,7 @@ class CompletionRequest:
             "stream": True,
             "stream_options": {"include_usage": True},
             **profile.ids,
-            **self._law(len(written)),
+            **self._sampling_fields(len(written)),
             **(self.bound or {}),
             **self.extra,
         }
@@ -127,8 +128,8 @@ class CompletionRequest:
             body["stop_token_ids"] = list(self.stop_token_ids)
         return body
 
-    def _law(self, written: int) -> dict[str, Any]:
-        """How tokens are drawn; what nobody said is left to the server. A seed differs for every request of a reply."""
+    def _sampling_fields(self, written: int) -> dict[str, Any]:
+        """Return the set sampling parameters. Each request of a reply has its own seed, else its draws would repeat."""
         sampling = self.sampling
         drawing = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
         if sampling.seed is not None:
@@ -138,12 +139,12 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class CompletionChunk:
-    """What one line of a stream brought: tokens, their text, and how it ended, if it did.
+    """One line of a stream: tokens, their text, and the finish reason, if it is the last one.
 
-    `top` are the likeliest tokens in the place of the first one, by id or by text, with their log-probabilities.
-    `cached_tokens` of the prompt came from the server's prefix cache, None where it does not say; the server's own
-    drafter has proposed `drafted_tokens` in this stream so far, and `accepted_tokens` of them stood. `by_id` says that
-    the ids are the server's own, `at` when they came (`time.perf_counter`).
+    `top` are the likeliest tokens at the position of the first token. `cached_tokens` of the prompt came from the
+    server's prefix cache, None if the server does not report it. The server's own drafter has proposed `drafted_tokens`
+    in this stream so far, of which `accepted_tokens` were accepted. `by_id` says that the ids are the server's own.
+    `at` is the time of arrival (`time.perf_counter`).
     """
 
     token_ids: tuple[int, ...] = ()
@@ -160,13 +161,13 @@ class CompletionChunk:
 
 
 class ProtocolError(ValueError):
-    """A line that no server of this protocol sends."""
+    """A line that violates the protocol."""
 
 
 class Reader:
-    """Reads the lines of one model's streams; `vocabulary` is its tokenizer's table.
+    """Parses the lines of one model's streams; `vocabulary` is its tokenizer's table.
 
-    `tags` are the ids of control tokens that mean something where a server shows their text.
+    `tags` are the ids of control tokens that a server may send as text.
     """
 
     def __init__(self, vocabulary: Vocabulary, tags: Mapping[str, int] | None = None):
@@ -175,12 +176,12 @@ class Reader:
         self._tag = re.compile(f"({'|'.join(map(re.escape, self._tags))})" if tags else "(?!)")
 
     def read(self, line: Any, top: bool = True) -> CompletionChunk:
-        """Return what a line says, with the `top` tokens if wanted. Raises `ProtocolError` for what cannot be read."""
+        """Parse a line, with its likeliest tokens if `top`. Raises `ProtocolError` for an invalid line."""
         try:
             return self._read(line, top)
         except RemoteEngineError:
             raise
-        except Exception as error:  # of any kind: a line may hold anything
+        except Exception as error:  # of any type: a line may contain any JSON
             raise ProtocolError(f"{type(error).__name__}: {str(error)[:SHOWN]} in {_shown(line)}") from error
 
     def _read(self, line: Mapping[str, Any], top: bool) -> CompletionChunk:
@@ -201,7 +202,7 @@ class Reader:
         )
 
     def _token_ids(self, choice: Mapping[str, Any], text: str) -> tuple[tuple[int, ...], bool]:
-        """The ids a line brings, in whatever way this server says them; else the ids of its text."""
+        """Return the ids of a line, from the field that this server uses, or else the ids of its text."""
         logprobs = choice.get("logprobs") or {}
         spelled = logprobs.get("tokens") or ()
         if choice.get("token_ids") is not None:
@@ -213,14 +214,14 @@ class Reader:
         return self._encode(text), not text
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        """The ids of what a model wrote, where a server shows its text alone."""
+        """Return the ids of a text, for a server that sends only text."""
         ids: list[int] = []
         for part in self._tag.split(text):
             ids += [self._tags[part]] if part in self._tags else self._vocabulary.encode(part)
         return tuple(ids)
 
     def _of_content(self, ids: tuple[int, ...], text: str) -> tuple[int, ...]:
-        """llama.cpp holds a token back that ends inside a character, and then names the last one only."""
+        """Return the ids of a line of llama.cpp, which omits the ids of tokens that end inside a character."""
         pieces = [self._vocabulary.token_bytes[i] for i in ids]
         if None in pieces or b"".join(piece or b"" for piece in pieces) == text.encode():
             return ids
@@ -239,7 +240,7 @@ class Reader:
 
 
 def _top(choice: Mapping[str, Any]) -> Top:
-    """The likeliest tokens of a line's first token, likeliest first."""
+    """Return the likeliest tokens at the position of a line's first token, likeliest first."""
     logprobs = choice.get("logprobs") or {}
     if content := logprobs.get("content"):
         shown = content[0].get("top_logprobs") or ()
@@ -258,10 +259,10 @@ def _key(token: str) -> int | str:
 
 
 def whole(value: Any) -> int | None:
-    """Return a count that a server tells, None for what cannot be one."""
+    """Return a count that a server reports, None for an invalid one."""
     return value if type(value) is int and 0 <= value < 2**53 else None
 
 
 def _shown(value: Any) -> str:
-    """The beginning of a value; long numbers and deep lists are not written out for it."""
+    """Return the beginning of a value as text. `reprlib` does not write out long numbers and deep lists for it."""
     return reprlib.repr(value)[:SHOWN]

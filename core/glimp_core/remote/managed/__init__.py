@@ -1,4 +1,4 @@
-"""Servers that Glimp starts itself: vLLM and llama.cpp behind one word, gone when the process is."""
+"""Servers that Glimp starts: vLLM and llama.cpp, selected by a word. They end with the process."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -18,16 +18,16 @@ from glimp_core.types import Role
 __all__ = ["LlamaCpp", "ManagedServer", "Vllm", "managed_engine", "server_software", "stop_servers"]
 
 WORDS: Mapping[str, ServerSoftware | None] = {"transformers": None, "vllm": Vllm(), "llama.cpp": LlamaCpp()}
-"""What `engine` may be as a word; "transformers" runs a model in this process."""
+"""The words that `engine` may be; "transformers" runs a model in this process."""
 
 FIRST_TOKEN_SECONDS = 600.0
-"""The longest wait for a first token: a server that died is known to have, so that a long wait is a long prompt."""
+"""The longest wait for a first token. It is long because the end of a managed process is detected in another way."""
 
 
 def server_software(engine: Any) -> ServerSoftware | None:
-    """Return what an `engine` option means, None for this process. Raises `ConfigError` for anything else.
+    """Return the server software of an `engine` option, None for this process. Raises `ConfigError` for invalid ones.
 
-    The option is a word, `Vllm(...)`, `LlamaCpp(...)`, or a mapping of such a word as `name` and of their options.
+    The option is a word, `Vllm(...)`, `LlamaCpp(...)`, or a mapping with such a word as `name` and with their options.
     """
     if isinstance(engine, Vllm | LlamaCpp):
         return engine
@@ -53,7 +53,7 @@ def _described(name: str, **options: Any) -> ServerSoftware | None:
 
 
 def managed_engine(software: ServerSoftware, role: Role, model: Any, options: Mapping[str, Any]) -> Engine:
-    """Return an engine on a server that starts at the first request. Raises `ConfigError` if that cannot be."""
+    """Return an engine on a server that starts at the first request. Raises `ConfigError` for invalid options."""
     if not isinstance(model, str) and not hasattr(model, "__fspath__"):
         raise ConfigError(
             f"engine={software.word!r} serves a model by its name, and {role} is a {type(model).__name__}: give a "

@@ -1,8 +1,11 @@
-"""Starts a server and ends it when the process that wanted it is gone, however that came about.
+"""The guard of a server: a program that starts the server, and ends it when the process that needs it has ended.
 
-As a program: python guard.py LOG COMMAND..., where LOG is a file to be removed at such an end, or "". The end is told
-by stdin, which only the wanting process keeps open, and by a new parent, as a forked child may keep stdin open too.
-Any byte on stdin before its end asks for patience. Where the server ends by itself, its exit code is this program's.
+The process may be killed by SIGKILL, which no handler can catch. So this is a separate program. It detects the end of
+the process in two ways: its stdin is closed, which only that process keeps open; or it has a new parent process,
+because a forked child of that process may keep stdin open too.
+
+Usage: python guard.py LOG COMMAND... LOG is a file to remove when the process ends, or "". Any byte on stdin before its
+end gives the server more time to end. If the server ends by itself, its exit code is that of this program.
 """
 
 import os
@@ -16,14 +19,14 @@ from contextlib import suppress
 
 POLL_SECONDS = 0.05
 GRACE, PATIENCE = 0.3, 5.0
-"""Seconds that a server has to end by itself, after a wanting process that died and after one that took its leave."""
+"""Seconds that a server has to end by itself: after a process that died, and after one that asked for it."""
 
 SHARED_MEMORY = "/dev/shm/"
-"""Where Linux shows shared memory as files."""
+"""The folder in which Linux shows shared memory as files."""
 
 
 class Parent:
-    """The process that wants the server."""
+    """The process that needs the server."""
 
     def __init__(self) -> None:
         self.pid = os.getppid()
@@ -32,7 +35,7 @@ class Parent:
 
     @property
     def gone(self) -> bool:
-        """Whether the server is wanted no longer."""
+        """Whether the process has ended, or has asked to end the server."""
         return self._left or os.getppid() != self.pid
 
     def _listen(self) -> None:
@@ -42,7 +45,7 @@ class Parent:
 
 
 def end(server: "subprocess.Popen[bytes]", grace: float) -> None:
-    """Ask a server to end, then kill it with all of its children."""
+    """Send SIGTERM to a server, then kill it and all of its child processes."""
     held = shared_memory(members(server.pid))
     with suppress(ProcessLookupError):
         server.terminate()
@@ -52,11 +55,12 @@ def end(server: "subprocess.Popen[bytes]", grace: float) -> None:
 
 
 def kill(server: "subprocess.Popen[bytes]", held: "set[int] | None" = None) -> None:
-    """Kill what is left of a server, its process group, and remove the shared memory that it held.
+    """Kill the process group of a server, and remove its shared memory.
 
-    Who is killed removes none of it, and Python's process that would is in the group, too.
+    A killed process removes no shared memory. Python's resource tracker would remove it, but it is in the group too.
+    Shared memory that a process outside of the group still uses is not removed.
     """
-    if not hasattr(os, "killpg"):
+    if not hasattr(os, "killpg"):  # on Windows
         server.kill()
         return
     left = members(server.pid)
@@ -72,17 +76,17 @@ def kill(server: "subprocess.Popen[bytes]", held: "set[int] | None" = None) -> N
 
 
 def members(group_id: int) -> "set[int]":
-    """Return the processes of a group, as far as /proc tells."""
+    """Return the processes of a process group; none on systems without /proc."""
     return {pid for pid in processes() if group(pid) == group_id}
 
 
 def processes() -> Iterator[int]:
-    """Yield the processes of this machine, as far as /proc tells."""
+    """Yield the ids of all processes; none on systems without /proc."""
     return (int(entry) for entry in (os.listdir("/proc") if os.path.isdir("/proc") else ()) if entry.isdigit())
 
 
 def shared_memory(pids: "set[int]") -> "set[int]":
-    """Return the inodes of the shared memory that processes have mapped; a semaphore's name there is another one."""
+    """Return the inodes of the shared memory that processes have mapped. The name of a semaphore there may differ."""
     found = set()
     for pid in pids:
         with suppress(OSError), open(f"/proc/{pid}/maps") as maps:
@@ -91,7 +95,7 @@ def shared_memory(pids: "set[int]") -> "set[int]":
 
 
 def group(pid: int) -> int | None:
-    """Return the process group of a process, None if it is gone."""
+    """Return the process group of a process, None if it has ended."""
     try:
         return os.getpgid(pid)
     except OSError:
@@ -99,7 +103,7 @@ def group(pid: int) -> int | None:
 
 
 def main(log: str, *command: str) -> int:
-    """Run a command as long as it is wanted, and return its exit code."""
+    """Run a command until it ends, or until the parent process ends, and return its exit code."""
     parent = Parent()
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     while server.poll() is None:
@@ -116,5 +120,5 @@ def main(log: str, *command: str) -> int:
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # a handler, since the server would go on ignoring what is ignored here
-    os._exit(main(*sys.argv[1:]))  # an orderly exit would wait for the thread that reads stdin
+        signal.signal(number, lambda *_: None)  # not SIG_IGN: a child process inherits ignored signals, not handlers
+    os._exit(main(*sys.argv[1:]))  # sys.exit would wait for the thread that reads stdin

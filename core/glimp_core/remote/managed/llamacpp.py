@@ -1,4 +1,4 @@
-"""llama.cpp as Glimp starts it: `llama-server`, or its own server out of the wheel `xllamacpp`."""
+"""llama.cpp as a managed server: the program `llama-server`, or the server in the package `xllamacpp`."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,19 @@ DRAFTERS = ("-md", "--model-draft", "--spec-type", "-hfd", "--hf-repo-draft")
 
 @dataclass(frozen=True, slots=True)
 class LlamaCpp:
-    """llama.cpp, one server a model, started by Glimp on this machine. `engine="llama.cpp"` is `engine=LlamaCpp()`.
+    """llama.cpp, started by Glimp on this machine, one server for each model. `engine="llama.cpp"` is `LlamaCpp()`.
 
     The models are `.gguf` files, or folders with one.
 
-    - `program`: `llama-server`, or the folder that it is in. Else GLIMP_LLAMACPP names it, or it is on PATH; if there
-      is none, the wheel `xllamacpp` serves.
-    - `flags`, `small`, `large`: flags of `llama-server` for both models and for one of them. They win over Glimp's.
-    - `window`: the longest context of a request in tokens, as far as the model has it; `slots` is how many requests a
-      server works on at once, each with such a context.
-    - `tokenizers`: of "small" and "large", the folder or hub id of a tokenizer, where the file's own cannot be read.
-    - `environment`, `logs`, `start_timeout`: as of `Vllm`.
+    - `program`: `llama-server`, or its folder. Without it, GLIMP_LLAMACPP or PATH is used. If none of them has the
+      program, the server of the package `xllamacpp` is used.
+    - `flags`, `small`, `large`: flags of `llama-server` for both models, and for one of them. They override Glimp's.
+    - `window`: the longest context of a request in tokens, at most that of the model; `slots`: how many requests a
+      server processes at once, each with such a context.
+    - `tokenizers`: for "small" and "large", the folder or hub id of a tokenizer, if that of the file cannot be read.
+    - `environment`, `logs`, `start_timeout`: as in `Vllm`.
 
-    Raises `ConfigError` for options that cannot work.
+    Raises `ConfigError` for invalid options.
     """
 
     program: str | None = None
@@ -60,13 +60,13 @@ class LlamaCpp:
 
     @property
     def word(self) -> str:
-        """What users call it."""
+        """The word for it in `engine`."""
         return "llama.cpp"
 
     def command(self, role: Role, model: str, options: Mapping[str, Any]) -> ServerCommand:
-        """Return what serves a `.gguf` file; of the options that models load with, `max_batch` is the number of slots.
+        """Return the command that serves a `.gguf` file. The load option `max_batch` is the number of slots.
 
-        Raises `ConfigError` for another model, or other options.
+        Raises `ConfigError` for a model that is not a `.gguf` file, and for other load options.
         """
         check_options("llama.cpp", options, ("max_batch",))
         own = own_flags(self, role)
@@ -86,7 +86,7 @@ class LlamaCpp:
         )  # fmt: skip
 
     def tokenizer(self, role: Role, model: str) -> str:
-        """Return the one that was named for the role, else the file, which holds its tokenizer."""
+        """Return the tokenizer that was named for the role, else the file, which contains its tokenizer."""
         named = self.tokenizers.get(role)
         if named is not None:
             return named

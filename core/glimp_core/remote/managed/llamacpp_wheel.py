@@ -1,4 +1,4 @@
-"""llama.cpp's own server out of the wheel `xllamacpp`, as a program that takes the main flags of `llama-server`."""
+"""The server in the package `xllamacpp`, as a program that accepts the main flags of `llama-server`."""
 
 import argparse
 import os
@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
-"""How ggml numbers the types that a cache can have."""
+"""ggml's numbers of the types of a cache."""
 
 
 def flags() -> argparse.ArgumentParser:
-    """Return what reads the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         "llama-server of the wheel xllamacpp", epilog="Other flags need llama.cpp itself.", allow_abbrev=False
     )
@@ -35,7 +35,7 @@ def flags() -> argparse.ArgumentParser:
 
 
 def parameters(given: argparse.Namespace) -> Any:
-    """Return what the server is made with."""
+    """Return the parameters of the server."""
     xllamacpp = import_module("xllamacpp")
 
     made = xllamacpp.CommonParams()
@@ -63,7 +63,7 @@ def parameters(given: argparse.Namespace) -> Any:
 
 
 def main() -> None:
-    """Serve a model until this process is told to end."""
+    """Serve a model until this process gets SIGINT or SIGTERM."""
     xllamacpp = import_module("xllamacpp")
 
     told = threading.Event()

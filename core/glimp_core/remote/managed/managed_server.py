@@ -1,4 +1,4 @@
-"""ManagedServer: a model server that Glimp starts at the first request, watches, and ends with this process."""
+"""ManagedServer: a model server that Glimp starts at the first request, watches, and stops with this process."""
 
 import asyncio
 import atexit
@@ -23,28 +23,28 @@ from glimp_core.remote.managed.server_log import ServerLog
 
 GUARD = Path(__file__).with_name("guard.py")
 PORTS = range(20_000, 30_000)
-"""Where ports are taken from: below those that outgoing connections get, which could take one in between."""
+"""The range of ports. It is below the ports of outgoing connections, which could take a port before the server does."""
 
 POLL_SECONDS = 0.1
 RESTART_SECONDS = 600.0
-"""A server that dies is started anew, once in this time, in seconds."""
+"""A server that dies is started again at most once in this time, in seconds."""
 
 LEAVE_SECONDS = 8.0
-"""How long the end of this process waits for its servers; their guards kill them earlier."""
+"""The longest wait in seconds for a server to end. Its guard kills it earlier."""
 
 
 def no_arguments() -> tuple[str, ...]:
-    """Return nothing to add to a command."""
+    """Return no arguments."""
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class ServerCommand:
-    """A command that serves one model, without its address and its key: equal commands are one server in a process.
+    """A command that serves one model, without address and key. In a process, equal commands share one server.
 
-    `late` are arguments that are known only when the server is about to start. `key_variable` is the environment
-    variable that the server reads its key from. `logs` is a folder that keeps logs, "" for temporary ones. `drafts`
-    says that the server drafts for its model.
+    `late` returns arguments that are known only at the start of the server, such as the free memory. `key_variable` is
+    the environment variable from which the server reads its key. `logs` is a folder for logs, "" for temporary files.
+    `drafts` says that the server drafts for its model.
     """
 
     software: str
@@ -62,11 +62,11 @@ class ServerCommand:
 
 
 class ManagedServer:
-    """A server on this machine for one model: started when it is first needed, and gone when this process is.
+    """A server on this machine for one model: it starts when it is first needed, and ends with this process.
 
-    It listens on 127.0.0.1 alone and asks for a key that only this process knows. Servers of a process start one after
-    the other, since each of them looks at the memory that is free. One that dies is started anew once in ten minutes.
-    It ends with `stop`, when no engine refers to it any more, and with the process, also if that is killed.
+    It listens on 127.0.0.1 only and requires a key that only this process knows. Servers of a process start one after
+    the other, because each of them measures the free memory. A server that dies is started again once in ten minutes.
+    It ends with `stop`, if no engine refers to it any more, and with the process, also if that is killed.
     """
 
     def __init__(self, command: ServerCommand):
@@ -83,7 +83,7 @@ class ManagedServer:
 
     @classmethod
     def of(cls, command: ServerCommand) -> "ManagedServer":
-        """Return the server of a command, which all who name the same command share."""
+        """Return the server of a command. Equal commands get the same server."""
         with _lock:
             server = _servers.get((os.getpid(), command))
             if server is None:
@@ -95,7 +95,7 @@ class ManagedServer:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there; it may not take requests yet. In a forked child the parent knows that alone."""
+        """Whether the process runs; it may not accept requests yet. A forked child cannot know, and gets True."""
         process = self._process
         return process is not None and (self._owner != os.getpid() or process.poll() is None)
 
@@ -105,25 +105,25 @@ class ManagedServer:
         return self.command.drafts
 
     async def ready(self) -> None:
-        """Wait until the server takes requests, and start it if it is not running. In the loop's thread.
+        """Wait until the server accepts requests, and start it if it is not running. Call it in the loop's thread.
 
-        A start goes on if the caller is cancelled. Raises `ModelLoadError` for a server that does not come up, and
-        `RemoteEngineError` for one that died again soon after it had died before.
+        A start continues if the caller is cancelled. Raises `ModelLoadError` if the server does not start, and
+        `RemoteEngineError` if it died again within ten minutes after a restart.
         """
         if self._process is not None and self._owner != os.getpid():
             return
         if self._starting is None or (self._starting.done() and not self.running):
             self._starting = asyncio.create_task(self._start(), name=f"start of {self.command.model}")
-        await asyncio.shield(self._starting)
+        await asyncio.shield(self._starting)  # other requests may wait for the same start
 
     async def died(self) -> str:
-        """Wait until the process is gone, and return a sentence about that. In the loop's thread."""
+        """Wait until the process has ended, and return a sentence about that. Call it in the loop's thread."""
         while self.running:
             await asyncio.sleep(POLL_SECONDS)
         return f"{self._who} ended while it was needed"
 
     def stop(self) -> None:
-        """End the server and wait until it is gone; the next request starts it again."""
+        """End the server and wait until it has ended. The next request starts it again."""
         process, self._process, self._starting = self._process, None, None
         if process is not None and self._leash is not None and self._owner == os.getpid():
             _dismiss(process, self._leash)
@@ -142,7 +142,7 @@ class ManagedServer:
             try:
                 await self._come_up()
             except ModelLoadError as error:
-                if again:
+                if again:  # the model had loaded before, so this is a failure of the server, not of the model
                     raise RemoteEngineError(str(error)) from error
                 self._process = None
                 raise
@@ -161,9 +161,12 @@ class ManagedServer:
         self.log = ServerLog.new(command.software, command.model, command.logs)
         address = ("--host", "127.0.0.1", "--port", str(self.port))
         unwanted = "" if command.logs else str(self.log.path)
+        # The guard reads one end of the pipe. The kernel closes the other end if this process ends in any way.
         listening, leash = os.pipe()
-        self._leash = open(leash, "wb", buffering=0)  # noqa: SIM115, it stays open as long as the server is wanted
+        self._leash = open(leash, "wb", buffering=0)  # noqa: SIM115, it stays open as long as the server is needed
         with self.log.path.open("wb") as output, open(listening, "rb") as heard:
+            # -I and -S: the guard needs only the standard library, and variables of Python must not change it.
+            # A new session: Ctrl-C in the terminal must not end the server before a running reply has ended.
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD), unwanted, *command.arguments, *late, *address],
                 stdin=heard,
@@ -172,11 +175,12 @@ class ManagedServer:
                 start_new_session=True,
                 env={**os.environ, **dict(command.environment), command.key_variable: self.api_key},
             )
+        # Not at exit: `stop_servers` does it there, and waits for the servers.
         weakref.finalize(self, _dismiss, self._process, self._leash).atexit = False
         self._owner = os.getpid()
 
     async def _come_up(self) -> None:
-        """Wait for the first answer. Raises `ModelLoadError` if it does not come."""
+        """Wait for the first answer. Raises `ModelLoadError` if there is none."""
         log, process = self.log, self._process
         assert log is not None, "the process was started"
         assert process is not None, "the process was started"
@@ -198,7 +202,7 @@ class ManagedServer:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _answers(self) -> bool:
-        """Whether the server lists its models for our key: another server at this port would not."""
+        """Return whether the server accepts our key. Another program on this port would not."""
         request = f"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {self.api_key}\r\n"
         try:
             async with asyncio.timeout(2):
@@ -216,13 +220,13 @@ class ManagedServer:
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raise `ConfigError` for what is no length of time."""
+    """Raise `ConfigError` for a value that is not a positive number of seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ConfigError(f"{name}={value!r} cannot work: it must be a number of seconds over 0")
 
 
 def _free_port() -> int:
-    draw = random.SystemRandom()  # the ports of two processes, or of a fork, are not the same ones
+    draw = random.SystemRandom()  # with a seeded generator, a forked process would draw the same ports
     for port in (draw.choice(PORTS) for _ in PORTS):
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
@@ -231,7 +235,7 @@ def _free_port() -> int:
 
 
 def _dismiss(process: "subprocess.Popen[bytes]", leash: IO[bytes]) -> None:
-    """Have a guard end its server, patiently. A finaliser may do it: it waits for nothing."""
+    """Ask a guard to end its server. This does not wait, so that a finaliser can call it."""
     if not leash.closed:
         with suppress(OSError):
             leash.write(b".")
@@ -246,7 +250,7 @@ def _wait(process: "subprocess.Popen[bytes]") -> None:
 
 
 def stop_servers() -> None:
-    """End every server that this process started, all at once, and wait until they are gone."""
+    """End all servers that this process started, at the same time, and wait until they have ended."""
     for server in list(_servers.values()):
         if server._process is not None and server._leash is not None and server._owner == os.getpid():
             _dismiss(server._process, server._leash)
@@ -257,5 +261,5 @@ def stop_servers() -> None:
 _servers: "weakref.WeakValueDictionary[tuple[int, ServerCommand], ManagedServer]" = weakref.WeakValueDictionary()
 _lock = Lock()
 _leaving: "list[subprocess.Popen[bytes]]" = []
-"""Guards that were told to end their servers."""
+"""Guards that were asked to end their servers."""
 atexit.register(stop_servers)

@@ -1,4 +1,4 @@
-"""The log of a server that starts: a line of it while one waits, its end where it fails."""
+"""The log of a server that starts: its latest line on the terminal, and its end in the error of a failed start."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ log = logging.getLogger("glimp.servers")
 
 TAIL_BYTES = 32_768
 TAIL_LINES = 8
-"""How many lines of a log's end an error repeats."""
+"""The number of lines at the end of a log that an error repeats."""
 
 SHOW_SECONDS = 0.5
 WIDTH = 110
@@ -27,7 +27,7 @@ CAUSE = re.compile(r"(?:^|\s)(?:[\w.]*(?:Error|Exception)|error|fatal)\s*:", re.
 
 @dataclass(slots=True)
 class ServerLog:
-    """A file that a server writes to, whose latest line is shown on a terminal while one waits."""
+    """The log file of a server. Its latest line is shown on a terminal during the start."""
 
     path: Path
     title: str
@@ -36,7 +36,7 @@ class ServerLog:
 
     @classmethod
     def new(cls, software: str, model: str, folder: str) -> "ServerLog":
-        """Make a file in a folder, or in that of temporary files. Raises `ConfigError` if that cannot be."""
+        """Create a file in a folder, or in that of temporary files. Raises `ConfigError` if this fails."""
         prefix = f"glimp-{software}-{re.sub('[^A-Za-z0-9.-]+', '-', model)[-40:]}-"
         try:
             if folder:
@@ -49,7 +49,7 @@ class ServerLog:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Tell the log `glimp.servers` of a start, and clean the terminal up behind it."""
+        """Report a start in the log `glimp.servers`, and clear the line on the terminal after it."""
         log.info("%s: starting, its log is %s", self.title, self.path)
         started = monotonic()
         try:
@@ -59,7 +59,7 @@ class ServerLog:
             self._write("")
 
     def show(self) -> None:
-        """Show the latest line, if it is another one and the last was shown for a moment."""
+        """Show the latest line if it is new, at most once in `SHOW_SECONDS`."""
         if monotonic() - self._shown_at < SHOW_SECONDS:
             return
         self._shown_at = monotonic()
@@ -70,7 +70,7 @@ class ServerLog:
             self._write(f"{self.title}: {self._shown}"[:WIDTH])
 
     def told(self) -> str:
-        """Return where the log is, what it calls an error, and how it ends."""
+        """Return the path of the log, its first line with an error, and its last lines."""
         lines = self._lines()
         cause = next((line for line in lines if CAUSE.search(line)), "")
         ends = lines[-TAIL_LINES:]
@@ -85,7 +85,7 @@ class ServerLog:
         return []
 
     def _write(self, line: str) -> None:
-        """Put a line in the place of the one before, where stderr is a terminal."""
+        """Replace the line on the terminal, if stderr is one."""
         with suppress(OSError, ValueError, AttributeError):
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r\x1b[K{line}")

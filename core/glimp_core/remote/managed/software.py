@@ -1,4 +1,4 @@
-"""What the kinds of servers that Glimp can start have in common: where they are found, and what serves a model."""
+"""What vLLM and llama.cpp have in common as managed servers: the search for the program, flags, and options."""
 
 import os
 import shutil
@@ -17,15 +17,15 @@ UNSERVED = "{option}={value!r} is for models in this process: leave it out, or g
 
 
 class ServerSoftware(Protocol):
-    """A kind of server and how it is to be run: `Vllm` or `LlamaCpp`."""
+    """A kind of server with its options: `Vllm` or `LlamaCpp`."""
 
     @property
     def word(self) -> str:
-        """What users call it: "vllm" or "llama.cpp"."""
+        """The word for it in `engine`: "vllm" or "llama.cpp"."""
         ...
 
     def command(self, role: Role, model: str, options: Mapping[str, Any]) -> ServerCommand:
-        """Return what serves a model in a role. Raises `ConfigError` if that cannot be."""
+        """Return the command that serves a model in a role. Raises `ConfigError` for invalid options."""
         ...
 
     def tokenizer(self, role: Role, model: str) -> str:
@@ -34,9 +34,9 @@ class ServerSoftware(Protocol):
 
 
 def programs(given: str | None, variable: str, name: str) -> Iterator[Path]:
-    """Yield where a program may be: where it is said to be, on PATH, and beside the interpreter.
+    """Yield the possible paths of a program: the given one, or else that on PATH and that next to the interpreter.
 
-    What is said may be the program, an interpreter beside it, or a folder of an environment. It is then the only place.
+    The given path may be the program, an interpreter in the same folder, or the folder of an environment.
     """
     if said := given or os.environ.get(variable):
         yield _program(Path(said).expanduser(), name)
@@ -53,7 +53,7 @@ def _program(said: Path, name: str) -> Path:
 
 
 def existing(candidates: Iterator[Path]) -> tuple[Path | None, Path | None]:
-    """Return the first program that is there and can be run, and the last one that was looked for."""
+    """Return the first path that is an executable file, and the last path that was tried."""
     looked = None
     for looked in candidates:
         if looked.is_file() and os.access(looked, os.X_OK):
@@ -62,9 +62,9 @@ def existing(candidates: Iterator[Path]) -> tuple[Path | None, Path | None]:
 
 
 def own_flags(software: ServerSoftware, role: Role) -> tuple[str, ...]:
-    """Return the user's flags for both models and for a role, as they go into a command.
+    """Return the user's flags for both models, followed by those for a role.
 
-    Raises `ConfigError` for what is no list of texts.
+    Raises `ConfigError` if they are not lists of texts.
     """
     own: list[str] = []
     for what in ("flags", role):
@@ -78,7 +78,7 @@ def own_flags(software: ServerSoftware, role: Role) -> tuple[str, ...]:
 
 
 def served_path(model: str) -> str:
-    """Return the place of a model for a server: of a bundled one, or a folder, its path; else the name itself."""
+    """Return the path of a bundled model or of a folder, or else the name itself."""
     if model in bundled.NAMES:
         return str(bundled.path(model))
     path = Path(model).expanduser()
@@ -86,7 +86,7 @@ def served_path(model: str) -> str:
 
 
 def check_options(software: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse load options that mean something in this process alone. Raises `ConfigError`."""
+    """Raise `ConfigError` for load options that apply only to models in this process."""
     for option, value in options.items():
         if value is not None and option not in known:
             raise ConfigError(UNSERVED.format(option=option, value=value, software=software))

@@ -1,4 +1,4 @@
-"""vLLM as Glimp starts it. Nothing here imports vLLM: it lives in an environment of its own."""
+"""vLLM as a managed server. Nothing here imports vLLM, which is installed in a separate environment."""
 
 import shutil
 import subprocess
@@ -17,7 +17,8 @@ FLAGS = (
     "--max-logprobs", "-1", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log",
     "--generation-config", "vllm",
 )  # fmt: skip
-"""The whole vocabulary can be asked for, the cache is reported, and nothing but requests says how tokens are drawn."""
+"""With these flags a request may ask for the whole vocabulary, the server reports cached tokens, and only the request
+sets the sampling."""
 
 MISSING = (
     "vLLM was not found{where}. It needs an environment of its own, as its versions of torch and transformers are not "
@@ -29,23 +30,23 @@ SMALL_MOST = 4 * 2**30
 """The small model's cache: a tenth of the card's memory, at most this many bytes."""
 
 LEFT_FREE = 0.03
-"""The share of a card that is left free by the large model's server, which starts last."""
+"""The share of a card that the large model's server, which starts last, leaves free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vllm:
-    """vLLM, one server a model, started by Glimp on this machine. `engine="vllm"` is `engine=Vllm()`.
+    """vLLM, started by Glimp on this machine, one server for each model. `engine="vllm"` is `engine=Vllm()`.
 
-    - `python`: the Python of the environment that has vLLM, its folder, or its `vllm`. Else GLIMP_VLLM names it, or
-      `vllm` is on PATH or beside this interpreter.
-    - `flags`, `small`, `large`: flags of `vllm serve` for both models and for one of them. They win over Glimp's.
-    - `memory`: of "small" and "large", as a share of each card (0.3) or as bytes of cache (4 * 2**30). Left out, the
-      small model's cache gets a tenth of a card, at most 4 GiB, and the large model what is free then.
+    - `python`: the Python of the environment that has vLLM, its folder, or its `vllm`. Without it, GLIMP_VLLM is used,
+      or `vllm` on PATH or next to this interpreter.
+    - `flags`, `small`, `large`: flags of `vllm serve` for both models, and for one of them. They override Glimp's.
+    - `memory`: for "small" and "large", a share of each card (0.3) or bytes of cache (4 * 2**30). Without it, the small
+      model's cache gets a tenth of a card, at most 4 GiB, and the large model gets the memory that is free then.
     - `environment`: environment variables of the servers.
-    - `logs`: a folder that keeps the servers' logs; temporary files if it is not given.
-    - `start_timeout`: seconds in which a server has to be up, its download included.
+    - `logs`: a folder for the servers' logs; without it they are temporary files.
+    - `start_timeout`: seconds until a server has to be ready, downloads included.
 
-    Raises `ConfigError` for options that cannot work.
+    Raises `ConfigError` for invalid options.
     """
 
     python: str | None = None
@@ -70,11 +71,11 @@ class Vllm:
 
     @property
     def word(self) -> str:
-        """What users call it."""
+        """The word for it in `engine`."""
         return "vllm"
 
     def command(self, role: Role, model: str, options: Mapping[str, Any]) -> ServerCommand:
-        """Return what serves a model; `options` are those that models load with, of which vLLM has some."""
+        """Return the command that serves a model. Raises `ConfigError` for load options that vLLM does not have."""
         check_options("vLLM", options, ("dtype", "revision", "token", "max_batch"))
         own = own_flags(self, role)
         environment = {**self.environment, **({"HF_TOKEN": options["token"]} if options.get("token") else {})}
@@ -95,7 +96,7 @@ class Vllm:
         )  # fmt: skip
 
     def tokenizer(self, role: Role, model: str) -> str:
-        """Return the model's own name: vLLM takes the tokenizer from there."""
+        """Return the model's own name: vLLM uses its tokenizer."""
         return model
 
     def _program(self) -> Path:
@@ -105,7 +106,7 @@ class Vllm:
         return found
 
     def _memory(self, role: Role, own: Sequence[str]) -> tuple[tuple[str, ...], Any]:
-        """Return the flags for the memory of a server, and what finds those that hang on what is free at its start."""
+        """Return the flags for the memory of a server, and a function for those that depend on the free memory."""
         if _names(own, "--gpu-memory-utilization", "--kv-cache-memory-bytes", "--kv-cache-memory"):
             return (), no_arguments
         if (amount := self.memory.get(role)) is None:
@@ -116,7 +117,7 @@ class Vllm:
 
 
 def small_cache() -> tuple[str, ...]:
-    """Return the flags that give a small model's cache its part of the smallest card; none if there is no card."""
+    """Return the flags for the cache of a small model: its share of the smallest card. Empty without a card."""
     totals = [total for _, total in _cards()]
     if not totals:
         return ()
@@ -124,7 +125,7 @@ def small_cache() -> tuple[str, ...]:
 
 
 def free_share() -> tuple[str, ...]:
-    """Return the flags that give a server what is free now of the fullest card; none if there is no card."""
+    """Return the flags that give a server the free share of the fullest card. Empty without a card."""
     shares = [free / total for free, total in _cards()]
     if not shares:
         return ()
@@ -132,7 +133,7 @@ def free_share() -> tuple[str, ...]:
 
 
 def _cards() -> list[tuple[int, int]]:
-    """Return the bytes that are free and those that there are, of each NVIDIA card; nothing if none tells."""
+    """Return the free and the total bytes of each NVIDIA card. Empty if `nvidia-smi` does not report them."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -155,7 +156,7 @@ def _loading(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _names(flags: Sequence[str], *wanted: str) -> bool:
-    """Whether flags name one of some; vLLM takes underscores for dashes, and values after "="."""
+    """Return whether flags have one of the `wanted`. vLLM accepts underscores for dashes, and values after "="."""
     return any(flag.partition("=")[0].replace("_", "-") in wanted for flag in flags)
 
 
