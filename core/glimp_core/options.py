@@ -1,4 +1,4 @@
-"""The options of models, listed once: the router, both adapters and the command line read them here."""
+"""The options of models and their descriptions. The router, both adapters and the command line use them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict, get_type_hints
@@ -8,37 +8,37 @@ SECRETS = ("token", "api_key")
 
 
 class LoadOptions(TypedDict, total=False):
-    """How a model loads and serves. All may be left out; None is as good as left out."""
+    """How a model loads and runs. Every option is optional; None means that it is not set."""
 
-    dtype: Annotated[Any, "Type of the weights, such as 'bfloat16'. As stored; float32 on a CPU slow in 16 bits."]
-    device: Annotated[str | None, "Where the models run, such as 'cpu', 'cuda:1' or 'mps'. The GPU if there is one."]
-    device_map: Annotated[Any, "Where the parts of a model run, as in transformers: 'auto', or a mapping."]
-    quantization_config: Annotated[Any, "How weights are quantised: a quantisation config of transformers."]
-    attn_implementation: Annotated[str | None, "Which attention code runs, as in transformers."]
+    dtype: Annotated[Any, "Type of the weights, such as 'bfloat16'. Not set: as stored, or float32 on some CPUs."]
+    device: Annotated[str | None, "Where the models run: 'cpu', 'cuda:1', 'mps'. Not set: on the GPU if there is one."]
+    device_map: Annotated[Any, "The devices of the parts of a model, as in transformers: 'auto', or a mapping."]
+    quantization_config: Annotated[Any, "The quantisation of the weights: a quantisation config of transformers."]
+    attn_implementation: Annotated[str | None, "The implementation of attention, as in transformers."]
     revision: Annotated[str | None, "Revision of the models on the hub: a branch, a tag or a commit."]
-    token: Annotated[str | None, "Token for gated models on the hub. The one of HF_TOKEN is found without."]
-    max_batch: Annotated[int | None, "How many requests a model serves at once; others wait."]
-    max_cached_tokens: Annotated[int | None, "For how many tokens finished requests may keep room in the cache."]
-    engine: Annotated[Any, "What runs the models: 'vllm' or 'llama.cpp' start servers here; this process if not set."]
-    prepacked: Annotated[bool | None, "Keep a second copy of float32 weights that a CPU reads faster in batches."]
+    token: Annotated[str | None, "Token for gated models on the hub. Not set: that of HF_TOKEN."]
+    max_batch: Annotated[int | None, "How many requests a model serves at once; other requests wait."]
+    max_cached_tokens: Annotated[int | None, "How many tokens of finished requests stay in the cache."]
+    engine: Annotated[Any, "What runs the models: 'vllm' or 'llama.cpp' on servers that Glimp starts, or this process."]
+    prepacked: Annotated[bool | None, "Keep a second copy of float32 weights, with which a CPU is faster in batches."]
 
 
 class ServerOptions(TypedDict, total=False):
-    """How models at servers, named as http://host:port/v1#model, are reached. All may be left out."""
+    """Options of models on servers, which are named as http://host:port/v1#model. Every option is optional."""
 
-    small_tokenizer: Annotated[str | None, "Folder or hub id of the small model's tokenizer, if it is at a server."]
-    large_tokenizer: Annotated[str | None, "Folder or hub id of the large model's tokenizer, if it is at a server."]
-    api_key_env: Annotated[str | None, "Environment variable with the key that each server of the pair gets."]
+    small_tokenizer: Annotated[str | None, "Folder or hub id of the small model's tokenizer, if it is on a server."]
+    large_tokenizer: Annotated[str | None, "Folder or hub id of the large model's tokenizer, if it is on a server."]
+    api_key_env: Annotated[str | None, "Environment variable with the key for the servers of the pair."]
 
 
 class ModelOptions(LoadOptions, ServerOptions, total=False):
-    """How the two models of a pair load or are reached, and serve."""
+    """The options of the two models of a pair, local or on servers."""
 
 
 class SecretText(str):
-    """A token or a key as a text that no repr shows and no pickle holds, where it is None; copies are the text itself.
+    """A token or a key as a text. Its repr does not show it, and its pickle contains None instead.
 
-    Formatting gives the secret: whoever sends it writes it out.
+    A copy is the same object. Formatting gives the secret, because a request needs it.
     """
 
     def __repr__(self) -> str:
@@ -68,36 +68,36 @@ def described(options: type) -> Mapping[str, str]:
 
 ROUTING_TEXTS = {
     "threshold": "Entropy in nats above which the large model writes a step. 1.0 if not set.",
-    "entropy": "What a glimpse measures: 'full', or 'top20', which is what servers can show. 'full' if not set.",
-    "intervene_on_tie": "Whether an entropy equal to the threshold is over it.",
+    "entropy": "What a glimpse measures: 'full', or 'top20', which servers support. 'full' if not set.",
+    "intervene_on_tie": "Whether the large model writes a step with an entropy equal to the threshold.",
     "reasoning": "What is routed: the thinking ('auto'), the visible reply ('inline'), or nothing ('off').",
-    "reasoning_effort": "How much is thought: 'none', 'low', 'medium', 'high' or 'xhigh'. As it comes if not set.",
-    "answer_by": "Who writes the answer: 'large', 'small' or 'routed'. 'large' if not set.",
-    "on_large_failure": "If the large model fails: 'raise', or let the 'small' one write the rest. 'raise' if not set.",
+    "reasoning_effort": "Amount of thinking: 'none', 'low', 'medium', 'high' or 'xhigh'. The model's own if not set.",
+    "answer_by": "Which model writes the answer: 'large', 'small' or 'routed'. 'large' if not set.",
+    "on_large_failure": "If the large model fails: 'raise', or 'small', which writes the rest. 'raise' if not set.",
     "max_step_tokens": "The longest step. 512 if not set.",
-    "max_reasoning_tokens": "The most tokens of thinking; it never takes the answer's room. 8192 if not set.",
-    "max_answer_tokens": "The room that is kept for the answer. 2048 if not set.",
-    "speculate": "Whether the small model drafts what the large one writes. For a pair that does not think if not set.",
-    "prewarm": "Whether the large model prefills while the small one writes. On a device of its own if not set.",
-    "lenient_tool_calls": "Whether a reply that is nothing but calls is read as calls without the model's markup.",
+    "max_reasoning_tokens": "The most tokens of thinking. 8192 if not set.",
+    "max_answer_tokens": "The tokens that are reserved for the answer. 2048 if not set.",
+    "speculate": "Whether the small model drafts for the large one. If not set: only if no model of the pair thinks.",
+    "prewarm": "Whether the large model prefills while the small one writes. If not set: only on separate devices.",
+    "lenient_tool_calls": "Whether a reply that contains only calls, without the model's markup, is read as calls.",
 }
-"""What the settings of the router and its threshold are for, by name; words are quoted as Python and TOML have them."""
+"""The descriptions of the settings of the router and its threshold, by name; values are quoted as in Python."""
 
 SAMPLING_TEXTS = {
-    "temperature": "0 is greedy. If not set, as the model's generation_config says.",
-    "top_p": "Share of the likeliest tokens to draw from. If not set, as the model's generation_config says.",
-    "top_k": "Number of likeliest tokens to draw from, 0 is all. If not set, as the model's generation_config says.",
-    "max_tokens": "The most tokens of an answer; thinking comes on top. 2048 if not set.",
+    "temperature": "Sampling temperature; 0 is greedy. The model's generation_config if not set.",
+    "top_p": "Probability mass of the likeliest tokens to sample from. The model's generation_config if not set.",
+    "top_k": "Number of likeliest tokens to sample from; 0 means all. The model's generation_config if not set.",
+    "max_tokens": "The most tokens of the answer, without the thinking. 2048 if not set.",
     "max_completion_tokens": "The most tokens of thinking and answer together.",
-    "stop": "Texts that end the answer; they are not looked for in the thinking.",
+    "stop": "Texts that end the answer. They do not end the thinking.",
     "seed": "Makes sampling deterministic.",
 }
-"""What the sampling parameters are for, by name."""
+"""The descriptions of the sampling parameters, by name."""
 
-FILE_TEXT = "A pair file: 'pair.toml', or 'pair.toml#NAME' for one of several. Other options win over it."
+FILE_TEXT = "A pair file: 'pair.toml', or 'pair.toml#NAME' for one of several pairs. Other options override it."
 
 LOAD_OPTIONS = described(LoadOptions)
 """Every loading option by name, with its description."""
 
 SERVER_OPTIONS = described(ServerOptions)
-"""Every option of models at servers by name, with its description."""
+"""Every option of models on servers by name, with its description."""

@@ -25,13 +25,13 @@ from glimp_core.types import SamplingParams
 
 
 class PairOptions(ModelOptions, total=False):
-    """How a pair behind an adapter loads, routes and writes. None leaves an option to the core."""
+    """The options of a pair in an adapter: models, routing and sampling. None means the default of the core."""
 
     threshold: Annotated[float | None, ROUTING_TEXTS["threshold"]]
     reasoning: Annotated[Reasoning | bool | None, ROUTING_TEXTS["reasoning"] + " True is 'auto', False 'off'."]
     reasoning_effort: Annotated[ReasoningEffort | None, ROUTING_TEXTS["reasoning_effort"]]
     max_reasoning_tokens: Annotated[int | None, ROUTING_TEXTS["max_reasoning_tokens"]]
-    config: Annotated[RouterConfig | None, "The finer settings of the router."]
+    config: Annotated[RouterConfig | None, "All other settings of the router."]
     temperature: Annotated[float | None, SAMPLING_TEXTS["temperature"]]
     top_p: Annotated[float | None, SAMPLING_TEXTS["top_p"]]
     top_k: Annotated[int | None, SAMPLING_TEXTS["top_k"]]
@@ -39,19 +39,19 @@ class PairOptions(ModelOptions, total=False):
     max_completion_tokens: Annotated[int | None, SAMPLING_TEXTS["max_completion_tokens"]]
     stop: Annotated[list[str] | str | None, SAMPLING_TEXTS["stop"]]
     seed: Annotated[int | None, SAMPLING_TEXTS["seed"]]
-    chat_template_kwargs: Annotated[dict[str, Any], "What the models' chat templates take."]
-    timeout: Annotated[float | None, "The most seconds that a reply may take."]
+    chat_template_kwargs: Annotated[dict[str, Any], "Variables for the models' chat templates."]
+    timeout: Annotated[float | None, "The longest time of a reply in seconds."]
     config_file: Annotated[str | None, FILE_TEXT]
 
 
 class NamedPairOptions(PairOptions, total=False):
-    """The pair, too: `PairModel` has all these options as fields."""
+    """The options of a pair, including its models. `PairModel` has all of them as fields."""
 
     small: Annotated[
         Any,
         "The small model: a hub id, a folder, a .gguf file, http://host:8001/v1#name, (model, tokenizer), an engine.",
     ]
-    large: Annotated[Any, "The large model, likewise."]
+    large: Annotated[Any, "The large model, in the same forms."]
 
 
 DECIDING = {"threshold", "policy"}

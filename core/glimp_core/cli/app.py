@@ -1,4 +1,4 @@
-"""All commands, one module each, and the way in and out of them."""
+"""All commands, one module each, and the entry point `main`."""
 
 import io
 import sys
@@ -11,8 +11,8 @@ from glimp_core.cli import bench, calibrate, chat, demo, exits, fitting, run, se
 
 app = typer.Typer(
     name="glimp",
-    help="A small and a large language model write one chain of thought: the small one the easy steps, "
-    "the large one the hard ones.",
+    help="A small and a large language model write one chain of thought: the small model writes the easy steps, "
+    "the large model the hard ones.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0 done, 2 bad input, 130 interrupted, 1 anything else."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot spell a character shows another
+            stream.reconfigure(errors="replace")  # a character that the terminal cannot show becomes another one
     try:
         code = exits.code_of(lambda: app(arguments, prog_name="glimp", standalone_mode=False))
-    except KeyboardInterrupt:  # while it said what went wrong
+    except KeyboardInterrupt:  # while the error was printed
         code = exits.INTERRUPTED
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""`glimp bench`: small alone, large alone and other ways to share a chain of thought, on questions with answers."""
+"""`glimp bench`: compares methods (each model alone, the pair, and others) on questions with known answers."""
 
 import json
 import sys
@@ -20,12 +20,12 @@ from glimp_core.cli.option import option
 from glimp_core.cli.settings import Settings
 
 METHODS = (
-    f"{', '.join(KINDS)}; a number after @, several after @ parted by /, as in glimp@0.1/0.3 or random@0.25. "
-    "random without one takes the intervention rate of glimp."
+    f"{', '.join(KINDS)}; with a number after @, or several separated by /, as in glimp@0.1/0.3 or random@0.25. "
+    "random without a number has the intervention rate of glimp."
 )
 
 WIDE = 160
-"""Columns for a table that no terminal shows."""
+"""The width of a table in columns if stdout is not a terminal."""
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -34,33 +34,34 @@ PresetName = Annotated[
     str | None, option("--preset", f"Methods, seeds, sampling and budgets by name: {', '.join(PRESETS)}.")
 ]
 Questions = Annotated[str, option("--set", f"The questions: {SETS}. Default: tiny.")]
-Methods = Annotated[
-    str | None, option("--methods", f"What to compare: {METHODS} Default: small, large, glimp, random.")
-]
-Number = Annotated[int | None, option("--n", "How many questions. Default: 100, with a preset all that a file has.")]
-Seeds = Annotated[int | None, option("--seeds", "Replies to each question, with seeds from --seed on.", min=1)]
+Methods = Annotated[str | None, option("--methods", f"The methods: {METHODS} Default: small, large, glimp, random.")]
+Number = Annotated[int | None, option("--n", "The number of questions. Default: 100; with a preset, all of a file.")]
+Seeds = Annotated[int | None, option("--seeds", "Replies to each question, with consecutive seeds from --seed.", min=1)]
 CalibrateOn = Annotated[
     str | None,
     option(
-        "--calibrate-on", "Choose thresholds on this set, at --target-rate. With a preset: the set's other questions."
+        "--calibrate-on", "Choose thresholds on this set, for --target-rate. With a preset: the set's other questions."
     ),
 ]
 TargetRate = Annotated[
-    str | None, option("--target-rate", "Intervention rates to calibrate for, as in 0.25 or 0.25/0.125/0.5.")
+    str | None, option("--target-rate", "Intervention rates of the calibration, as in 0.25 or 0.25/0.125/0.5.")
 ]
 Out = Annotated[
     Path | None,
-    option("--out", "Keep every reply in this JSON Lines file, and skip what it has.", dir_okay=False),
+    option("--out", "Save every reply in this JSON Lines file, and skip the replies that it has.", dir_okay=False),
 ]
-Html = Annotated[Path | None, option("--html", "Write the report for the browser to this file.", dir_okay=False)]
-DryRun = Annotated[bool, option("--dry-run", "Say what the run would cost, after a short measurement, and stop.")]
+Html = Annotated[Path | None, option("--html", "Write a report for the browser to this file.", dir_okay=False)]
+DryRun = Annotated[bool, option("--dry-run", "Estimate the time of the run from a short measurement, and stop.")]
 AtOnce = Annotated[
-    int, option("--at-once", "Replies written side by side: sooner done, but their times say little.", min=1)
+    int,
+    option(
+        "--at-once", "Replies that are written at the same time; with more than one, times are not comparable.", min=1
+    ),
 ]
 Instruction = Annotated[
-    str | None, option("--instruction", "Put after each question, in place of the set's own words.")
+    str | None, option("--instruction", "Text after each question, in place of the set's own instruction.")
 ]
-RunCode = Annotated[bool, option("--run-code", "Grade programs by running them: limited, but in no sandbox.")]
+RunCode = Annotated[bool, option("--run-code", "Grade programs by running them, with limits but without a sandbox.")]
 
 
 @app.callback()
@@ -82,7 +83,7 @@ def command(
     instruction: Instruction = None,
     run_code: RunCode = False,
 ) -> None:
-    """Compare methods on a set of questions; --seed picks other questions."""
+    """Compare methods on a set of questions; --seed selects other questions."""
     if context.invoked_subcommand is not None:
         return
     wanted = Wanted(

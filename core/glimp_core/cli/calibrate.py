@@ -1,4 +1,4 @@
-"""`glimp calibrate`: from a goal to a threshold, kept in a profile."""
+"""`glimp calibrate`: finds the threshold for a goal and writes it to a profile."""
 
 import json
 import sys
@@ -37,16 +37,16 @@ def command(
                      "Default: the puzzles of the bundled pair."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option("--target-rate", help="Share of the steps for the large model. Default: 0.25.")
+        float | None, typer.Option("--target-rate", help="The large model's share of the steps. Default: 0.25.")
     ] = None,
     share: Annotated[float | None, typer.Option("--target-share", help="The large model's share of tokens.")] = None,
-    time: Annotated[float | None, typer.Option("--target-seconds", help="Seconds a question, on the mean.")] = None,
+    time: Annotated[float | None, typer.Option("--target-seconds", help="Mean seconds per question.")] = None,
     n: Annotated[
-        int | None, typer.Option("--n", help=f"How many prompts. Default: all, {BUNDLED_SIZE} of the bundled ones.")
+        int | None, typer.Option("--n", help=f"Number of prompts. Default: all; {BUNDLED_SIZE} of the bundled ones.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Where to write the profile.")] = Path("glimp-profile.json"),
+    out: Annotated[Path, typer.Option("--out", help="The file for the profile.")] = Path("glimp-profile.json"),
 ) -> None:  # fmt: skip
-    """Find the threshold that gives the large model a rate of the steps, a share of the tokens, or you a time."""
+    """Find the threshold for a share of the steps or of the tokens by the large model, or for a time per question."""
     if settings.threshold is not None or settings.profile is not None:
         raise ConfigError("calibrating finds the threshold: leave out --threshold and --profile")
     if settings.file and settings.file.policy is not None:
@@ -65,7 +65,7 @@ def command(
 
 
 def _require_writable(out: Path) -> None:
-    """Nobody should wait for a profile that cannot be kept."""
+    """Raise `ConfigError` before the calibration if the profile cannot be written."""
     there = out.exists()
     try:
         with out.open("a"):

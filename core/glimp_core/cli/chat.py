@@ -31,10 +31,10 @@ KEPT = str(history_path()).replace(str(history_path().home()), "~")
 def command(
     settings: Settings,
     history: Annotated[
-        bool, typer.Option("--history/--no-history", help=f"Keep what is typed, for the next chat ({KEPT}).")
+        bool, typer.Option("--history/--no-history", help=f"Save the typed lines for the next chat ({KEPT}).")
     ] = True,
 ) -> None:
-    """Talk with the pair; it remembers the conversation. /help lists what else can be typed."""
+    """Chat with the pair, which remembers the conversation. /help lists the commands."""
     router, view = start(settings), View.of(settings)
     view.pair(settings)
     if settings.is_bundled:
@@ -49,7 +49,7 @@ def command(
 
 @dataclass
 class Chat:
-    """A conversation, and what was set in it; `take` is told each line that is typed."""
+    """A conversation and its settings; `take` handles each typed line."""
 
     router: GlimpRouter
     view: View
@@ -62,7 +62,7 @@ class Chat:
         self.messages = self.settings.conversation()
 
     def take(self, typed: str) -> bool:
-        """Answer a question, or do as a command says; returns False where that is to leave."""
+        """Answer a question, or run a command. Returns False for the command that leaves."""
         name, _, argument = typed.partition(" ")
         if name in ("/quit", "/exit"):
             return False
@@ -83,7 +83,7 @@ class Chat:
         self.messages = self.settings.conversation()
 
     def threshold(self, argument: str) -> None:
-        """Have the large model write a step if its entropy is over this (/threshold 0.5)"""
+        """Set the entropy above which the large model writes a step (/threshold 0.5)"""
         if argument:
             try:
                 value = float(argument)
@@ -95,7 +95,7 @@ class Chat:
         say(f"who writes a step: {self.router.policy!r}")
 
     def model(self, argument: str) -> None:
-        """Have one model write alone, or both (/model small, /model large, /model pair)"""
+        """Answer with one model alone, or with both (/model small, /model large, /model pair)"""
         if argument not in ("", "small", "large", "pair"):
             raise ConfigError(f"/model {argument!r} is none of small, large and pair")
         if argument:
@@ -105,7 +105,7 @@ class Chat:
         say(f"who writes: {names[self.alone] if self.alone else f'{small} + {large}'}")
 
     def trace(self, argument: str) -> None:
-        """Show who wrote each step of the last reply, at which entropy, and what it took"""
+        """Show the writer, the entropy and the time of each step of the last reply"""
         if self.last is None:
             raise ConfigError("/trace has no reply to show yet: ask something first")
         self.view.console.print(terminal.reply(self.last))
@@ -116,7 +116,7 @@ class Chat:
         self.view.write("\n".join([*lines, f"/{'quit':10} leave, as Ctrl-D does; Ctrl-C stops a reply"]) + "\n")
 
     def _answer(self, question: str) -> None:
-        """Answer one question; what gets no reply is not remembered."""
+        """Answer one question. A question without a reply is not remembered."""
         asked: Message = {"role": "user", "content": question}
         options: StreamOptions = {"alone": self.alone} if self.alone else {}
         try:
@@ -140,7 +140,7 @@ class Chat:
 COMMANDS: dict[str, Callable[[Chat, str], None]] = {
     "help": Chat.help, "new": Chat.new, "threshold": Chat.threshold, "model": Chat.model, "trace": Chat.trace,
 }  # fmt: skip
-"""What can be typed behind a slash; the docstrings are the lines of /help."""
+"""The commands after a slash. Their docstrings are the lines of /help."""
 
 
 def _command(name: str) -> Callable[[Chat, str], None]:

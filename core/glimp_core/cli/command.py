@@ -1,4 +1,4 @@
-"""What makes a function of `Settings` a command that takes the shared options."""
+"""A decorator that makes a function of `Settings` a command with the shared options."""
 
 import functools
 import inspect
@@ -14,9 +14,9 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def takes_settings(command: Callable[Concatenate[SettingsT, P], None]) -> Callable[..., None]:
-    """Give a command the shared options after its own; typer reads them off the signature.
+    """Add the shared options to a command, after its own. typer reads them from the signature.
 
-    The annotation of its first parameter is the class that holds them: `Settings`, or one made of it.
+    The annotation of its first parameter is the class with the options: `Settings` or a subclass.
     """
     first, *own = inspect.signature(command).parameters.values()
     kind: type[SettingsT] = first.annotation

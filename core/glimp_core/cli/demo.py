@@ -1,4 +1,4 @@
-"""`glimp demo`: the bundled pair on a puzzle made up on the spot, without any network."""
+"""`glimp demo`: the bundled pair solves a generated puzzle, without a network."""
 
 import json
 
@@ -12,12 +12,12 @@ from glimp_core.cli.view import View
 from glimp_core.errors import ConfigError
 
 SHOWN = 3
-"""The puzzle that is shown without --seed: one on which both models have something to do."""
+"""The puzzle without --seed: both models write steps of it."""
 
 
 @takes_settings
 def command(settings: Settings) -> None:
-    """Watch the bundled pair solve a puzzle that it has never seen; --seed picks another one."""
+    """Let the bundled pair solve a puzzle that it was not trained on; --seed selects another puzzle."""
     problem = _problem(SHOWN if settings.seed is None else settings.seed)
     router, view = start(settings), View.of(settings)
     view.pair(settings)

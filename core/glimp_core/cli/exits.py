@@ -1,4 +1,4 @@
-"""From whatever a command raises to one line on stderr and an exit code."""
+"""Converts the exceptions of a command to one line on stderr and an exit code."""
 
 import os
 import sys
@@ -47,6 +47,6 @@ def _failure(error: Exception) -> int:
 
 
 def _reader_is_gone() -> int:
-    """Keep Python from complaining, at its own exit, that nobody reads stdout any more."""
+    """Replace stdout, which has no reader any more, so that Python prints no error about it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED

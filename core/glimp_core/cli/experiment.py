@@ -1,4 +1,4 @@
-"""One run of `glimp bench`: what was asked for made whole, answered, and told."""
+"""One run of `glimp bench`: its options, its replies, and its results."""
 
 import json
 import shlex
@@ -27,15 +27,15 @@ from glimp_core.router import GlimpRouter
 
 DEFAULT_METHODS = "small,large,glimp,random"
 GENERATED = ("tiny", "tiny-sorting", "reasoning-gym")
-"""Sets that have as many questions as one likes."""
+"""Sets with generated questions, of any number."""
 ALL = 10**6
 MEASURED = 2
-"""Questions of the short measurement."""
+"""The number of questions of the short measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The options of `glimp bench` as they were given."""
+    """The options of `glimp bench` as they were passed."""
 
     preset: str | None
     questions: str
@@ -52,19 +52,19 @@ class Wanted:
 
     @property
     def chosen(self) -> Preset | None:
-        """The preset. Raises `ConfigError` for a name that is none."""
+        """The preset. Raises `ConfigError` for an unknown name."""
         if self.preset is not None and self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
         return PRESETS[self.preset] if self.preset is not None else None
 
     @property
     def kept_in(self) -> Path | None:
-        """The file that replies are kept in. Raises `ConfigError` for an unknown preset."""
+        """The file for the replies. Raises `ConfigError` for an unknown preset."""
         return self.out or (Path(f"glimp-{self.preset}.jsonl") if self.chosen else None)
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The intervention rates to calibrate for. Raises `ConfigError` for what is none."""
+        """The intervention rates of the calibration. Raises `ConfigError` for invalid ones."""
         if self.target_rate is None:
             return self.chosen.rates if self.chosen else (0.25,)
         try:
@@ -79,14 +79,14 @@ class Wanted:
 
     @property
     def count(self) -> int:
-        """How many questions to ask for."""
+        """The number of questions."""
         generated = self.questions.partition(":")[0] in GENERATED
         return self.n if self.n is not None else (100 if generated or not self.preset else ALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A run that is ready: its questions, methods and repeats, and the other questions to choose numbers on."""
+    """A run that is ready to start: its questions, methods and repeats, and other questions for the calibration."""
 
     wanted: Wanted
     settings: Settings
@@ -99,10 +99,10 @@ class Experiment:
 
     @classmethod
     def of(cls, settings: Settings, wanted: Wanted) -> "Experiment":
-        """Make the options whole. Raises `ConfigError` before any weights load."""
+        """Complete the options with those of the preset. Raises `ConfigError` before any weights load."""
         chosen = wanted.chosen
         if wanted.instruction is None and settings.is_bundled:
-            wanted = replace(wanted, instruction="")  # it was taught puzzles, and any word after one confuses it
+            wanted = replace(wanted, instruction="")  # it was trained on puzzles only, without any text after them
         if chosen:
             settings = preset_settings(settings, chosen)
         methods = parse(wanted.methods or (chosen.methods if chosen else DEFAULT_METHODS))
@@ -124,7 +124,7 @@ class Experiment:
         return cls(wanted, settings, router, methods, asked, matching, repeats, ledger)
 
     def run(self) -> dict[str, Any]:
-        """Answer, and return the figures; a preset and --html write files, too. Raises `Cancelled` on Ctrl-C."""
+        """Answer all questions and return the figures; a preset and --html write files. Raises `Cancelled`."""
         cancelled = threading.Event()
         if done := len(self.ledger):
             say(f"{self.wanted.kept_in} has {done} replies: going on from there")
@@ -139,7 +139,7 @@ class Experiment:
         return self._told(settled)
 
     def _answered(self, show: Show, cancelled: threading.Event) -> list[Method]:
-        """Choose the numbers, then answer what is graded; returns the methods with their numbers."""
+        """Choose the numbers of the methods, answer the graded questions, and return the methods with their numbers."""
         before, at_once, methods = self.settings.conversation(), self.wanted.at_once, list(self.methods)
         if self.matching:
             others = Running(self.router, self.matching.questions, self.ledger, before, show, cancelled, at_once)
@@ -147,7 +147,7 @@ class Experiment:
         return run(self.router, methods, self.asked, self.ledger, before, show, cancelled, at_once, self.repeats)
 
     def cost(self) -> dict[str, Any]:
-        """Measure a little, and return what the run would cost."""
+        """Measure a few replies, and return the estimated time of the run."""
         pace = measure(self.router, self.asked[:MEASURED], self.settings.conversation())
         config, most = self.router.config, self.router.sampling.max_tokens
         budget = min(config.max_reasoning_tokens + (most or config.max_answer_tokens), self.router.window)
@@ -155,18 +155,18 @@ class Experiment:
         return {"set": self.wanted.questions, "preset": self.wanted.preset, **cost, "done": len(self.ledger)}
 
     def _expected(self) -> list[Method]:
-        """Return the methods as there will be, `glimp` at the other rates with them."""
+        """Return the methods of the run, including `glimp` at the other rates."""
         more = len(self.matching.rates) - 1 if self.matching and "glimp" in self.matching.open(self.methods) else 0
         return [*self.methods, *(Method("glimp", float(at), f"glimp, rate {at}") for at in range(2, more + 2))]
 
     def _calibrating(self) -> dict[str, int]:
-        """Return how many replies choosing numbers takes, by method."""
+        """Return the number of replies of the calibration, by method."""
         if not self.matching:
             return {}
         return dict.fromkeys(self.matching.open(self.methods), ROUNDS * len(self.matching.questions))
 
     def _replies(self) -> dict[str, int]:
-        """Return how many replies there will be, by the name of the method."""
+        """Return the number of replies of the run, by the name of the method."""
         replies = Counter(self._calibrating())
         for method in self._expected():
             replies[method.name] += len(self.asked) * self.repeats
@@ -200,7 +200,7 @@ class Experiment:
 
 
 def preset_settings(settings: Settings, chosen: Preset) -> Settings:
-    """Return the settings with what a preset says where the user says nothing. Raises `ConfigError` for a threshold."""
+    """Return the settings with the preset's values for unset options. Raises `ConfigError` if a threshold is set."""
     if settings.threshold is not None or settings.profile is not None:
         raise ConfigError("a preset chooses thresholds on other questions: leave out --threshold and --profile")
     defaults: dict[str, Any] = {
@@ -211,7 +211,7 @@ def preset_settings(settings: Settings, chosen: Preset) -> Settings:
 
 
 def _questions(settings: Settings, wanted: Wanted, methods: Sequence[Method]) -> tuple[list[Question], Matching | None]:
-    """Return the graded questions, and the others to choose numbers on where numbers are to be chosen."""
+    """Return the graded questions, and the other questions for the calibration, if there is one."""
     seed, chosen = settings.seed or 0, wanted.chosen
     size = chosen.calibration if chosen else 10
     calibrating = bool(chosen or wanted.calibrate_on) and bool(Matching.open(methods))
@@ -240,7 +240,7 @@ def _is_finite(name: str) -> bool:
 
 
 def _setting(settings: Settings, router: GlimpRouter) -> dict[str, Any]:
-    """What every reply depends on, apart from question and method."""
+    """Return the settings on which every reply depends, apart from question and method."""
     small, large = settings.pair
     sampling = {name: value for name, value in asdict(router.sampling).items() if value not in (None, ())}
     config = asdict(router.config)

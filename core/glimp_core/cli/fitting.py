@@ -1,4 +1,4 @@
-"""`glimp check`: whether two models work as a pair, before anything large is loaded, and what routing can win."""
+"""`glimp check`: tests whether two models work as a pair, before weights load, and how much time routing can save."""
 
 import json
 import sys
@@ -32,10 +32,10 @@ def command(
     first: Annotated[str | None, typer.Argument(metavar="[SMALL]", help=NAMED, show_default=False)] = None,
     second: Annotated[str | None, typer.Argument(metavar="[LARGE]", help=NAMED, show_default=False)] = None,
     load: Annotated[
-        bool, typer.Option("--load/--no-load", help="Load the models too, if they fit, and time them.")
+        bool, typer.Option("--load/--no-load", help="If the pair works, load the models and time them.")
     ] = True,
 ) -> None:
-    """Say whether two models fit, what routing can win with them, and what to change. Exit code 3: they do not fit."""
+    """Check whether two models work as a pair, and how much time routing can save. Exit code 3: they do not work."""
     settings = _named(settings, first, second)
     router = start(settings)
     with Console(stderr=True, quiet=not sys.stderr.isatty()).status("") as status:

@@ -1,4 +1,4 @@
-"""What is typed or piped in: decoded, or refused; lines with a history that outlives the chat."""
+"""Input from stdin, decoded or refused, and a history of lines that is kept for the next chat."""
 
 import contextlib
 import os
@@ -13,16 +13,16 @@ from glimp_core.cli.exits import say
 from glimp_core.errors import ConfigError
 
 LINES = 1000
-"""How many lines of history are kept."""
+"""The number of lines in the history."""
 
 
 def whole_stdin() -> str:
-    """Read stdin to its end. Raises `ConfigError` for bytes that are no text in its encoding."""
+    """Read stdin to its end. Raises `ConfigError` for bytes that are invalid in its encoding."""
     return _decoded(sys.stdin.read)
 
 
 def next_line() -> str | None:
-    """Return the next line, stripped, None at the end; with a prompt in a terminal. Raises `ConfigError`."""
+    """Return the next line, stripped, or None at the end. A terminal shows a prompt. Raises `ConfigError`."""
     typed = sys.stdin.isatty()
     try:
         return _decoded(lambda: input("> " if typed else "")).strip()
@@ -39,7 +39,8 @@ def _decoded(read: Callable[[], str]) -> str:
     wrong: object = None
     try:
         text = read()
-        wrong = next((hex(ord(c) - 0xDC00) for c in text if "\udc80" <= c <= "\udcff"), None)  # kept by surrogateescape
+        # with the handler surrogateescape, an invalid byte becomes half a surrogate pair
+        wrong = next((hex(ord(c) - 0xDC00) for c in text if "\udc80" <= c <= "\udcff"), None)
     except UnicodeDecodeError as error:
         encoding, wrong = error.encoding, hex(error.object[error.start])
     if wrong is not None:
@@ -52,14 +53,14 @@ def _decoded(read: Callable[[], str]) -> str:
 
 @contextlib.contextmanager
 def kept_history(wanted: bool) -> Iterator[None]:
-    """Edit lines as in a shell, with those of earlier chats if that is wanted; without a terminal there are none."""
+    """In a terminal, make lines editable as in a shell, with the history of earlier chats if `wanted`."""
     readline = _readline() if sys.stdin.isatty() else None
     if readline is None:
         yield
         return
     path = history_path()
     if wanted:
-        with contextlib.suppress(OSError):  # there is none yet
+        with contextlib.suppress(OSError):  # in the first chat there is no file
             readline.read_history_file(path)
     try:
         yield
@@ -69,7 +70,7 @@ def kept_history(wanted: bool) -> Iterator[None]:
 
 
 def history_path() -> Path:
-    """Return where the questions of chats are kept: in the state folder of the XDG rules."""
+    """Return the path of the history, in the state folder of the XDG specification."""
     state = os.environ.get("XDG_STATE_HOME", "")
     folder = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
     return folder / "glimp" / "chat_history"
@@ -84,7 +85,7 @@ def _readline() -> Any:
 
 
 def _write(readline: Any, path: Path) -> None:
-    """Write the history for its owner's eyes alone."""
+    """Write the history to a file that only its owner can read."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))

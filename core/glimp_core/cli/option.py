@@ -1,4 +1,4 @@
-"""An option of the command line, in the form that all commands give theirs."""
+"""The options of the command line, in one form for all commands."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ import typer
 
 
 def option(name: str, text: str, panel: str | None = None, **options: Any) -> Any:
-    """Describe an option; its default is in the text, where there is one worth naming. `options` are typer's own."""
+    """Return an option. Its default is part of the text, not shown by typer. `options` are typer's own."""
     return typer.Option(name, help=text, rich_help_panel=panel, show_default=False, **options)
 
 

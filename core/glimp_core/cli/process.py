@@ -1,7 +1,7 @@
-"""The command as a process: what Ctrl-C does at any moment, and streams that are closed.
+"""The command as a process: its handling of Ctrl-C, and of closed standard streams.
 
-It is the first module of the command, and imports nothing that takes time: before it is there Ctrl-C is Python's, which
-shows a traceback. The module `signal` itself imports `enum`, and would take ten times as long as the rest.
+This is the first module of the command, and it imports only fast modules: until its handler is set, Ctrl-C shows a
+traceback of Python. The module `signal` itself imports `enum`, and would take ten times as long as the rest.
 """
 
 import _signal as signal  # type: ignore[import-not-found]
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 CATCHES = "code_of"
-"""The function under which a command runs, by name: its module takes time to import."""
+"""The name of the function that runs a command. Its module is too slow to import here."""
 
 SHOW_CURSOR = "\x1b[?25h\x1b[0m"
 
 
 def open_streams() -> None:
-    """Put the null device in place of each standard stream that is closed, lest a file or a socket takes its number."""
+    """Open the null device for each closed standard stream. Otherwise a file or a socket could get its number."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -34,12 +34,12 @@ def open_streams() -> None:
 def catch_interrupts() -> None:
     """Make Ctrl-C raise `KeyboardInterrupt` where `exits.code_of` catches it, and end the process at once elsewhere.
 
-    A half imported module is no place for an exception: native ones abort, and others take it for a missing package.
-    One that is raised where Python can only report it, as in a destructor, is raised again.
+    During an import it must not raise: native modules abort, and other code handles it as a missing package. An
+    exception that Python can only report, as in a destructor, is raised again.
     """
     try:
         signal.signal(signal.SIGINT, _interrupt)
-    except ValueError:  # a thread of another program runs the command, and hears no signal
+    except ValueError:  # the command runs in a thread of another program, which gets no signals
         return
     sys.unraisablehook = _raise_again
 

@@ -1,4 +1,4 @@
-"""How far a long run is, and how long the rest will take: a bar in a terminal, a line a minute elsewhere."""
+"""The progress of a long run and its remaining time: a bar in a terminal, or else one line a minute."""
 
 import sys
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from glimp_core.bench.runner import Show
 from glimp_core.cli.exits import say
 
 EVERY = 60.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 
 @contextmanager
 def progress(remaining: Remaining) -> Iterator[Show]:
-    """Show replies as they come; those of an earlier run are counted, and tell how long one takes."""
+    """Show replies as they arrive. Those of an earlier run count too, also for the estimate of the remaining time."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
     total = remaining.replies
     right: dict[str, list[bool]] = {}

@@ -1,4 +1,4 @@
-"""One reply in the terminal: weights load behind a spinner, steps stream, Ctrl-C stops within a token."""
+"""One reply in the terminal: a spinner while weights load, a stream of steps, and Ctrl-C."""
 
 import logging
 import os
@@ -24,22 +24,22 @@ from glimp_core.types import Message
 
 def start(settings: Settings) -> GlimpRouter:
     """Make the router, with a spinner while torch is imported."""
-    served = bool(settings.options.get("engine"))  # while servers start, the latest line of their logs is shown
+    served = bool(settings.options.get("engine"))  # then the latest line of the servers' logs is shown instead
     here = not served and all(name in bundled.NAMES or Path(name).exists() for name in settings.pair)
     if served and not sys.stderr.isatty():
         _tell_of_servers()
     if not sys.stderr.isatty() or here:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # those bars are for downloads
     if not settings.debug:
-        os.environ["HF_HUB_VERBOSITY"] = os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # ours says what went wrong
+        os.environ["HF_HUB_VERBOSITY"] = os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # our error explains it
     with _waiting("starting PyTorch"):
         return settings.router()
 
 
 def reply(router: GlimpRouter, messages: Sequence[Message], view: View, **demands: Unpack[StreamOptions]) -> Completion:
-    """Have a conversation answered and shown while it is written. Raises `Cancelled` on Ctrl-C.
+    """Answer a conversation, and show the reply while it is written. Raises `Cancelled` on Ctrl-C.
 
-    `demands` are tools, a format and the like, as `GlimpRouter.stream` takes them.
+    `demands` are options of `GlimpRouter.stream`, such as tools and a format.
     """
     cancelled = threading.Event()
     events: list[Event] = []
@@ -64,7 +64,7 @@ def reply(router: GlimpRouter, messages: Sequence[Message], view: View, **demand
 
 
 def _tell_of_servers() -> None:
-    """Have the log of servers that start go to stderr, a line for each start."""
+    """Write the log of starting servers to stderr, one line for each start."""
     log, handler = logging.getLogger("glimp.servers"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("glimp: %(message)s"))
     log.addHandler(handler)
@@ -72,14 +72,14 @@ def _tell_of_servers() -> None:
 
 
 def _waiting(what: str) -> Any:
-    """A spinner on stderr, where that is a terminal and no download draws its own bars there."""
+    """Return a spinner on stderr, if that is a terminal and no download draws its own bars there."""
     bars = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS") != "1"
     return nullcontext() if bars or not sys.stderr.isatty() else Console(stderr=True).status(f"{what} ...")
 
 
 @contextmanager
 def interrupts_set(cancelled: threading.Event) -> Iterator[None]:
-    """Make Ctrl-C set `cancelled`, so that no engine is torn up half-way; pressed again, it interrupts at once."""
+    """Make Ctrl-C set `cancelled`, so that engines stop in a consistent state. A second Ctrl-C interrupts at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if cancelled.is_set():

@@ -19,7 +19,7 @@ from glimp_core.router import StreamOptions
 from glimp_core.surrogates import mended
 
 TINY = (
-    "this is the bundled pair, which only knows the puzzles of `glimp demo`: name your models with --small and --large"
+    "this is the bundled pair, which solves only the puzzles of `glimp demo`: name your models with --small and --large"
 )
 
 
@@ -31,7 +31,7 @@ def command(
     tools: Annotated[Path | None, typer.Option(help="A JSON file with the tools that the pair may call.")] = None,
     tool_choice: Annotated[str | None, typer.Option(help="auto, required, none, or the name of one tool.")] = None,
 ) -> None:
-    """Have the pair answer one question."""
+    """Answer one question with the pair."""
     text = whole_stdin() if question == "-" else mended(question)
     if not text.strip():
         raise ConfigError("the question is empty: write it after `glimp run`, or pipe it in and pass -")
@@ -47,7 +47,7 @@ def command(
 
 
 def _demands(schema: Path | None, tools: Path | None, tool_choice: str | None) -> StreamOptions:
-    """Return what the files demand of the reply, as `GlimpRouter.stream` takes it, checked before a model loads."""
+    """Return the options of `GlimpRouter.stream` from the files. They are checked before a model loads."""
     demands: StreamOptions = {"tool_choice": tool_choice}
     if schema:
         demands["response_format"] = {"type": "json_schema", "json_schema": {"schema": _schema(schema)}}

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from glimp_core.serve import ServiceSettings
 
 EVERYWHERE = ("0.0.0.0", "::")
-"""Addresses to listen at that are none to go to."""
+"""Addresses to listen on that a browser cannot open."""
 
 
 def _serving(name: str, text: str) -> Any:
     return typer.Option(name, rich_help_panel="Serving", help=text)
 
 
-Host = Annotated[str, _serving("--host", "Where to listen; 0.0.0.0 is every address of this machine.")]
-Port = Annotated[int, _serving("--port", "0 takes a free one.")]
+Host = Annotated[str, _serving("--host", "The address to listen on; 0.0.0.0 means all addresses of this machine.")]
+Port = Annotated[int, _serving("--port", "The port to listen on; 0 selects a free one.")]
 Name = Annotated[
     str | None, _serving("--name", "The pair's name in the list of models. Default: as in --config, or glimp.")
 ]
@@ -38,20 +38,20 @@ KeyVariable = Annotated[
     str | None, _serving("--api-key-env", "The environment variable with the key that clients must send.")
 ]
 Running = Annotated[int, _serving("--max-running", "Replies that are written at once.")]
-Waiting = Annotated[int, _serving("--max-waiting", "Requests that may wait; more are sent away (429).")]
-Seconds = Annotated[float, _serving("--timeout", "The most seconds that a reply may take.")]
-Drain = Annotated[float, _serving("--drain", "Seconds that running replies get at the end.")]
-Origins = Annotated[list[str] | None, _serving("--cors-origin", "An origin whose pages may ask (repeatable).")]
-Hosts = Annotated[list[str] | None, _serving("--allowed-host", "A name that a proxy passes on (repeatable).")]
+Waiting = Annotated[int, _serving("--max-waiting", "Requests that may wait; further ones are refused (429).")]
+Seconds = Annotated[float, _serving("--timeout", "The longest time of a reply in seconds.")]
+Drain = Annotated[float, _serving("--drain", "Seconds for running replies at shutdown.")]
+Origins = Annotated[list[str] | None, _serving("--cors-origin", "An origin whose pages may use it (repeatable).")]
+Hosts = Annotated[list[str] | None, _serving("--allowed-host", "One more accepted Host header (repeatable).")]
 Templates = Annotated[
     list[str] | None, _serving("--template-option", "One more name for chat_template_kwargs of requests (repeatable).")
 ]
-InBrowser = Annotated[bool, _serving("--open", "Open the page in a browser, where there is one.")]
+InBrowser = Annotated[bool, _serving("--open", "Open the page in a browser, if there is one.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServedSettings(Settings):
-    """The shared options, where `--api-key-env` is about the clients of this server."""
+    """The shared options, where `--model-key-env` names the key of model servers: `--api-key-env` is for clients."""
 
     api_key_env: Annotated[str | None, option("--model-key-env", SERVER_OPTIONS["api_key_env"], "Models")] = None
 
@@ -72,7 +72,7 @@ def command(
     template_option: Templates = None,
     in_browser: InBrowser = False,
 ) -> None:
-    """Serve the pair to everything that speaks OpenAI's API, and to a browser."""
+    """Serve the pair through OpenAI's API, with a page for the browser."""
     try:
         from glimp_core.serve import listening
         from glimp_core.serve.service_settings import TEMPLATE_OPTIONS, ServiceSettings
@@ -119,13 +119,13 @@ def _serve(
 
 
 def _open(address: str) -> None:
-    """Open a browser that has a window; one in this terminal would hold up the server."""
+    """Open a browser in its own window. A browser in this terminal would block the server."""
     if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         webbrowser.open(address)
 
 
 def _named(settings: Settings, name: str | None) -> list[tuple[str, Settings]]:
-    """Return the pairs to serve by name: all of a pair file that has several, each with the other options on top."""
+    """Return the pairs to serve by name: all pairs of a pair file, each with the other options of the command."""
     if settings.config is None:
         return [(name or "glimp", settings)]
     from glimp_core.pair_file import read_pairs
@@ -148,7 +148,7 @@ def _key(variable: str | None) -> str | None:
 
 
 def _refuse_unused(settings: Settings) -> None:
-    """Refuse options of other commands that a server has no use for."""
+    """Raise `ConfigError` for options of other commands that a server cannot use."""
     if settings.json or settings.system:
         given = "--json" if settings.json else "--system"
         raise ConfigError(f"glimp serve takes no {given}: requests say what they want")

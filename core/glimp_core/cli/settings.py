@@ -1,4 +1,4 @@
-"""The options that every command shares: which models, how they are routed, how they write."""
+"""The options that every command shares: models, routing, sampling and traces."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 NAMED = "Hub id, folder, .gguf file, or http://host:8001/v1#name."
 
 BUNDLED_THRESHOLD = 0.3
-"""Between the bundled small model's entropy where it is sure (up to 0.1) and at products it never learned (2 to 3)."""
+"""Between the entropy of the bundled small model if it is certain (up to 0.1) and at products that it never learned (2
+to 3)."""
 
 
 def _model(name: str, text: str) -> Any:
@@ -44,7 +45,7 @@ def _watching(name: str, text: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The shared options as they were given; the methods raise `ConfigError` before any weights load."""
+    """The shared options as they were passed. The methods raise `ConfigError` before any weights load."""
 
     small: Annotated[str | None, _model("--small", f"{NAMED} Default: the bundled pair.")] = None
     large: Annotated[str | None, _model("--large", f"{NAMED} Default: the bundled pair.")] = None
@@ -78,14 +79,14 @@ class Settings:
     seed: Annotated[int | None, _writing("--seed", SAMPLING_TEXTS["seed"])] = None
     stop: Annotated[list[str] | None, _writing("--stop", f"{SAMPLING_TEXTS['stop']} (repeatable)")] = None
     system: Annotated[str | None, _writing("--system", "The system message.")] = None
-    trace: Annotated[str | None, _watching("--trace", "Append what happens to this file, for `glimp trace`.")] = None
-    redact: Annotated[bool, _watching("--redact", "Keep every word out of the trace; figures stay.")] = False
+    trace: Annotated[str | None, _watching("--trace", "Append a trace to this file, for `glimp trace`.")] = None
+    redact: Annotated[bool, _watching("--redact", "Write no text to the trace, only figures.")] = False
     json: Json = False
-    debug: Annotated[bool, option("--debug", "Show where an error came from.")] = False
+    debug: Annotated[bool, option("--debug", "Show the traceback of an error.")] = False
 
     @cached_property
     def file(self) -> "PairSettings | None":
-        """What the pair file says, None without one."""
+        """The settings of the pair file, None without one."""
         if self.config is None:
             return None
         from glimp_core.pair_file import read_pair
@@ -94,7 +95,7 @@ class Settings:
 
     @property
     def models(self) -> tuple[Any, Any]:
-        """The small and the large model as they are named; a table of a pair file is a dict."""
+        """The names of the small and the large model; a table of a pair file is a dict."""
         written = (self.file.small, self.file.large) if self.file else (None, None)
         small, large = self.small or written[0], self.large or written[1]
         if small and large:
@@ -112,12 +113,12 @@ class Settings:
 
     @property
     def is_bundled(self) -> bool:
-        """Whether the pair is the one that comes with Glimp."""
+        """Whether the pair is the bundled one."""
         return self.models == (bundled.SMALL, bundled.LARGE)
 
     @property
     def options(self) -> ModelOptions:
-        """What the models load with, or are reached by."""
+        """The options of the models, local or on servers."""
         names = ("engine", "dtype", "device", "small_tokenizer", "large_tokenizer", "api_key_env")
         given = {**{name: getattr(self, name) for name in names}, "prepacked": self.prepacked or None}
         set_here = {name: value for name, value in given.items() if value is not None}

@@ -1,4 +1,4 @@
-"""`glimp bench speed`: how close to the floor the engine is on this machine, row by row."""
+"""`glimp bench speed`: compares the engine with its baselines on this machine, one ratio in each row."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from glimp_core.cli.reply import start
 from glimp_core.cli.settings import Settings
 
 TOKENS = 96
-"""How many tokens are routed in each run, unless --max-tokens says otherwise."""
+"""The number of routed tokens in each run, unless --max-tokens is set."""
 
 QUESTION = "A train leaves at nine and goes 60 miles an hour for three hours. How far is it? Think step by step."
 
@@ -25,11 +25,11 @@ QUESTION = "A train leaves at nine and goes 60 miles an hour for three hours. Ho
 @takes_settings
 def command(
     settings: Settings,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each pair of times is taken.")] = 5,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads for torch; more are noisy.")] = 1,
-    only: Annotated[str | None, typer.Option("--only", help="Measure rows whose name holds this text.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each pair of times is measured.")] = 5,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of torch; with more, times vary more.")] = 1,
+    only: Annotated[str | None, typer.Option("--only", help="Measure only rows whose name contains this text.")] = None,
 ) -> None:
-    """Time the engine against what it is promised to beat; every row is a ratio taken in one process.
+    """Compare the time of the engine with its baselines. Every row is a ratio, measured in one process.
 
     The visible reply of a pair that does not think is routed, in steps of at most 15 tokens.
     """

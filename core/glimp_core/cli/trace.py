@@ -1,4 +1,4 @@
-"""`glimp trace`: what a router did, from the file it wrote."""
+"""`glimp trace`: shows the requests of a trace file."""
 
 import json
 import sys
@@ -22,17 +22,15 @@ Replays = list[tuple[str, Replay]]
 
 def command(
     file: Annotated[Path, typer.Argument(help="A trace, as `glimp run --trace FILE` writes it.", show_default=False)],
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Write one page for the browser; it needs no network.")
-    ] = None,
-    run: Annotated[int | None, typer.Option("--run", help="Show this request alone; the first is 1.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one web page, which needs no network.")] = None,
+    run: Annotated[int | None, typer.Option("--run", help="Show only this request; the first is 1.")] = None,
     thresholds: Annotated[
         str | None,
-        typer.Option("--replay-threshold", help="What these thresholds would have decided, for example 0.5,1,1.5."),
+        typer.Option("--replay-threshold", help="Show the decisions of these thresholds, for example 0.5,1,1.5."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a pair did: who wrote each step and why, what it took, and what another threshold would have done."""
+    """Show a trace: the writer, the entropy and the time of each step, and the decisions of other thresholds."""
     wanted = _numbers(thresholds)
     problems: list[str] = []
     runs = _chosen(load(file, problems), run, file)
@@ -63,7 +61,7 @@ def _numbers(given: str | None) -> list[float]:
 
 
 def _replays(runs: list[Run], thresholds: list[float]) -> Replays:
-    """Return what each threshold would have decided on all runs together, first what was recorded."""
+    """Return the decisions of each threshold on all runs together, after the recorded ones."""
     if not thresholds:
         return []
     recorded = reduce(add, [replay(run.completion, _Recorded(run)) for run in runs])
@@ -76,7 +74,7 @@ def _replays(runs: list[Run], thresholds: list[float]) -> Replays:
 
 
 class _Recorded:
-    """Decides as was recorded."""
+    """A policy that repeats the recorded decisions."""
 
     def __init__(self, run: Run):
         self._decisions = iter([routed.decision for routed in run.completion.routed])

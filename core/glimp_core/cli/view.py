@@ -1,4 +1,4 @@
-"""What a reply looks like in the terminal: steps coloured by their writer, each after its entropy."""
+"""A reply in the terminal: each step in the colour of its writer, after its entropy."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ STYLES = {role: Style(color=colour) for role, colour in COLOURS.items()}
 
 
 class View:
-    """Writes a reply to a console; as a context it leaves the cursor at the start of a line."""
+    """Writes a reply to a console. As a context manager it leaves the cursor at the start of a line."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -32,13 +32,13 @@ class View:
 
     @classmethod
     def of(cls, settings: Settings) -> "View":
-        """Return the view for stdout; with --json stdout belongs to the document, and only a person sees the rest."""
+        """Return the view for stdout. With --json stdout has only the document, and a terminal's stderr the reply."""
         if settings.json:
             return cls(Console(stderr=True, quiet=not sys.stderr.isatty()))
         return cls(Console())
 
     def pair(self, settings: Settings) -> None:
-        """Name the two models, each in its colour."""
+        """Write the names of the two models, each in its colour."""
         for writer, name in zip(COLOURS, settings.pair, strict=True):
             self.write(f"{writer} {name}", STYLES[writer])
             self.write("  " if writer == "small" else "\n\n")
@@ -60,17 +60,17 @@ class View:
             self.write(f"({without_text(event)})", DIM)
 
     def write(self, text: str, style: Style | None = None) -> None:
-        """Write text as it is, but for control characters: nothing is wrapped, marked up or stripped."""
+        """Write text unchanged, except for control characters: it is not wrapped, and markup is not interpreted."""
         self.console.print(Segments([Segment(inert(text, kept="\n\t"), style)]), end="", soft_wrap=True)
         self._at_margin = text.endswith("\n")
 
     def close(self, done: Completion) -> None:
-        """Show the table under a reply."""
+        """Show the table after a reply."""
         self.write("\n")
         self.console.print(totals(done))
 
     def note(self, done: Completion) -> None:
-        """Show one line under a reply."""
+        """Show the summary line after a reply."""
         self.write(line(done) + "\n\n", DIM)
 
     def __enter__(self) -> "View":
@@ -91,7 +91,7 @@ class View:
         self.write(f"{label:8} {writer} ▏", DIM)
 
     def _call(self, delta: ToolCallDelta) -> None:
-        """Show a call once it is whole, on a line of its own: its name, and its arguments as JSON."""
+        """Show a complete call on a separate line: its name, and its arguments as JSON."""
         if delta.call is None:
             return
         self._called = True
