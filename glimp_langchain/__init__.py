@@ -4,7 +4,7 @@ try:
     import langchain_core  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "langchain_core":
-        raise  # it is there, but something that it needs itself is not
+        raise  # the package is installed, but one of its own dependencies is not
     raise ImportError('glimp_langchain needs langchain-core: pip install "glimp[langchain]"') from error
 
 from glimp_langchain._providers import register

@@ -11,7 +11,7 @@ from glimp_core.types import FinishReason, InvalidToolCall, Step, ToolCall, Tool
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole reply. `reasoning` and `answer` joined are what the models wrote, tags left out."""
+    """A complete reply. `reasoning` and `answer`, joined, are the text of the models without thinking tags."""
 
     reasoning: str
     answer: str
@@ -26,7 +26,7 @@ class Completion:
 
     @classmethod
     def fold(cls, events: Iterable[Event]) -> "Completion":
-        """Fold the events of one whole request into its completion."""
+        """Return the completion of the events of one complete request."""
         events = list(events)
         start, finish = events[0], events[-1]
         assert isinstance(start, Start), "events of a whole request"
@@ -53,7 +53,7 @@ class Completion:
         return summarise(self)
 
     def document(self) -> dict[str, Any]:
-        """Return the reply as one JSON-able document (the keys of `glimp run --json`)."""
+        """Return the reply as a JSON document with the keys of `glimp run --json`."""
         usage = self.usage
         return {
             "answer": self.answer,
@@ -80,13 +80,13 @@ class Completion:
         }  # fmt: skip
 
     def __rich__(self) -> Any:
-        """Return what rich prints: the steps, one a line, and the figures."""
+        """Return the text for rich: one line for each step, and the figures."""
         from glimp_core.views import terminal  # rich is loaded only if a reply is shown
 
         return terminal.reply(self)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
+        """Return the HTML for a notebook."""
         from glimp_core.views import notebook
 
         return notebook.cell(self)

@@ -1,4 +1,4 @@
-"""How a pair reasons: what is routed, how it is measured, and how far it may go."""
+"""RouterConfig: the settings of a router that are not its policy."""
 
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -13,30 +13,30 @@ AnswerBy = Literal["large", "small", "routed"]
 OnLargeFailure = Literal["raise", "small"]
 
 EFFORTS: dict[str, float] = {"low": 1 / 8, "medium": 1 / 2, "high": 1.0, "xhigh": 2.0}
-"""The part of `max_reasoning_tokens` that each effort may take."""
+"""The part of `max_reasoning_tokens` that each effort may use."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
     """The settings of a router that are not its policy.
 
-    - `reasoning`: "auto" routes the thinking of a pair that thinks and lets the large model write all
-      for a pair that does not; "inline" routes the visible reply; "off" switches thinking off.
-    - `reasoning_effort`: how much is thought. "none" is reasoning="off"; "low", "medium", "high" and "xhigh" switch
-      thinking on where a template leaves it off, pass the word on where the template has such levels, and let an
-      eighth, half, all, or twice of `max_reasoning_tokens` be thought. None leaves all that as it is.
-    - `answer_by`: who writes what follows the thinking.
-    - `entropy`: the quantity a glimpse measures; `intervene_on_tie` makes H = tau an intervention.
-    - `speculate`: whether the small model drafts what the large one writes; None: for a pair that does not think.
-    - `prewarm`: whether the large model reads what is written while the small one writes on; None: where it runs on a
-      device of its own. A server, which may bill for it, is only asked to where this is True.
-    - `on_large_failure`: when the large model's engine fails, "raise" its error, or let the "small" one write the rest.
-    - `lenient_tool_calls`: take a reply for calls that is nothing but calls of offered tools, also where the model
-      forgot the marks of its markup.
+    - `reasoning`: "auto" routes the thinking of a pair that thinks. For a pair that does not think, the large model
+      writes everything. "inline" routes the visible reply. "off" switches thinking off.
+    - `reasoning_effort`: the amount of thinking. "none" is reasoning="off". "low", "medium", "high" and "xhigh" switch
+      thinking on if a template leaves it off by default, set the budget to an eighth, half, all, or twice of
+      `max_reasoning_tokens`, and are passed to templates that have such levels. None changes nothing.
+    - `answer_by`: which model writes the part after the thinking.
+    - `entropy`: the quantity that a glimpse measures. With `intervene_on_tie`, H = tau is an intervention.
+    - `speculate`: whether the small model drafts for the large one; None: only if neither model thinks.
+    - `prewarm`: whether the large model reads each step while the small model writes it; None: only if each model has
+      its own device. Only True does this with a server, which may charge for it.
+    - `on_large_failure`: if the large model's engine fails, "raise" its error, or let the "small" one write the rest.
+    - `lenient_tool_calls`: whether a reply that contains only calls of offered tools counts as calls if the markers of
+      the model's markup are missing.
     - `max_step_tokens`, `max_reasoning_tokens`, `max_answer_tokens`: the budgets, in tokens.
-    - `prices`: what the tokens of the models cost; usage and summary of a reply then say what it cost.
+    - `prices`: the prices of the models' tokens; usage and summary of a reply then have its cost.
 
-    Raises `ConfigError` on values that cannot work.
+    Raises `ConfigError` for invalid values.
     """
 
     reasoning: Reasoning = "auto"
@@ -68,7 +68,7 @@ class RouterConfig:
                 raise ConfigError(f"{name}={shown(value)} cannot work: it must be a whole number, 1 or more")
 
     def with_effort(self) -> "RouterConfig":
-        """Return these settings with the effort carried out: the mode and the budget that it means."""
+        """Return these settings with the mode and the budget of the effort."""
         if self.reasoning_effort is None:
             return self
         if self.reasoning_effort == "none":
@@ -78,9 +78,9 @@ class RouterConfig:
 
     @classmethod
     def paper_code(cls) -> "RouterConfig":
-        """Return the settings that repeat the authors' code: entropy of the top 20, `>=` for the tie.
+        """Return the settings of the authors' code: the entropy of the 20 likeliest tokens, and `>=` for a tie.
 
-        Their code draws the first token anew after a greedy glimpse; here a glimpse never draws, so the
-        first token is drawn once, from the same distribution.
+        Their code draws the first token again after a greedy glimpse. Here a glimpse draws no token, so the first token
+        is drawn once, from the same distribution.
         """
         return cls(entropy="top20", intervene_on_tie=True)

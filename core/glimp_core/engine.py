@@ -10,7 +10,7 @@ from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
 
 class _ByNames(type(Protocol)):  # type: ignore[misc]
-    """Has isinstance look for names. Up to Python 3.11 it would read the properties, which load, or ask a server."""
+    """Makes isinstance compare names. Up to Python 3.11 it reads the properties, which would load or send requests."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         if not cls.__dict__.get("_is_protocol"):
@@ -23,14 +23,14 @@ class _ByNames(type(Protocol)):  # type: ignore[misc]
 class Engine(Protocol, metaclass=_ByNames):
     """A model that can continue a context.
 
-    `vocabulary` names the table from ids to bytes: spans of an equal vocabulary are passed on as ids,
-    others as text. Methods may be called from any thread and raise `EngineError`, `Cancelled` (the
-    context was cancelled) or `ModelLoadError`.
+    `vocabulary` identifies the table from ids to bytes. Engines with an equal vocabulary exchange ids, others text.
+    Methods may be called from any thread. They raise `EngineError`, `Cancelled` (the context was cancelled) or
+    `ModelLoadError`.
     """
 
     @property
     def name(self) -> str:
-        """The model's name as the user gave it."""
+        """The model's name as the user passed it."""
         ...
 
     @property
@@ -44,62 +44,62 @@ class Engine(Protocol, metaclass=_ByNames):
         ...
 
     def load(self) -> None:
-        """Make sure that the model is ready to run; the first call may take long."""
+        """Make the model ready to run. The first call may take long."""
         ...
 
     def prepare(self, context: Context) -> Prompt:
-        """Render the request and tell its size and where thinking stands, without weights."""
+        """Render the request, and return its size and the state of thinking. It needs no weights."""
         ...
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
-        """Continue the context; the last chunk has an `end`. Closing the iterator stops the model."""
+        """Continue the context. The last chunk has an `end`. Closing the iterator stops the model."""
         ...
 
 
 @runtime_checkable
 class Glimpser(Engine, Protocol):
-    """An engine that can show the distribution of the next token."""
+    """An engine that can return the distribution of the next token. The small model has to be one."""
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
-        """Measure the first token that would follow the context; the context stays as it is."""
+        """Measure the distribution of the next token. The context does not change."""
         ...
 
 
 @runtime_checkable
 class Prewarmable(Engine, Protocol):
-    """An engine that can read a chain before it is its turn."""
+    """An engine that can prefill a chain before it has to write."""
 
     def prewarm(self, context: Context, beside: Engine | None = None) -> None:
-        """Begin to read the chain so far and return at once; not where that would slow the engine `beside` down."""
+        """Start to prefill the chain so far and return at once, unless it would slow down the engine `beside`."""
         ...
 
 
 @runtime_checkable
 class Draftable(Engine, Protocol):
-    """An engine that another one can draft for: speculative decoding, which leaves its words as they are."""
+    """An engine that another engine can draft for (speculative decoding). Drafts do not change its output."""
 
     def drafted_by(self, draft: Engine) -> Engine | None:
-        """Return an engine that writes this one's words with the other's drafts, None if that cannot be."""
+        """Return an engine with this one's output and the other's drafts, None if that is not possible."""
         ...
 
 
 @runtime_checkable
 class TokenCounting(Engine, Protocol):
-    """An engine that counts a chain in tokens of its own, which two models of different vocabularies need."""
+    """An engine that can count a chain in its own tokens. A pair with two vocabularies needs this."""
 
     def count_chain(self, context: Context) -> int:
-        """Return how many tokens the prompt and the chain so far have; runs no model."""
+        """Return the number of tokens of the prompt and the chain so far. It runs no model."""
         ...
 
 
 @runtime_checkable
 class Inspectable(Engine, Protocol):
-    """An engine that can say what its model is, for `glimp check`."""
+    """An engine that can describe its model, for `glimp check`."""
 
     def inspect(self) -> ModelFacts:
-        """Tell what is known without weights; a server is asked. Raises `ModelLoadError`, `EngineError`."""
+        """Return the facts that need no weights; a server gets requests. Raises `ModelLoadError`, `EngineError`."""
         ...
 
     def path(self) -> str:
-        """Load the model, and say in words how its cache or its server is used. Raises `ModelLoadError`."""
+        """Load the model, and return in words how its cache or its server is used. Raises `ModelLoadError`."""
         ...

@@ -1,6 +1,6 @@
-"""What `GlimpRouter.stream` yields, in order: one Start, then for every step a Routed, its Deltas and a
-Step (the answer has no Routed and may hold ToolCallDeltas), and one Finish. The completion, the trace and
-every figure are folds of these."""
+"""The events of `GlimpRouter.stream`, in order: one Start, then for each step a Routed, its Deltas and a Step, and one
+Finish. The answer has no Routed and may have ToolCallDeltas. The completion, the trace and all figures are computed
+from these events."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -10,15 +10,15 @@ from glimp_core.prices import Prices
 from glimp_core.types import Decision, FinishReason, Glimpse, Phase, Role, Step, ThinkingEnd, ToolCallDelta
 
 Mode = Literal["thinking", "inline", "large_only", "off"]
-"""What the pair does: routes a chain of thought, routes the visible reply, leaves the whole reply
-to one model because it does not think, or answers with thinking switched off."""
+"""How the pair answers: the chain of thought is routed; the visible reply is routed; one model writes the whole reply,
+because the pair does not think; or thinking is switched off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A request begins: the mode that was settled, the size of the prompt, and notes the user should see.
+    """The first event: the mode, the number of prompt tokens (in the large model's), and notes for the user.
 
-    `prices` are those that the router was given.
+    `prices` are those of the router.
     """
 
     mode: Mode
@@ -29,7 +29,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """The small model glimpsed at step `index`, and the policy chose its writer."""
+    """A decision: the glimpse of step `index`, and the writer that the policy chose."""
 
     index: int
     glimpse: Glimpse
@@ -40,7 +40,7 @@ class Routed:
 class Delta:
     """A piece of text. The deltas of a reply, joined, equal its reasoning and its answer.
 
-    `measure` is there where the request asked for it and the engine can tell.
+    `measure` has its log-probabilities, if the request asked for them and the engine supports it.
     """
 
     index: int
@@ -53,7 +53,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A request is done. `thinking_end` says what ended the routed steps; `notes` are notes on the way."""
+    """The last event. `thinking_end` says what ended the routed steps; `notes` are those after the start."""
 
     finish_reason: FinishReason
     thinking_end: ThinkingEnd | None

@@ -1,4 +1,4 @@
-"""The figures of a reply: its usage and its summary, folded from its steps."""
+"""The figures of a reply: its usage and its summary, computed from its steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from glimp_core.types import FinishReason, ModelUsage, Role, Step, ThinkingEnd
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of a reply: the prompt (in the large model's tokens), what was written, and each model's part."""
+    """The tokens of a reply: the prompt (in the large model's tokens), the written ones, and each model's part."""
 
     prompt_tokens: int
     reasoning_tokens: int
@@ -19,7 +19,7 @@ class Usage:
     small: ModelUsage
     large: ModelUsage
     cost: Cost | None = None
-    """What the reply cost, None if the router was given no prices."""
+    """The cost of the reply, None if the router has no prices."""
 
     @property
     def completion_tokens(self) -> int:
@@ -28,16 +28,16 @@ class Usage:
 
     @property
     def cached_tokens(self) -> int:
-        """Prompt tokens that the model which read the most had in its cache."""
+        """The prompt tokens that were in a cache: the larger count of the two models."""
         return min(self.prompt_tokens, max(self.small.cached_tokens, self.large.cached_tokens))
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a reply was shared. Rates are of the routed steps, shares of all tokens written.
+    """The figures of a reply. Rates are parts of the routed steps, shares are parts of the written tokens.
 
-    `large_alone_seconds` is an estimate from the large model's own measured pace, None without one; `cost` is None
-    without prices.
+    `large_alone_seconds` is an estimate from the large model's speed in this reply, None if it wrote nothing. `cost` is
+    None without prices.
     """
 
     mode: Mode
@@ -56,7 +56,7 @@ class Summary:
 
 
 class Reply(Protocol):
-    """A whole reply, as far as it is counted and drawn: a `Completion`."""
+    """The part of a `Completion` that figures and views need."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -75,7 +75,7 @@ class Reply(Protocol):
 
     @property
     def finish_reason(self) -> FinishReason:
-        """Why it is over."""
+        """The finish reason."""
         ...
 
     @property

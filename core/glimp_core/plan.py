@@ -1,4 +1,4 @@
-"""What a request will look like, settled before any forward: the mode and the token budgets."""
+"""The plan of a request before any forward: the mode and the token budgets."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from glimp_core.events import Mode
 from glimp_core.types import Phase, Prompt
 
 MINIMUM_ROOM = 16
-"""A reply needs at least this many tokens of room after the prompt."""
+"""The least number of tokens that have to be free in the window after the prompt."""
 
 CLOSING = 8
-"""As many tokens a window keeps free for the end of thinking, where a model has no single token for it."""
+"""Tokens of the window that are reserved for the end of thinking, if a model has no single token for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The mode, how many tokens the routed steps and the answer may take, and notes for the user."""
+    """The mode, the token budgets of the routed steps and of the answer, and notes for the user."""
 
     mode: Mode
     reasoning_tokens: int
@@ -37,12 +37,12 @@ def settle(
     bound: bool = False,
     max_completion_tokens: int | None = None,
 ) -> Plan:
-    """Settle how a pair will serve a request, from what each of the two makes of its prompt.
+    """Return the plan of a request from the prompts of both models.
 
-    A `bound` reply may hold calls or JSON and is never routed step by step. `max_completion_tokens` bounds thinking and
-    answer together; a pair that thinks takes one token of each at least. Raises `ConfigError` for a pair of
-    which only one thinks and for a limit too short for what is demanded, `ContextOverflowError` for a prompt that
-    leaves no room in a window.
+    A `bound` reply may have calls or JSON, and is never routed step by step. `max_completion_tokens` limits thinking
+    and answer together; each of them gets at least one token. Raises `ConfigError` for a pair of which only one model
+    thinks, and for a limit that is too small for a demanded answer. Raises `ContextOverflowError` for a prompt that
+    fills a window.
     """
     mode = _mode(small, large, config)
     free = room = min(_room("small", small), _room("large", large))
@@ -79,7 +79,7 @@ def _mode(small: Prompt, large: Prompt, config: RouterConfig) -> Mode:
 
 
 def to_be_switched_on(small: Prompt, large: Prompt) -> bool:
-    """Whether one of a pair thinks and the other could: then its template is to switch the thinking on."""
+    """Return whether one model thinks and the other one can: then thinking has to be switched on in its template."""
     able = [prompt.thinking == "open" or prompt.can_think for prompt in (small, large)]
     return all(able) and any(_thinking(small, large)) and not all(_thinking(small, large))
 

@@ -1,4 +1,4 @@
-"""What tokens cost: the prices of two models, and the one place where tokens are multiplied by them."""
+"""The prices of two models, and the cost of tokens. Costs are computed only here."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a reply cost, in all and by model, in a `currency`."""
+    """The cost of a reply, in total and by model, in a `currency`."""
 
     total: float
     small: float
@@ -22,9 +22,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
-    """What a million tokens of one model cost; `cached` are prompt tokens that it had kept, None: as others.
+    """The prices of a million tokens of one model. `cached` is for prompt tokens in its cache; None: as `prompt`.
 
-    Raises `ConfigError` for a price that is no number, or under 0.
+    Raises `ConfigError` for a price that is not a number, or is negative.
     """
 
     prompt: float
@@ -39,9 +39,10 @@ class ModelPrice:
                 raise ConfigError(f"{field.name}={value!r} cannot work: a price is a number of 0 or more")
 
     def of(self, usage: ModelUsage, written: int) -> float:
-        """Return what a model cost that wrote some tokens.
+        """Return the cost of a model with this usage and so many `written` tokens.
 
-        A server is paid for each prompt that it was sent. A model in this process is priced by what it read.
+        A server charges for each prompt that it was sent. A model in this process is charged for the tokens that it
+        read.
         """
         read, cached = usage.sent_tokens, usage.sent_cached_tokens
         if not read:
@@ -53,19 +54,19 @@ class ModelPrice:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What the tokens of both models cost; None for a model that costs nothing."""
+    """The prices of both models; None for a model that costs nothing."""
 
     small: ModelPrice | None = None
     large: ModelPrice | None = None
     currency: str = "USD"
 
     def of_large(self, steps: Iterable[Step]) -> float:
-        """Return what the large model cost for the steps that it wrote."""
+        """Return the cost of the steps that the large model wrote."""
         written = [step for step in steps if step.engine == "large"]
         return math.fsum(self.large.of(step.usage, step.tokens) for step in written) if self.large else 0.0
 
     def cost(self, used: Mapping[Role, ModelUsage], steps: Sequence[Step]) -> Cost:
-        """Return what a reply cost, of which the models `used` so much and wrote these steps."""
+        """Return the cost of a reply from the usage of both models and its steps."""
         pairs: tuple[tuple[Role, ModelPrice | None], ...] = (("small", self.small), ("large", self.large))
         small, large = (
             price.of(used[role], sum(step.tokens for step in steps if step.engine == role)) if price else 0.0

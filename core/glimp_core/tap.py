@@ -1,4 +1,4 @@
-"""A tap stands in the stream of a router's events and looks at what passes: traces and telemetry are taps."""
+"""Taps: functions that see the events of every request of a router. Traces and telemetry are taps."""
 
 import logging
 from collections import deque
@@ -17,7 +17,7 @@ _warned: set[tuple[type[object], type[Exception]]] = set()
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as a tap sees it: who was asked what, and by which rules. `id` is unique."""
+    """One request for a tap: the models, the policy, the settings and the messages. `id` is unique."""
 
     id: str
     small: str
@@ -36,17 +36,17 @@ class Asked:
 
 
 class Tap(Protocol):
-    """Passes the events of one request on, all and unchanged, and closes the stream that it was given."""
+    """A function that receives the events of one request and yields them unchanged. It closes the stream at its end."""
 
     def __call__(self, asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        """Return the events again. Called in the thread that makes the request, once a request."""
+        """Return the events. It is called once for each request, in the thread of the request."""
         ...
 
 
 def tapped(tap: Tap, asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-    """Return the events as a tap passes them on; if the tap fails, it is left out of the rest of this request.
+    """Return the events that a tap yields. If the tap fails, the rest of the request continues without it.
 
-    A trace or a measurement is never worth the reply: the failure is logged, once a tap and kind of error.
+    A failed trace or measurement must not stop the reply. The failure is logged once for each type of tap and error.
     """
     source = _Source(events)
     try:
@@ -58,7 +58,7 @@ def tapped(tap: Tap, asked: Asked, events: Generator[Event, None, None]) -> Gene
 
 
 class _Source:
-    """The events for one tap. `taken` are those that it has not passed on yet, `failure` is what they ended with."""
+    """The events for one tap. `taken` are those that it has not yielded yet, `failure` is the request's error."""
 
     def __init__(self, events: Generator[Event, None, None]):
         self.events = events
@@ -66,7 +66,7 @@ class _Source:
         self.failure: Exception | None = None
 
     def shown(self) -> Generator[Event, None, None]:
-        """Yield the events; closing this stream, as a tap that fails does, closes no model's."""
+        """Yield the events. A failed tap closes this stream, but not that of the models."""
         while True:
             try:
                 event = next(self.events)

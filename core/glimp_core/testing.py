@@ -1,8 +1,8 @@
-r"""A scripted engine: no weights, no torch, every word and every entropy said beforehand.
+r"""A scripted engine without weights and without torch: its texts and entropies are arguments.
 
     small = ScriptedEngine(steps=["Two and two.\n\n", "Four.</think>"], entropies=[0.1, 2.0])
 
-It goes through the same door as a real model, so that code on top of Glimp can be tested with it.
+It has the interface of a real engine, so it can test code that uses Glimp.
 """
 
 import json
@@ -35,13 +35,13 @@ CLOSE = "</think>"
 
 
 class ScriptedEngine:
-    """Writes `steps` one a call, then `answer`; glimpses show `entropies` in turn, the last one again and again.
+    """Writes one of `steps` in each call, then `answer`. Glimpses have the `entropies` in order, and repeat the last.
 
-    A script belongs to a request: each request starts it anew, and the n-th step of a chain is `steps[n]`
-    whichever engine wrote the earlier ones. A step that ends in "</think>" closes the thinking; a step
-    beyond the script closes it at once. `answer` is a text, tool calls, or a function of the request that
-    returns either. Every character is a token. `history` holds (call, chain text). `error` is raised in
-    place of the token number `error_at` of a call.
+    Each request starts the script again. The n-th step of a chain is `steps[n]`, independent of the writers of the
+    earlier steps. A step that ends with "</think>" closes the thinking; a step after the last one closes it at once.
+    `answer` is a text, tool calls, or a function of the request that returns one of these. Every character is a token.
+    `history` has the calls, as (name, text of the chain). `error` is raised instead of token number `error_at` of a
+    call.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class ScriptedEngine:
         self._lock = threading.Lock()
 
     def load(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there are no weights."""
 
     def prepare(self, context: Context) -> Prompt:
-        """Count the characters of the messages and tools; refuses what a model refuses."""
+        """Count the characters of the messages and tools. Raises the errors of a real engine for invalid ones."""
         OutputRequirements.of_context(context)
         read_messages(context.request.messages)
         texts = [str(message.get("content") or "") for message in context.request.messages]
@@ -77,13 +77,13 @@ class ScriptedEngine:
         return Prompt(tokens, self.window, "closed" if closed else self._thinking)
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
-        """Show the scripted entropy of the next step."""
+        """Return the scripted entropy of the next step."""
         index = self._note("glimpse", context)
         entropy = self._entropies[min(index, len(self._entropies) - 1)]
         return Glimpse(entropy, definition, text=self._step(index)[:1], usage=ModelUsage(glimpses=1))
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
-        """Write the next step or the answer, a character a chunk."""
+        """Write the next step or the answer, one character in each chunk."""
         text, end, calls = self._script(context, params)
         written = min(len(text), params.max_tokens)
         for at, character in enumerate(text[:written]):
@@ -102,7 +102,7 @@ class ScriptedEngine:
             yield Chunk("", (0,) if end in ("close", "eos") else (), usage, end)
 
     def _script(self, context: Context, params: GenerationParams) -> tuple[str, StepEnd, Sequence[ToolCall]]:
-        """What the next call writes: its text, what ends it, and tool calls."""
+        """Return the output of the next call: its text, its end, and tool calls."""
         index = self._note("generate", context)
         if params.phase == "answer" or not params.stepwise:
             reply = self._answer(context.request) if callable(self._answer) else self._answer
@@ -113,7 +113,7 @@ class ScriptedEngine:
         return text, "eos" if last else "break", ()
 
     def _note(self, call: str, context: Context) -> int:
-        """Remember a call; returns the number of steps already in the chain."""
+        """Add a call to the history, and return the number of steps in the chain."""
         with self._lock:
             self.history.append((call, context.text))
         return sum(isinstance(link, Span) for link in context.spans)

@@ -1,4 +1,4 @@
-"""Who writes the next step: the policies, and the interface that makes anything one."""
+"""The policies, which decide which model writes a step, and their interface."""
 
 from glimp_core.policy.baselines import AlwaysLarge, AlwaysSmall, Priming, RandomRate
 from glimp_core.policy.interface import Policy

@@ -1,4 +1,4 @@
-"""The policies that a signal is measured against: all, none, and a random share."""
+"""Baselines for a signal: one model alone, a random share, and the first steps."""
 
 import math
 import zlib
@@ -28,9 +28,9 @@ class AlwaysLarge:
 
 @dataclass(frozen=True, slots=True)
 class RandomRate:
-    """Intervene at a random `rate` of the steps: the baseline that a signal has to beat.
+    """Intervene at a random `rate` of the steps: the baseline of a signal.
 
-    The draw depends on the seed and on the chain alone, so that a request is repeatable whatever runs beside it.
+    The draw depends only on the seed and the chain, so a request is repeatable, independent of other requests.
     """
 
     rate: float
@@ -40,18 +40,18 @@ class RandomRate:
         require_share("rate", self.rate)
 
     def decide(self, glimpse: Glimpse, history: History) -> Decision:
-        """Draw."""
+        """Decide at random."""
         last = history[-1].text if history else ""
-        key = (self.seed, len(history), last, round(glimpse.entropy, 2))  # rounded: batching may move the last bits
+        key = (self.seed, len(history), last, round(glimpse.entropy, 2))  # rounded: batching may change the last bits
         return Decision(zlib.crc32(repr(key).encode()) / 2**32 < self.rate, f"random {self.rate:g}")
 
 
 @dataclass(frozen=True, slots=True)
 class Priming:
-    """The large model writes the first `steps` steps, which hold the plan, and the small one the rest.
+    """The large model writes the first `steps` steps, which often contain the plan, and the small model the rest.
 
-    The baseline of a fixed place: "first n steps" of SpecReason (arXiv 2504.07891), strategic priming of TrigReason
-    (arXiv 2604.14847). Raises `ConfigError` under 0.
+    This is the baseline "first n steps" of SpecReason (arXiv 2504.07891) and strategic priming of TrigReason (arXiv
+    2604.14847). Raises `ConfigError` for a negative number.
     """
 
     steps: int = 20
@@ -61,11 +61,11 @@ class Priming:
             raise ConfigError(f"steps={self.steps!r} cannot work: it must be 0 or more")
 
     def decide(self, glimpse: Glimpse, history: History) -> Decision:
-        """Look at how many steps there are."""
+        """Intervene in the first steps."""
         return Decision(len(history) < self.steps, f"step {len(history) + 1}, primed for {self.steps}")
 
 
 def require_share(name: str, value: float) -> None:
-    """Raise `ConfigError` for a value that is no share."""
+    """Raise `ConfigError` for a value that is not between 0 and 1."""
     if not 0 <= value <= 1 or math.isnan(value):
         raise ConfigError(f"{name}={value!r} cannot work: it is a share between 0 and 1")

@@ -1,4 +1,4 @@
-"""Wrappers: a policy that overrules another one where a limit is reached."""
+"""Wrappers: policies that override the decisions of another policy."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,30 +12,30 @@ from glimp_core.types import Decision, Glimpse, History, Role
 
 @dataclass(frozen=True, slots=True)
 class Wrapper:
-    """A policy around another one: what the inner one demands of the router is demanded still."""
+    """A policy around another one. It has the same requirements for the router as the inner policy."""
 
     policy: Policy
 
     @property
     def entropy(self) -> Any:
-        """The definition of entropy that the inner policy is meant for; AttributeError where it is for any."""
+        """The kind of entropy that the inner policy needs; AttributeError if it needs none."""
         return self.policy.entropy  # type: ignore[attr-defined]
 
     @property
     def pair(self) -> Any:
-        """The pair that the inner policy was measured on; AttributeError where it is for any."""
+        """The pair that the inner policy was calibrated on; AttributeError if it was not calibrated."""
         return self.policy.pair  # type: ignore[attr-defined]
 
     def decide(self, glimpse: Glimpse, history: History) -> Decision:
-        """Judge as the inner policy does."""
+        """Return the decision of the inner policy."""
         return self.policy.decide(glimpse, history)
 
 
 @dataclass(frozen=True, slots=True)
 class MaxConsecutive(Wrapper):
-    """No more than `large` steps in a row by the large model, nor `small` by the small one; None sets no limit.
+    """Allow at most `large` consecutive steps by the large model, and `small` by the small one; None is no limit.
 
-    Raises `ConfigError` if no limit is set, or one is under 1.
+    Raises `ConfigError` if no limit is set, or if a limit is less than 1.
     """
 
     large: int | None = None
@@ -49,7 +49,7 @@ class MaxConsecutive(Wrapper):
             )
 
     def decide(self, glimpse: Glimpse, history: History) -> Decision:
-        """Judge as the inner policy does, unless that would make the row too long."""
+        """Return the decision of the inner policy, or the opposite if the limit is reached."""
         decision = self.policy.decide(glimpse, history)
         limit = self.large if decision.intervene else self.small
         if limit is None or _row(history, decision.engine) < limit:
@@ -59,11 +59,11 @@ class MaxConsecutive(Wrapper):
 
 @dataclass(frozen=True, slots=True)
 class TokenBudget(Wrapper):
-    """The large model gets `tokens` tokens of the routed steps of a request; then the small one writes the rest.
+    """The large model may write `tokens` tokens of the routed steps of a request; the small model writes the rest.
 
-    With `money`, it gets as many as cost that much at its price in `prices`; of two budgets the first that is spent
-    counts, and 2048 tokens are the budget if none is given. A step that has begun is finished, so the last one may go
-    over. Raises `ConfigError` under 0, and for money without a price of the large model.
+    `money` limits the cost of these tokens at the large model's price in `prices`. With both limits, the one that is
+    reached first applies; without a limit, the budget is 2048 tokens. A step is always finished, so the last one may
+    exceed the budget. Raises `ConfigError` for a negative budget, and for money without a price of the large model.
     """
 
     tokens: int | None = None
@@ -83,13 +83,13 @@ class TokenBudget(Wrapper):
             )
 
     def decide(self, glimpse: Glimpse, history: History) -> Decision:
-        """Judge as the inner policy does while there is budget left."""
+        """Return the decision of the inner policy while the budget lasts, and then delegate."""
         decision = self.policy.decide(glimpse, history)
         spent = self._spent(history) if decision.intervene else ""
         return replace(decision, intervene=False, reason=f"budget spent: {spent}") if spent else decision
 
     def _spent(self, history: History) -> str:
-        """Return which budget is spent, in words; "" if none is."""
+        """Return the budget that is spent as text, "" if none is."""
         tokens = sum(step.tokens for step in history if step.engine == "large")
         if self.tokens is not None and tokens >= self.tokens:
             return f"{tokens} of {self.tokens} tokens"
@@ -101,16 +101,16 @@ class TokenBudget(Wrapper):
 
 @dataclass(frozen=True, slots=True)
 class SkipLayoutTokens(Wrapper):
-    """Has `otherwise` decide where the first token says layout, not thought: "1", "-", "**", "$$".
+    """Let `otherwise` decide if the first token of a step is layout, such as "1", "-", "**" or "$$".
 
-    By default the small model writes such a step. A chain of numbered steps would thus be the small model's
-    altogether: there `otherwise` should be something else, say `RandomRate(0.25)`.
+    By default the small model writes such a step. In a chain of numbered steps it would then write every step. For
+    such chains `otherwise` should be another policy, for example `RandomRate(0.25)`.
     """
 
     otherwise: Policy = field(default_factory=AlwaysSmall)
 
     def decide(self, glimpse: Glimpse, history: History) -> Decision:
-        """Judge by the inner policy where the likeliest first token has a letter."""
+        """Return the decision of the inner policy if the first token has a letter, else that of `otherwise`."""
         if not is_layout(glimpse.text):
             return self.policy.decide(glimpse, history)
         decision = self.otherwise.decide(glimpse, history)
@@ -118,7 +118,7 @@ class SkipLayoutTokens(Wrapper):
 
 
 def is_layout(token: str) -> bool:
-    """Return whether a token is made of digits, punctuation and blanks alone.
+    """Return whether a token has only digits, punctuation and blanks.
 
     >>> [is_layout(token) for token in ("1", " -", "**", "Wait", " 是", "")]
     [True, True, True, False, False, False]
@@ -127,7 +127,7 @@ def is_layout(token: str) -> bool:
 
 
 def _row(history: History, writer: Role) -> int:
-    """Count the latest steps that were all by one writer."""
+    """Return the number of consecutive latest steps by one writer."""
     row = 0
     for step in reversed(history):
         if step.engine != writer:

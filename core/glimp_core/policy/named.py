@@ -1,4 +1,4 @@
-"""Policies by name, as files and requests write them: {"name": "target_rate", "rate": 0.25}."""
+"""Policies by name, as in pair files and requests: {"name": "target_rate", "rate": 0.25}."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -23,7 +23,7 @@ NAMED_POLICIES: Mapping[str, type] = {
     "target_rate": TargetRate,
     "token_budget": TokenBudget,
 }
-"""Every policy by the name that it has in files and requests."""
+"""Every policy by its name in pair files and requests."""
 
 INNER = ("policy", "otherwise")
 """The parameters of wrappers that are policies themselves."""
@@ -32,9 +32,9 @@ INNER = ("policy", "otherwise")
 def policy_named(given: str | Mapping[str, Any], config: RouterConfig) -> Policy:
     """Return the policy that a name, or a mapping of `name` and parameters, describes.
 
-    A policy that compares entropies gets the quantity and the tie rule of `config` unless the mapping names them, one
-    that counts money the prices; the inner policy of a wrapper is a threshold of 1 nat unless it is named. Raises
-    `ConfigError`.
+    A policy that compares entropies gets the kind of entropy and the tie rule of `config`, unless the mapping has them.
+    A policy that counts money gets the prices of `config`. The inner policy of a wrapper is a threshold of 1 nat by
+    default. Raises `ConfigError`.
     """
     options = {"name": given} if isinstance(given, str) else dict(given)
     name = options.pop("name", None)
@@ -61,5 +61,5 @@ def policy_named(given: str | Mapping[str, Any], config: RouterConfig) -> Policy
 
 
 def parameters(kind: type) -> dict[str, Any]:
-    """Return the parameters of a policy by name, as dataclass fields; prices come with the router's settings."""
+    """Return the parameters of a policy by name, as dataclass fields, without the prices of the router's settings."""
     return {field.name: field for field in fields(kind) if field.init and field.name != "prices"}

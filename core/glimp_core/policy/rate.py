@@ -1,4 +1,4 @@
-"""TargetRate: a share of the steps in place of a threshold."""
+"""TargetRate: a policy that reaches a rate of interventions, instead of a threshold."""
 
 import math
 from collections import deque
@@ -13,12 +13,12 @@ from glimp_core.policy.interface import require_definition
 from glimp_core.types import Decision, Entropy, Glimpse, History
 
 Scope = Literal["request", "router"]
-"""What a policy remembers: the steps of the request it decides in, or those of all requests it ever saw."""
+"""What a policy remembers: the steps of the current request, or those of all its requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a rate is held over: the latest `entropies`, and how many of all `steps` were interventions."""
+    """What a policy remembers: the latest `entropies`, the number of all `steps`, and of the interventions."""
 
     entropies: Sequence[float]
     steps: int
@@ -26,14 +26,14 @@ class Seen:
 
     @classmethod
     def of(cls, history: History, window: int) -> "Seen":
-        """Return what one request has shown."""
+        """Return the steps of one request."""
         routed = [step for step in history if step.entropy is not None]
         entropies = [step.entropy for step in routed[-window:] if step.entropy is not None]
         return cls(entropies, len(routed), sum(step.engine == "large" for step in routed))
 
 
 class Memory:
-    """What a policy has seen of all requests. Copies and pickles carry the memory as it was."""
+    """What a policy remembers of all requests. Copies and pickles contain its current state."""
 
     def __init__(self, window: int, seen: Seen | None = None):
         seen = seen or Seen((), 0, 0)
@@ -42,11 +42,11 @@ class Memory:
         self._steps, self._interventions = seen.steps, seen.interventions
 
     def seen(self) -> Seen:
-        """Return what was seen so far."""
+        """Return the current state."""
         return Seen(tuple(self._entropies), self._steps, self._interventions)
 
     def add(self, entropy: float, intervened: bool) -> None:
-        """Remember one decision."""
+        """Add one decision."""
         self._entropies.append(entropy)
         self._steps += 1
         self._interventions += intervened
@@ -58,16 +58,17 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class TargetRate:
-    """Intervene at `rate` of the steps: those whose entropy is high among the last `window` of them.
+    """Intervene at `rate` of the steps: those with the highest entropies among the last `window` steps.
 
-    - Until `warm_up` entropies are known, `start` (in nats) is the threshold. Where it is calibrated, trust it longer.
-    - What runs ahead of the rate, or behind it, is made up for within `slack` steps: after n steps there were
-      rate * n interventions, give or take `slack` and one, whatever the entropies.
-    - `hysteresis` (0 to 1) makes a change of writer rarer by that share and leaves the rate as it is.
-    - `scope`: "request" counts each request by itself, so that equal requests are decided alike; "router" counts all
-      requests that share this object, so that hard ones get more than easy ones, and their order matters.
+    - Until `warm_up` entropies are known, `start` (in nats) is the threshold. If it is calibrated, use a larger
+      `warm_up`.
+    - A deviation from the rate is corrected within `slack` steps: after n steps there were rate * n interventions,
+      plus or minus `slack` + 1, for any entropies.
+    - `hysteresis` (0 to 1) makes changes of the writer rarer by that share and does not change the rate.
+    - `scope`: "request" counts each request separately, so equal requests get equal decisions. "router" counts all
+      requests that share this object, so hard requests get more interventions than easy ones, and the order matters.
 
-    Raises `ConfigError` on values that cannot work, or a glimpse of another entropy.
+    Raises `ConfigError` for invalid values, and for a glimpse with another kind of entropy.
     """
 
     rate: float
@@ -111,15 +112,16 @@ class TargetRate:
         return Decision(over, f"H {entropy:.2f} {'over' if over else 'within'} {threshold:.2f}: {so_far}", threshold)
 
     def _share(self, seen: Seen, again: bool) -> float:
-        """Say what share of such steps the large model should get now, `again` where it wrote the last one."""
+        """Return the share of such steps for the large model now. `again` says that it wrote the last step."""
         aim = self.rate + (self.rate * seen.steps - seen.interventions) / self.slack
         if not 0 < aim < 1:
             return aim
-        # a chain that enters at a(1-s) and stays at a+s(1-a) is at the large model a share a of the time
+        # A two-state process that enters with probability a(1-s) and stays with a+s(1-a) is in the state for a share a
+        # of the time. So hysteresis s does not change the rate.
         return aim + self.hysteresis * (1 - aim) if again else aim * (1 - self.hysteresis)
 
     def _threshold(self, entropies: Sequence[float], share: float) -> float:
-        """Return the entropy that a new one exceeds with probability `share`, if it is like those seen."""
+        """Return the entropy that a new one exceeds with probability `share`, given those of earlier steps."""
         if not 0 < share < 1:
             return math.inf if share <= 0 else -math.inf
         if len(entropies) < self.warm_up:
