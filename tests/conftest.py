@@ -1,10 +1,12 @@
 """What holds for every test: no hub, no network but loopback, one torch thread, known seeds."""
 
+import gc
 import os
 import random
 import signal
 import socket
 import sys
+from collections.abc import Generator
 from typing import Any
 
 import hypothesis
@@ -20,6 +22,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it i
 
 hypothesis.settings.register_profile("glimp", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("glimp")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The modules of the tests and their libraries stay, millions of objects: nothing looks for garbage among them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
