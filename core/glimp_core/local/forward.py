@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,6 +14,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from glimp_core.errors import ModelLoadError
+from glimp_core.local.few_rows import FEWEST, MOST, FewRows, quicker_by_blocks
 
 log = logging.getLogger("glimp.local")
 
@@ -90,6 +92,11 @@ class ModelForward:
         """Whether a forward can be repeated over fixed memory: by positions, and by attention alone."""
         return self._attends_by(PLAIN_ATTENTION, ("sdpa",)) and self.takes_positions and self.takes_logits_to_keep
 
+    @cached_property
+    def by_blocks(self) -> bool:
+        """Whether a few tokens are read quicker by blocks of the weights, on this machine."""
+        return quicker_by_blocks(self._model)
+
     def _attends_by(self, kinds: frozenset[str], implementations: Sequence[str]) -> bool:
         implementation = self._model.config.get_text_config(decoder=True)._attn_implementation
         return self._kinds <= kinds and implementation in implementations
@@ -114,7 +121,9 @@ class ModelForward:
             options["position_ids"] = positions
         if self.takes_logits_to_keep:
             options["logits_to_keep"] = keep
-        output = self._model(input_ids=token_ids, **options)
+        few = FEWEST <= token_ids.numel() <= MOST and self.by_blocks
+        with FewRows() if few else nullcontext():
+            output = self._model(input_ids=token_ids, **options)
         logits: torch.Tensor | None = getattr(output, "logits", None)
         if logits is None:
             raise ModelLoadError(
