@@ -1,6 +1,7 @@
 """Drafts out of the text itself, and drafts inside a grammar: fewer forwards, the same words."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,10 +10,9 @@ from hypothesis import strategies as st
 
 import tiny
 from glimp_core import AlwaysLarge, Completion, GlimpRouter, RouterConfig, SamplingParams
-from glimp_core.context import Context
 from glimp_core.local import SpeculativeEngine
-from glimp_core.local.draft_length import DraftLengthController
-from glimp_core.local.drafting import LONGEST_LOOKUP, LONGEST_MATCH, RECENT_MATCHES, SHORTEST_MATCH, PromptLookup
+from glimp_core.local.draft_length import LONGEST_DRAFT, DraftLengthController, Place
+from glimp_core.local.drafting import LONGEST_MATCH, RECENT_MATCHES, SHORTEST_MATCH, PromptLookup
 
 SCHEMA = {
     "type": "object",
@@ -45,7 +45,7 @@ def test_a_proposal_is_what_followed_the_longest_repeat(token_ids: list[int], ro
         return next((n for n in range(most, 0, -1) if token_ids[end - n : end] == token_ids[-n:]), 0)
 
     best = max(ends, key=lambda end: (repeated(end), end), default=None)
-    wanted = [] if best is None else token_ids[best : best + min(room, LONGEST_LOOKUP)]
+    wanted = [] if best is None else token_ids[best : best + min(room, LONGEST_DRAFT)]
     assert lookup.propose(room).token_ids == wanted
 
 
@@ -65,8 +65,16 @@ def test_bad_proposals_rest_and_good_ones_come_back() -> None:
     lookup.follow([1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5])
     assert lookup.propose(2).token_ids == [6, 7]
     lookup.record(2, 0)
-    proposals = [lookup.propose(2).token_ids for _ in range(4)]
-    assert proposals == [[], [], [6, 7], [6, 7]]
+    assert [lookup.rests() for _ in range(4)] == [True, True, False, False]
+    lookup.record(2, 2)
+    assert not lookup.rests()
+
+
+def test_longer_repeats_are_surer() -> None:
+    """A proposal is the surer the longer the run is that it follows, and its later tokens surer than its first."""
+    lookup = PromptLookup()
+    lookup.follow([1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5])
+    assert lookup.propose(2).sure == pytest.approx([6 / 7, 7 / 8])
 
 
 def pair(kind: str, **changes: Any) -> tuple[Any, Any]:
@@ -132,14 +140,14 @@ def test_how_sure_the_model_was_is_told_of_drafted_tokens() -> None:
         )
 
 
-class Resting(DraftLengthController):
-    """Has the small model rest, and looks drafts up."""
+class LookupAlone(DraftLengthController):
+    """Has the small model rest, and all verified that is looked up."""
 
-    def limit(self, context: Context) -> int:
-        return 0
+    def asks(self, place: Place) -> bool:
+        return False
 
-    def looks_up(self) -> bool:
-        return True
+    def lookup_length(self, sure: Sequence[float], unread: int) -> int:
+        return len(sure)
 
 
 def test_repeated_text_costs_no_small_forward() -> None:
@@ -147,7 +155,7 @@ def test_repeated_text_costs_no_small_forward() -> None:
     small, large = pair("stranger")
     config = RouterConfig(reasoning="off", max_answer_tokens=160, speculate=False)
     plain = GlimpRouter(small, large, AlwaysLarge(), config).generate("Where, and how many?")
-    looking_up = SpeculativeEngine(large, small, Resting())
+    looking_up = SpeculativeEngine(large, small, LookupAlone())
     drafted = GlimpRouter(small, looking_up, AlwaysLarge(), config).generate("Where, and how many?")
     assert drafted.answer == plain.answer
     assert drafted.usage.large.accepted_tokens > 40

@@ -1,24 +1,20 @@
 """Who proposes tokens, in the large model's ids: the small model, and the text that is there already."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import torch
 
 from glimp_core.chat.tokens.vocabulary import Vocabulary
+from glimp_core.local.draft_length import LONGEST_DRAFT
+from glimp_core.local.forward_costs import ForwardCosts
 from glimp_core.local.meter import Meter
 from glimp_core.local.sampling import Sampler
 from glimp_core.local.session import Forward, KVSession
 
-SURE = 0.4
-"""Drafting goes on while the drafting model gives its token at least this probability."""
-
 SHORTEST_MATCH, LONGEST_MATCH = 5, 32
 """Fewer repeated tokens than this are chance, and more say nothing new."""
-
-LONGEST_LOOKUP = 15
-"""With the token that is verified besides, as many as can be packed with other requests."""
 
 MOST_ROUNDS_OFF = 30
 """So many rounds go without lookup at most, where the text misleads it: repeated keys of JSON do."""
@@ -35,11 +31,20 @@ class Draft:
     """Proposed tokens in the target's ids.
 
     Each was drawn from a distribution [vocabulary]; None if it was looked up. Greedy drafts are not asked for it.
+    `sure` is the probability that their source gives them.
     """
 
     token_ids: list[int] = field(default_factory=list[int])
     distributions: list[torch.Tensor | None] = field(default_factory=list[torch.Tensor | None])
+    sure: list[float] = field(default_factory=list[float])
     source: Source = "model"
+
+    def cut(self, length: int) -> "Draft":
+        """Return its first tokens."""
+        return Draft(self.token_ids[:length], self.distributions[:length], self.sure[:length], self.source)
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
 
 
 class PromptLookup:
@@ -69,20 +74,25 @@ class PromptLookup:
     def propose(self, room: int) -> Draft:
         """Return what stood after the longest run that the last tokens repeat, the latest of equals."""
         ids, longest, found = self._token_ids, 0, 0
-        if self._resting:
-            self._resting -= 1
-            return Draft(source="lookup")
         for end in self._ends.get(tuple(ids[-SHORTEST_MATCH:]), ()):
             length = SHORTEST_MATCH
             while length < LONGEST_MATCH and length < end and ids[end - 1 - length] == ids[-1 - length]:
                 length += 1
             if length >= longest:
                 longest, found = length, end
-        proposed = ids[found : found + min(room, LONGEST_LOOKUP)] if found else []
-        return Draft(proposed, [None] * len(proposed), "lookup")
+        proposed = ids[found : found + min(room, LONGEST_DRAFT)] if found else []
+        # what was the same so many times is once more, by Laplace's rule of succession
+        sure = [1 - 1 / (number + 2) for number in range(longest, longest + len(proposed))]
+        return Draft(proposed, [None] * len(proposed), sure, "lookup")
+
+    def rests(self) -> bool:
+        """Whether the next round is to go without, since a proposal was bad; asked once a round."""
+        resting = self._resting > 0
+        self._resting -= resting
+        return resting
 
     def record(self, proposed: int, accepted: int) -> None:
-        """Take how many tokens of the last proposal stood: after bad ones there are none for a few rounds.
+        """Take how many tokens of the last proposal stood: after a bad one a few rounds go without.
 
         That is counted, not timed, so that it is the same for the same seed.
         """
@@ -147,33 +157,76 @@ class Drafter:
         self, session: KVSession, token_ids: Sequence[int], bridge: Bridge, sampler: Sampler, stop_ids: frozenset[int]
     ):
         self.meter = Meter()
+        self.compared: tuple[list[float], list[bool]] = [], []
+        """How sure the model was of tokens that were written without it, and if rightly, when it last read them."""
         self._session = session
         self._token_ids = list(token_ids)
+        self._start = len(token_ids)
         self._pending: list[int] = []
         self._bridge = bridge
         self._sampler = sampler
         self._stop_ids = stop_ids
 
-    def propose(self, limit: int, stepwise: bool) -> Generator[Forward, None, Draft]:
-        """Draft up to `limit` tokens: while it is sure, and not past the end of a step or a reply."""
-        draft = Draft()
-        if limit < 1 or self._pending:
-            return draft
-        yield from self.meter.forwards(self._session.sync(self._token_ids))
+    @property
+    def ready(self) -> bool:
+        """Whether what the target wrote can be read: its last character is whole."""
+        return not self._pending
+
+    @property
+    def unread(self) -> int:
+        """How many tokens of the chain are to be read before the first draft."""
+        return len(self._token_ids) - self._session.reusable(self._token_ids)[0]
+
+    def read(self, costs: ForwardCosts, compare: int = 0) -> Generator[Forward, None, None]:
+        """Read up to the chain; `compare` up to so many tokens that are new in it with what would have been drafted.
+
+        What it takes goes to the `costs`.
+        """
+        new = max(0, min(compare, self.unread - 1, len(self._token_ids) - self._start))
+        fed, seconds = self.meter.fed, self.meter.seconds
+        yield from self.meter.forwards(self._session.sync(self._token_ids, keep=new + 1))
+        self.compared = self._comparison(new) if new else ([], [])
+        with self.meter.decoding():
+            assert self._session.logits is not None
+            float(self._session.logits[-1, 0])  # a GPU is waited for here, and not in the first draft
+        if self.meter.fed > fed:
+            costs.add(self.meter.fed - fed, self.meter.seconds - seconds)
+
+    def _comparison(self, new: int) -> tuple[list[float], list[bool]]:
+        assert self._session.logits is not None
+        with self.meter.decoding():
+            logits = self._session.logits[-1 - new : -1, : self._bridge.readable]
+            best, chosen = logits.max(-1)
+            written = torch.tensor(self._token_ids[-new:], device=chosen.device)
+            sure = (best - logits.logsumexp(-1)).exp().tolist()
+            return sure, (chosen == written).tolist()
+
+    def propose(
+        self, limit: int, stepwise: bool, goes_on: Callable[[Sequence[float]], bool], costs: ForwardCosts
+    ) -> Generator[Forward, None, Draft]:
+        """Draft up to `limit` tokens while it `goes_on`, given how sure it is of them; not past the end of a step.
+
+        The chain has been read. What each forward takes goes to the `costs`.
+        """
+        draft, seconds = Draft(), None
         self._session.checkpoint()
-        while (drawn := self._draw()) is not None:
+        while True:
+            drawn = self._draw()
+            if seconds is not None:
+                costs.add(1, self.meter.seconds - seconds)
+            if drawn is None:
+                return draft
             token_id, own_id, probability, distribution = drawn
-            if probability < SURE and draft.token_ids:
-                break
             draft.token_ids.append(token_id)
             draft.distributions.append(distribution)
+            draft.sure.append(probability)
             over = ends_draft(self._bridge.target, self._stop_ids, token_id, stepwise)
-            if over or len(draft.token_ids) >= limit or probability < SURE:
-                break
+            if over or len(draft) >= limit or not goes_on(draft.sure):
+                return draft
+            seconds = self.meter.seconds
             forward = Forward(self._session, [own_id])
             yield forward
             self.meter.add(forward)
-        return draft
 
     def follow(self, token_ids: Sequence[int]) -> None:
         """Take the tokens that the target kept; the session drops what it drafted beyond them."""

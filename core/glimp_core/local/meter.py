@@ -26,6 +26,11 @@ class Meter:
         """Time in forwards and with their logits."""
         return self._prefill_seconds + self._decode_seconds
 
+    @property
+    def fed(self) -> int:
+        """How many tokens the forwards have read."""
+        return self._prefill_tokens + self._decode_tokens
+
     def forwards(self, needed: Generator[Forward, None, T]) -> Generator[Forward, None, T]:
         """Pass forwards on to whoever runs them, and count them."""
         try:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from glimp_core.context import Context
-from glimp_core.local.draft_length import DraftLengthController
+from glimp_core.local.draft_length import SEEN, DraftLengthController, Place
 from glimp_core.local.drafting import Bridge, Draft, Drafter, ends_draft
+from glimp_core.local.forward import ModelForward
 from glimp_core.local.meter import Meter
 from glimp_core.local.scheduler import Task
 from glimp_core.local.session import Forward
@@ -18,17 +19,21 @@ from glimp_core.types import Chunk, GenerationParams, Prompt
 if TYPE_CHECKING:  # a target makes its own SpeculativeEngine
     from glimp_core.local.local_engine import LocalEngine
 
-STEADY = 8
-"""How many tokens are drafted at most where that must not hang on how fast the machine is: with a seed."""
+STEADY, SURE = 8, 0.4
+"""How many tokens are drafted at most where that must not hang on how fast the machine is: with a seed. Drafting goes
+on while the drafting model gives its token at least the probability `SURE`."""
+
+COMPARED = 32
+"""When the drafting model comes to read what was written without it, so many tokens of that show what it is worth."""
 
 
 class SpeculativeEngine:
     """The target's words, drafted by another model: identical when greedy in float32, equally distributed when sampled.
 
-    What repeats an earlier passage is drafted from there; else the drafting model proposes while it is sure. One
-    forward of the target reads what is new and verifies it, token by token, within a grammar too. Goes on without the
-    drafting model, and says so in the summary, if a cache cannot take tokens back or drafting loses time. `lengths`
-    decides how much is drafted; all requests of the two models share one, unless it is given.
+    What repeats an earlier passage is drafted from there; else the drafting model proposes. One forward of the target
+    reads what is new and verifies it, token by token, within a grammar too. Goes on without the drafting model, and
+    says so in the summary, if a cache cannot take tokens back or drafting loses time. `lengths` decides how much is
+    drafted; all requests of the two models share one, unless it is given. With a seed nothing hangs on time.
     """
 
     def __init__(self, target: "LocalEngine", draft: "LocalEngine", lengths: DraftLengthController | None = None):
@@ -66,6 +71,7 @@ class SpeculativeEngine:
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
         """Continue the context as the target would."""
         self.load()
+        self.lengths.small.share = _parameters(self.draft) / _parameters(self.target)
         self.target.make_grammars(context, params)
         if reason := _unfit(self.target):
             context.note(reason)
@@ -79,6 +85,11 @@ class SpeculativeEngine:
         yield from self.target.run(
             context, lambda task: SpeculativeCall(self, task, context, params, drafted=not reason).run()
         )
+
+
+def _parameters(engine: "LocalEngine") -> int:
+    model, _ = engine.loaded
+    return ModelForward.of(model).parameters
 
 
 def _unfit(engine: "LocalEngine") -> str | None:
@@ -113,24 +124,25 @@ class SpeculativeCall:
         self._context, self._params = context, params
         self._steady = params.sampling.seed is not None
         self._drafter = self._drafting(engine.draft) if drafted else None
+        self._kind = (self._conversation.requirements.bound and params.phase != "thinking", params.stepwise)
+        self._written = 0
 
     def run(self) -> Generator[Forward, None, None]:
         """Draft, verify and write until the output ends."""
         while not self._output.end:
-            before = self._seconds
-            limit = self._limit()
-            draft = yield from self._propose(limit)
-            wanted = self._token_ids + draft.token_ids
-            sync = self._session.sync(wanted, keep=len(draft.token_ids) + 1)
-            shared = yield from self._meter.forwards(sync)
-            self._meter.cached_tokens += self._conversation.newly_cached(shared)
-            assert self._session.logits is not None
-            kept = self._write(self._session.logits, draft)
-            self._token_ids += kept
-            self._lookup.follow(kept)
-            if self._drafter:
-                self._drafter.follow(kept)
-            self._record(limit, draft, kept, self._seconds - before)
+            place, before = self._place(), self._seconds
+            found = self._looked_up()
+            draft = found.cut(self._lookup_length(found, place.unread))
+            asked = not draft and self._drafter is not None and self._asks(place)
+            if asked:
+                found, draft = yield from self._propose(place)
+            kept = yield from self._verify(draft)
+            self._note_chances(found, kept)
+            if not self._steady:
+                self._lengths.record(place, asked, len(kept), self._seconds - before)
+        self._lengths.ended(self._kind, self._written)
+        if why := self._drafter and self._lengths.why(self._kind):
+            self._context.note(why)
 
     def _drafting(self, engine: "LocalEngine") -> Drafter:
         session, token_ids = engine.chain(self._context)
@@ -140,23 +152,80 @@ class SpeculativeCall:
     def _seconds(self) -> float:
         return self._meter.seconds + (self._drafter.meter.seconds if self._drafter else 0.0)
 
-    def _limit(self) -> int:
-        """Return how many tokens the drafting model may propose."""
-        if not self._drafter:
-            return 0
-        return STEADY if self._steady else self._lengths.limit(self._context)
+    @property
+    def _room(self) -> int:
+        """How many tokens may be drafted: the target writes one of its own besides."""
+        return self._output.left - 1
 
-    def _propose(self, limit: int) -> Generator[Forward, None, Draft]:
-        room = self._output.left - 1  # the target writes a token of its own besides
-        if self._steady or self._lengths.looks_up():
-            found = self._lookup.propose(room)
-            ends = (ends_draft(self._table, self._stop_ids, i, self._params.stepwise) for i in found.token_ids)
-            length = next((number + 1 for number, end in enumerate(ends) if end), len(found.token_ids))
-            if length:
-                return Draft(found.token_ids[:length], found.distributions[:length], "lookup")
-        if not self._drafter:
-            return Draft()
-        return (yield from self._drafter.propose(min(limit, room), self._params.stepwise))
+    def _place(self) -> Place:
+        unread = max(1, len(self._token_ids) - self._session.reusable(self._token_ids)[0])
+        return Place(unread, self._drafter.unread if self._drafter else 0, self._written, self._output.left, self._kind)
+
+    def _looked_up(self) -> Draft:
+        if self._steady and self._lookup.rests():
+            return Draft(source="lookup")
+        found = self._lookup.propose(self._room)
+        ends = (ends_draft(self._table, self._stop_ids, i, self._params.stepwise) for i in found.token_ids)
+        return found.cut(next((number + 1 for number, end in enumerate(ends) if end), len(found)))
+
+    def _lookup_length(self, found: Draft, unread: int) -> int:
+        return len(found) if self._steady else self._lengths.lookup_length(found.sure, unread)
+
+    def _asks(self, place: Place) -> bool:
+        assert self._drafter is not None
+        if not self._drafter.ready or self._room < 1:
+            return False
+        return self._steady or self._lengths.asks(place)
+
+    def _propose(self, place: Place) -> Generator[Forward, None, tuple[Draft, Draft]]:
+        """Have the drafting model read what it lacks, and draft; returns its draft, and what of it is to be verified.
+
+        Nothing is drafted if what it would have drafted until here says that it would not pay.
+        """
+        drafter, lengths = self._drafter, self._lengths
+        assert drafter is not None
+        costs = lengths.small
+        if self._steady:
+            yield from drafter.read(costs)
+            draft = yield from drafter.propose(
+                min(STEADY, self._room), self._params.stepwise, lambda sure: sure[-1] >= SURE, costs
+            )
+            unsure = len(draft) > 1 and draft.sure[-1] < SURE
+            return draft, draft.cut(len(draft) - unsure)
+        yield from drafter.read(costs, COMPARED if place.unread_by_small > SEEN else 0)
+        if drafter.compared[0]:
+            lengths.compare(self._kind, *drafter.compared)
+            if not lengths.pays(self._kind):
+                return Draft(), Draft()
+        draft = yield from drafter.propose(self._room, self._params.stepwise, lengths.goes_on, costs)
+        return draft, draft.cut(lengths.verified_length(draft.sure, place.unread))
+
+    def _verify(self, draft: Draft) -> Generator[Forward, None, list[int]]:
+        """Have the target read what is new together with a draft, and write what stands of it and one more token."""
+        fed, seconds = self._meter.fed, self._meter.seconds
+        sync = self._session.sync(self._token_ids + draft.token_ids, keep=len(draft) + 1)
+        shared = yield from self._meter.forwards(sync)
+        self._meter.cached_tokens += self._conversation.newly_cached(shared)
+        assert self._session.logits is not None
+        kept = self._write(self._session.logits, draft)
+        if self._meter.fed > fed:
+            self._lengths.large.add(self._meter.fed - fed, self._meter.seconds - seconds)
+        self._token_ids += kept
+        self._written += len(kept)
+        self._lookup.follow(kept)
+        if self._drafter:
+            self._drafter.follow(kept)
+        if self._steady and draft.source == "lookup":
+            self._lookup.record(len(draft), len(kept) - 1)
+        return kept
+
+    def _note_chances(self, proposed: Draft, kept: list[int]) -> None:
+        """Have it counted which of the proposed tokens stand, be they verified or written without it."""
+        chances = self._lengths.looked_up if proposed.source == "lookup" else self._lengths.drafted
+        for sure, token_id, written in zip(proposed.sure, proposed.token_ids, kept, strict=False):
+            chances.add(sure, token_id == written)
+            if token_id != written:
+                break
 
     def _write(self, logits: torch.Tensor, draft: Draft) -> list[int]:
         """Write tokens while the drafted ones stand, and one more; returns them.
@@ -165,7 +234,7 @@ class SpeculativeCall:
         [drafted + 1, vocabulary].
         """
         kept: list[int] = []
-        self._meter.verified(len(draft.token_ids), 0)
+        self._meter.verified(len(draft), 0)
         for row, drafted, distribution in zip_longest(logits, draft.token_ids, draft.distributions):
             with self._meter.decoding():
                 token_id = self._writer.draw(row, drafted, distribution)
@@ -175,10 +244,3 @@ class SpeculativeCall:
             if token_id != drafted or self._output.end:
                 break
         return kept
-
-    def _record(self, limit: int, draft: Draft, kept: list[int], seconds: float) -> None:
-        if draft.source == "lookup":
-            self._lookup.record(len(draft.token_ids), len(kept) - 1)
-            self._lengths.record_lookup(len(kept), seconds)
-        else:
-            self._lengths.record(limit, len(draft.token_ids), len(kept), seconds)
