@@ -1,6 +1,6 @@
-"""Glimp: a small and a large language model write one chain of thought, decided by glimpsing one token.
+"""Glimp: a small and a large language model write one chain of thought. The first token of a step decides its writer.
 
-A name is imported when it is first asked for: `glimp` must hear Ctrl-C before anything slow is imported.
+A name is imported at its first use: the command `glimp` must handle Ctrl-C before a slow import begins.
 """
 
 TYPE_CHECKING = False  # type checkers take it for true; typing's own would be the slowest import of all

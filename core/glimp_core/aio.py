@@ -1,4 +1,4 @@
-"""From a blocking iterator to an async one: the one bridge that the adapters' async methods cross."""
+"""A bridge from a blocking iterator to an async one. All async methods of the adapters use it."""
 
 import asyncio
 import contextvars
@@ -12,15 +12,15 @@ T = TypeVar("T")
 _END = object()
 
 AHEAD = 256
-"""How many items the thread may be ahead of who reads them."""
+"""The most items that the thread may be ahead of the reader."""
 
 
 async def stream_in_thread(make: Callable[[threading.Event], Iterator[T]]) -> AsyncGenerator[T, None]:
-    """Run `make(cancelled)` in a thread of its own, in the caller's context, and yield its items as they come.
+    """Run `make(cancelled)` in a new thread, in the caller's context, and yield its items as they arrive.
 
     The thread is at most `AHEAD` items ahead. Leaving the loop in any way (break, `aclose`, task cancel, timeout)
-    sets `cancelled` at once, which stops the models within a token. An exception of the iterator is raised here, also
-    where the iterator itself set `cancelled`, as a deadline does.
+    sets `cancelled` at once, which stops the models within one token. An exception of the iterator is raised here, also
+    if the iterator itself set `cancelled`, as a deadline does.
     """
     async with aclosing(batches_in_thread(make)) as batches:
         async for batch in batches:
@@ -31,12 +31,13 @@ async def stream_in_thread(make: Callable[[threading.Event], Iterator[T]]) -> As
 async def batches_in_thread(
     make: Callable[[threading.Event], Iterator[T]], ahead: int = AHEAD
 ) -> AsyncGenerator[list[T], None]:
-    """Do the same with at most `ahead` items, and yield all that are there, one or more at a time.
+    """Do the same with at most `ahead` items, and yield lists of all available items.
 
-    The event loop takes a turn before each batch, however fast the thread is, so that it hears of whoever leaves.
+    Before each list, the event loop runs other callbacks, also if the thread is fast: otherwise it would not see that a
+    client disconnects.
     """
     handover = _Handover(asyncio.get_running_loop(), ahead)
-    here = contextvars.copy_context()  # or a tap would not know the span that it is called in
+    here = contextvars.copy_context()  # else a tap would not see the caller's OpenTelemetry span
     worker = threading.Thread(target=here.run, args=(_pump, make, handover), name="glimp-stream", daemon=True)
     worker.start()
     try:
@@ -60,7 +61,7 @@ class _Failure:
 
 
 class _Handover:
-    """Items on their way from a thread to an event loop, which is woken once for all that it has not taken."""
+    """A queue from a thread to an event loop. The loop is woken once for all items that it has not taken."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ahead: int):
         self.cancelled, self.left = threading.Event(), threading.Event()
@@ -69,17 +70,17 @@ class _Handover:
         self._ready, self._is_woken = asyncio.Event(), False
 
     def put(self, item: object) -> None:
-        """Hand an item over, from the thread; waits for room."""
+        """Add an item, in the thread. It waits if the queue is full."""
         while not self._room.acquire(timeout=1):
             if self._loop.is_closed():
                 break
-        self._items.append(item)  # before the flag is read: a loop that is about to wake takes this one too
+        self._items.append(item)  # before the flag is read: a loop that is about to wake then takes this item too
         if self._is_woken and not self._loop.is_closed():
             return
         self._is_woken = True
         try:
             self._loop.call_soon_threadsafe(self._wake)
-        except RuntimeError:  # the loop is closed: nobody listens any more
+        except RuntimeError:  # the loop is closed: there is no reader any more
             self.leave()
 
     def _wake(self) -> None:
@@ -87,13 +88,13 @@ class _Handover:
         self._ready.set()
 
     async def take(self) -> list[object]:
-        """Wait until the thread says that something is there, and return it, in the loop; it may be taken already."""
-        await self._ready.wait()  # set by a callback alone, which takes a turn of the loop
+        """Wait for items and return them, in the loop. The list may be empty if an earlier call took them."""
+        await self._ready.wait()  # only a callback sets it, so the loop runs other callbacks before
         self._ready.clear()
         return [self._items.popleft() for _ in range(len(self._items))]
 
     def make_room(self, items: int) -> None:
-        """Let the thread go on: as many items have been used."""
+        """Let the thread add this many more items."""
         if items:
             self._room.release(items)
 
@@ -101,7 +102,7 @@ class _Handover:
         """End the thread."""
         self.left.set()
         self.cancelled.set()
-        self._room.release(2)  # for the item that the thread holds, and for its last word
+        self._room.release(2)  # for the item that the thread holds, and for its end marker
 
 
 def _pump(make: Callable[[threading.Event], Iterator[T]], handover: _Handover) -> None:

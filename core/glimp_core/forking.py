@@ -1,4 +1,4 @@
-"""Locks and queues in a process that was forked: what other threads of the parent held is free in the child."""
+"""Locks and queues after a fork: a lock that another thread of the parent held is free in the child."""
 
 import os
 import threading
@@ -8,22 +8,22 @@ from weakref import WeakSet
 
 
 class Renewable(Protocol):
-    """Something that a forked child has to begin anew."""
+    """An object that a forked child has to reset."""
 
     def renew(self) -> None:
-        """Be as new; called in the child, where no other thread is."""
+        """Reset the object. It is called in the child, which has no other thread."""
         ...
 
 
 def renewed_in_children(made: Renewable) -> None:
-    """Have `made.renew()` called in every process that is forked while it lives."""
+    """Call `made.renew()` in every child process that is forked during the life of the object."""
     _renewable.add(made)
 
 
 class Lock:
-    """A `threading.Lock` that is free in a forked child, where nobody would ever release it.
+    """A `threading.Lock` that is free in a forked child, in which no thread would release it.
 
-    No finaliser may wait for one: the collector may run while it is held, in the very thread that holds it.
+    A finaliser must not wait for one: garbage collection may run in the thread that holds it.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ def machine_memory() -> int:
 
 
 def free_memory() -> int:
-    """Return the bytes that a process may still take, by the system and by its control group; 0 if neither tells."""
+    """Return the free bytes for a process, by the system and by its control group; 0 if neither reports them."""
     told = [bytes for bytes in (_available(), _left_in_group()) if bytes is not None]
     return max(0, min(told, default=0))
 

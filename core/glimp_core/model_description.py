@@ -1,4 +1,4 @@
-"""A model by description: a name, an address, or a table of a pair file, and what it loads with or is reached by."""
+"""The description of a model: a name, an address, or a table of a pair file, with its options."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from glimp_core.errors import ConfigError, unknown_name
 from glimp_core.options import LOAD_OPTIONS, SERVER_OPTIONS, LoadOptions, concealed
 
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-"""What environment variables are called by custom, and keys are not."""
+"""The usual form of the names of environment variables, which keys do not have."""
 
 SERVER_TABLE: dict[str, Any] = {
     "tokenizer": str,
@@ -29,10 +29,10 @@ SERVER_TABLE: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """One model of a pair: in this process by its `name`, or at the server `url` by the name it has there.
+    """One model of a pair: the `name` of a local model, or the name of a model on the server `url`.
 
-    `options` are `LoadOptions`, or for a model at a server those of `SERVER_TABLE`. `engine` is what runs a model that
-    has no url, None for this process.
+    `options` are `LoadOptions`, or those of `SERVER_TABLE` for a model on a server. `engine` is what runs a model
+    without a url, None for this process.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ModelDescription:
         if variable := options.pop("api_key_env", None):
             options["api_key"] = os.environ.get(variable) or None
             if options["api_key"] is None:
-                shown = variable if VARIABLE.fullmatch(variable) else "..."  # it may be the key, written by mistake
+                shown = variable if VARIABLE.fullmatch(variable) else "..."  # it may be the key itself, by mistake
                 raise ConfigError(
                     f"api_key_env={shown!r} names no environment variable that is set: put the key of "
                     f"{urlsplit(self.url or '').hostname!r} into one and write its name, or leave the option out"

@@ -1,4 +1,4 @@
-"""What is known of a model before its weights are read, and what its first tokens show."""
+"""The facts of a model that are known before its weights load."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields

@@ -1,6 +1,6 @@
-"""Whether two models can work as a pair, and what routing can win with them: what `glimp check` shows.
+"""The check of `glimp check`: whether two models work as a pair, and how much time routing can save.
 
-First what configs, tokenizers and servers tell; then, if both fit, a few dozen tokens of each model.
+It first uses configs, tokenizers and servers. If these show no problem, each model writes a few dozen tokens.
 """
 
 from collections.abc import Callable, Iterator
@@ -59,9 +59,9 @@ class Ideal:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds a token of each model, and of the large one with the small one's drafts; `ratio` is large to small.
+    """Seconds per token of each model, and of the large one with drafts of the small one; `ratio` is large to small.
 
-    `accepted` is the share of the drafted tokens that were kept, on the prompt that was timed.
+    `accepted` is the share of the drafted tokens that were accepted, on the timed prompt.
     """
 
     small_seconds: float
@@ -83,7 +83,7 @@ class Pace:
 
 @dataclass
 class PairCheck:
-    """What was found out. `problems` keep the pair from working, `advice` says what to change or to expect."""
+    """The result. With `problems` the pair does not work; `advice` says what to change or to expect."""
 
     small: ModelFacts
     large: ModelFacts
@@ -115,10 +115,10 @@ class PairCheck:
 
 
 def check_pair(router: GlimpRouter, load: bool = True, tell: Callable[[str], None] = lambda what: None) -> PairCheck:
-    """Check the models of a router. `load` has them timed, if what is known before does not speak against it.
+    """Check the models of a router. With `load` they are also loaded and timed, if there is no problem before.
 
-    `tell` hears what is being done. Raises `ModelLoadError` or `EngineError` for a model that cannot be found, read
-    or reached, `ConfigError` for an engine of another kind.
+    `tell` is called with each part of the work. Raises `ModelLoadError` or `EngineError` for a model that cannot be
+    found, read or reached, and `ConfigError` for an engine of another kind.
     """
     tell("reading configs and tokenizers")
     small, large = _facts(router.small), _facts(router.large)
@@ -166,7 +166,7 @@ def _settle(check: PairCheck, router: GlimpRouter) -> None:
         )
     if not check.tokenizers.equal:
         check.advice.append(
-            "the tokenizers differ: what one model wrote is tokenised anew for the other, which works and costs little"
+            "the tokenizers differ: text of one model is tokenised again for the other, which works and costs little"
         )
     for role, facts in (("small", check.small), ("large", check.large)):
         check.advice += [f"{role}: {note}" for note in facts.notes]

@@ -1,6 +1,6 @@
-"""pair.toml: one file that names a pair of models, or several by name, and how they are routed and write.
+"""pair.toml: a file with one pair of models or several named pairs, and their settings.
 
-`docs/pair-file.md` shows every table, `pair_tables` has them as types. Explicit arguments win over the file.
+`docs/pair-file.md` shows every table, `pair_tables` has their types. Explicit arguments override the file.
 """
 
 import tomllib
@@ -28,9 +28,9 @@ from glimp_core.types import SamplingParams
 
 @dataclass(frozen=True, slots=True)
 class PairSettings:
-    """A pair as a file describes it, checked. `name` is the one in the file, "" for the only pair of its file.
+    """A checked pair from a file. `name` is its name in the file, "" for the only pair of a file.
 
-    `policy` is None if the file names none; `options` are loading options of both models.
+    `policy` is None if the file has none; `options` are the loading options of both models.
     """
 
     small: str | Mapping[str, Any]
@@ -172,7 +172,7 @@ def _where(file: Path, place: tuple[str, ...]) -> str:
 
 
 def _wrong(file: Path, table: Any, place: tuple[str, ...], error: ValidationError) -> ConfigError:
-    """Say the most telling of what Pydantic found: of a union it lists what is wrong with each alternative."""
+    """Return the most useful of Pydantic's errors: for a union it lists the errors of each alternative."""
     if not isinstance(table, dict):
         return ConfigError(f"{_where(file, place)} is no table: write small = '...' and large = '...' into it")
     found = [(_path(table, told["loc"]), told) for told in error.errors(include_url=False, include_context=False)]

@@ -1,4 +1,4 @@
-"""The tables of a pair file, as strict Pydantic models: what may stand where, and of what type."""
+"""The tables of a pair file as strict Pydantic models: the allowed keys and their types."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields

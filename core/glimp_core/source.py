@@ -1,6 +1,6 @@
-"""Where a model comes from: Hugging Face ids, folders, GGUF files, the bundled pair, or objects already loaded.
+"""The source of a model: a Hugging Face id, a folder, a GGUF file, the bundled pair, or loaded objects.
 
-What can be known of it without weights is loaded here, by transformers: whoever runs the model needs no more than that.
+Everything that needs no weights (tokenizer, generation config) is loaded here, with transformers.
 """
 
 import copy
@@ -35,7 +35,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 """The file that makes a folder an adapter of another model, in the format of PEFT."""
 
 LONGEST = 500
-"""As many characters of another library's message are repeated at most."""
+"""The most characters of another library's message that an error repeats."""
 
 PROBE = "the answer is 42"
 """A text that every usable tokenizer can encode and decode."""
@@ -48,11 +48,10 @@ WHOLE_TOKENIZER = (
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model comes from, and how it is to be loaded.
+    """The source of a model, and its loading options.
 
-    `options` are `LoadOptions`: transformers' own for loading, and those that say how the model serves. Code from the
-    model's folder is never run, and pickled weights are never read.
-    Raises `ConfigError` for an unknown option or dtype.
+    `options` are `LoadOptions`: those of transformers, and those that say how the model runs. Code from the model's
+    folder is never run, and pickled weights are never read. Raises `ConfigError` for an unknown option or dtype.
     """
 
     name: str
@@ -107,7 +106,7 @@ class ModelSource:
 
 
 def option_keys(options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return what tells options apart in a key: their texts, of a token a digest that only this process makes."""
+    """Return a key for options: their texts, and for a token a digest that only this process can make."""
     digest = {name: blake2b(str(options[name]).encode(), key=_SALT).hexdigest() for name in SECRETS if name in options}
     return tuple((name, digest.get(name) or repr(options[name])) for name in sorted(options))
 
@@ -135,8 +134,8 @@ def is_path(name: str) -> bool:
 
 
 def _missing_path(path: Path) -> str:
-    """Say what is not there, and what is near it."""
-    path = Path(os.path.abspath(path))  # as it was written: `resolve` would follow links
+    """Return the error for a path that does not exist, with a similar path if there is one."""
+    path = Path(os.path.abspath(path))  # the written path: `resolve` would follow links
     nearest = next(parent for parent in path.parents if parent.is_dir())
     if nearest != path.parent:
         return f"there is no folder {str(path.parent)!r}"
@@ -157,7 +156,7 @@ def adapter_of(source: ModelSource) -> dict[str, Any] | None:
 
 
 def _adapter_config(source: ModelSource) -> Any:
-    """The path of an adapter's config. What is here is looked at before a network is, which may not answer for long."""
+    """Return the path of an adapter's config. Local files are tried before the network, which may be slow."""
     where, common = source.where()
     if "gguf_file" in common:
         return None
@@ -215,7 +214,7 @@ def load_tokenizer(source: ModelSource) -> Any:
             raise ModelLoadError(f"{error}. {WHOLE_TOKENIZER}") from error
         raise
     if not getattr(tokenizer, "chat_template", None) and (file := _held(source, "chat_template.json")):
-        # older multimodal checkpoints give the template to the processor alone
+        # in older multimodal checkpoints only the processor has the template
         tokenizer.chat_template = attempt(source, lambda: json.loads(Path(file).read_text())["chat_template"])
     return _usable(source, tokenizer)
 
@@ -243,10 +242,10 @@ def _held(source: ModelSource, name: str, **options: Any) -> Any:
 
 
 def _usable(source: ModelSource, tokenizer: Any) -> Any:
-    """Refuse what cannot encode: transformers makes an empty tokenizer where a folder holds none."""
+    """Refuse a tokenizer that cannot encode: transformers makes an empty one if a folder has none."""
     try:
         read = tokenizer.decode(tokenizer.encode(PROBE, add_special_tokens=False))
-    except Exception as error:  # anything may be handed over as a tokenizer
+    except Exception as error:  # a user may pass any object as a tokenizer
         raise ModelLoadError(
             f"{type(tokenizer).__name__} cannot serve {source.name!r} as a tokenizer: {_first_line(error)}"
         ) from error

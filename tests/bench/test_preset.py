@@ -109,7 +109,7 @@ def test_a_run_that_is_done_asks_nothing_again(
     for file in paper.iterdir():
         shutil.copy(file, file.name)
     _, again, err = glimp(capsys, *PAPER)
-    assert "going on from there" in err
+    assert "continuing from there" in err
     assert calls(pair[0]) == 0
     assert again["methods"] == json.loads((paper / "glimp-paper.json").read_text())["methods"]
     code, _, err = glimp(capsys, *PAPER, "--temperature", "0.1")
@@ -223,7 +223,7 @@ def test_a_run_that_was_stopped_is_taken_up_where_it_was(number: int) -> None:
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
-    assert ("the same command goes on there" in err) == (number == signal.SIGINT)
+    assert ("the same command continues there" in err) == (number == signal.SIGINT)
     kept = Path("run.jsonl").read_bytes().rpartition(b"\n")[0]
     assert kept.count(b"\n") < 15
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

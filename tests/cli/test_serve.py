@@ -85,7 +85,7 @@ def test_an_open_door_is_warned_of(glimp: Glimp, ran: Ran) -> None:
         (["--api-key-env", "NO_SUCH_KEY"], "--api-key-env NO_SUCH_KEY: this environment variable is not set"),
         (["--model-key-env", "SOME"], "--api-key-env names the key that clients must send"),
         (["--client-key-env", "SOME"], "No such option"),
-        (["--json"], "takes no --json"),
+        (["--json"], "has no --json"),
         (["--name", "a:b"], "without a colon"),
         (["--port", "99999"], "cannot listen on"),
         (["--max-running", "0"], "max_running=0 cannot work"),

@@ -155,7 +155,7 @@ class HidesState(Odd):
         (NamesNoCache, "takes no cache"),
         (HasNoHead, "AutoModelForCausalLM"),
         (WantsItsOwnCache, "uses cache of its own"),
-        (KeepsStateInside, "goes on differently"),
+        (KeepsStateInside, "results differ"),
     ],
 )
 def test_what_cannot_serve_is_refused_by_name(made: Callable[[], Any], said: str) -> None:

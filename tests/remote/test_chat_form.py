@@ -26,7 +26,7 @@ def test_a_host_that_goes_on_writes_its_part(way: str, apart: bool) -> None:
     with ScriptedServer(script()) as small, ChatHost(way, apart, breaks=1) as host:
         router = GlimpRouter(glimpser(small), large(host), RandomRate(0.5), TOP20)
         done, _ = run(router)
-        assert str(router.large.findings).startswith("speaks in messages only")  # type: ignore[attr-defined]
+        assert str(router.large.findings).startswith("uses only messages")  # type: ignore[attr-defined]
     assert (done.reasoning, done.answer.strip()) == ("".join(STEPS), ANSWER)
     assert {step.engine for step in done.steps if step.phase == "thinking"} == {"small", "large"}
     assert host.breaks == 0
@@ -41,7 +41,7 @@ def test_a_host_that_begins_anew_is_refused(way: str) -> None:
     """The sentence says what it wrote and what to use; as the small model none can serve."""
     with ChatHost(way) as host:
         if way == "never":
-            with pytest.raises(ModelLoadError, match=r"chat completions alone and does not go on .*'Sure! Wed.*vLLM"):
+            with pytest.raises(ModelLoadError, match=r"completions alone and does not continue .*'Sure! Wed.*vLLM"):
                 large(host).load()
         with pytest.raises(RemoteEngineError, match="chat completions alone cannot be the small model"):
             glimpser(host, window=4096).load()  # type: ignore[arg-type]
@@ -57,5 +57,5 @@ def test_json_from_a_host() -> None:
 
 def test_tools_are_refused() -> None:
     """A host would read calls out of the text by itself."""
-    with ScriptedServer(script()) as small, ChatHost("unasked") as host, pytest.raises(ConfigError, match="no tools"):
+    with ScriptedServer(script()) as small, ChatHost("unasked") as host, pytest.raises(ConfigError, match="use tools"):
         GlimpRouter(glimpser(small), large(host), RandomRate(0.5), TOP20).generate("?", tools=[TOOL])

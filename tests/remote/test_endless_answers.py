@@ -79,7 +79,7 @@ def test_lines_without_a_token_are_silence(part: bytes) -> None:
 def test_a_reply_that_never_ends() -> None:
     """A server that does not keep to max_tokens is refused for it."""
     with endless("/completions", b"", line({"choices": [TOKEN]})) as url:
-        assert "does not keep to the protocol" in str(failure(url))
+        assert "violates the protocol" in str(failure(url))
 
 
 def test_a_document_that_never_ends() -> None:

@@ -48,7 +48,7 @@ def test_a_server_that_hangs_up_after_each_stream() -> None:
     with ScriptedServer(script(), "llamacpp") as served:
         done, _ = run(pair(served, served, AlwaysLarge()))
     assert done.reasoning + done.answer == WHOLE + ANSWER
-    assert not [note for note in done.summary().notes if "asked again" in note]
+    assert not [note for note in done.summary().notes if "was repeated" in note]
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_the_summary_says_how_a_server_did(servers: tuple[Served, Served], route
     servers[0].troubles = [Trouble("status", status=503), Trouble("reset", 2000)]
     done, _ = run(router)
     (note,) = done.summary().notes
-    assert note.startswith("'scripted' faltered twice and was asked again, at first after: HTTP 503")
+    assert note.startswith("'scripted' failed twice and the request was repeated; the first failure: HTTP 503")
     assert run(router)[0].summary().notes == ()
 
 

@@ -73,7 +73,7 @@ def test_a_call_or_json() -> None:
 
 def test_a_server_that_keeps_to_nothing() -> None:
     """A server that ignores schemas is found out before an answer is asked of it."""
-    with ScriptedServer(script()) as served, pytest.raises(ConfigError, match="does not keep to a JSON schema"):
+    with ScriptedServer(script()) as served, pytest.raises(ConfigError, match="does not enforce a JSON schema"):
         pair(served, served).generate("?", response_format=FORM)
 
 
@@ -141,7 +141,7 @@ def test_a_bound_answer_that_changes() -> None:
         router = pair(served, served)
         router.generate("?", response_format=FORM)
         served.troubles = [None] * (len(served.asked) - 1) + [Trouble("eof", 1200)]
-        with pytest.raises(RemoteEngineError, match="answered otherwise"):
+        with pytest.raises(RemoteEngineError, match="gave another reply"):
             router.generate("?", response_format=FORM)
 
 

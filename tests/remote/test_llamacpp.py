@@ -111,7 +111,7 @@ def _pause(server: LlamaCpp) -> None:
     ("happens", "says", "writers"),
     [
         (_terminate, "the large model failed", {"large", "small"}),
-        (_restart, "was asked again", {"large"}),
+        (_restart, "was repeated", {"large"}),
         (_freeze, "no answer for 1 seconds", {"large", "small"}),
         (_pause, "", {"large"}),
     ],

@@ -70,8 +70,8 @@ def test_a_server_that_sends_replies_in_one_piece() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "says"),
     [
-        ({"aborts": False, "pace": 0.15}, "writes on after its stream is closed.*proxy_ignore_client_abort"),
-        ({"buffered": True, "pace": 0.05}, "holds replies back.*proxy_buffering off"),
+        ({"aborts": False, "pace": 0.15}, "continues to write after its stream is closed.*proxy_ignore_client_abort"),
+        ({"buffered": True, "pace": 0.05}, "only when it is complete.*proxy_buffering off"),
     ],
 )
 def test_what_makes_a_server_slow_is_said(
@@ -98,7 +98,7 @@ def test_the_findings_are_said(caplog: pytest.LogCaptureFixture) -> None:
     """What was found is logged in words."""
     with caplog.at_level(logging.INFO, "glimp.remote"), ScriptedServer(script()) as served:
         glimpser(served).load()
-    says = "speaks token ids, keeps stop strings, streams, raw log-probabilities by id, aborts closed streams"
+    says = "uses token ids, keeps stop strings, streams, raw log-probabilities by id, aborts closed streams"
     assert any(says in record.message for record in caplog.records)
 
 

@@ -87,8 +87,8 @@ def test_what_cannot_be_read_back_is_said() -> None:
     with ScriptedServer(_apart(2)) as small, ScriptedServer(_served_as(TextScript, 2), "text") as large:
         done, _ = run(pair(small, large, AlwaysLarge()))
     assert (done.reasoning, done.answer) == ("One.\n\nOne.\n\n", ANSWER)
-    (note,) = [note for note in done.summary().notes if "takes text alone" in note]
-    assert "reads it as other tokens than were written" in note
+    (note,) = [note for note in done.summary().notes if "accepts only text" in note]
+    assert "reads other tokens from it than were written" in note
 
 
 @pytest.mark.parametrize("status", [400, 422, 500])

@@ -1,4 +1,4 @@
-"""The pair of tiny models that ships with Glimp, and the task family they solve."""
+"""The bundled pair of tiny models, and the puzzles that it solves."""
 
 from pathlib import Path
 

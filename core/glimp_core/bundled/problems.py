@@ -1,4 +1,4 @@
-"""Number puzzles whose difficulty sits in the first token of a step.
+"""Number puzzles, in which the difficulty of a step is its first token.
 
 A number goes through a list of operations, modulo 31. One step copies the next
 operation, the step after it starts with the number that comes out. Additions

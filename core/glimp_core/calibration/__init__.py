@@ -1,4 +1,4 @@
-"""From a goal (a rate, a share of tokens, a time) and some prompts to a threshold."""
+"""Calibration: from a goal (a rate, a share of tokens, a time) and prompts to a threshold."""
 
 from glimp_core.calibration.curve import Goal, Sample, cut, interval, points, sample
 from glimp_core.calibration.prompts import bundled_prompts, read_prompts

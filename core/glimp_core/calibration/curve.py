@@ -1,7 +1,7 @@
-"""What each threshold would give, from glimpses that were recorded once.
+"""The figures of each threshold, computed from recorded glimpses.
 
-Steps are ranked by entropy. Putting the threshold under one more of them gives the large model that step: one more
-intervention, its tokens, and the time they take at the other pace. Whatever is asked for is a sum along this ranking.
+Steps are sorted by entropy. A threshold below one more of them gives this step to the large model: one more
+intervention, with its tokens, and their time at the large model's speed. So each figure is a sum over the sorted steps.
 """
 
 import math
@@ -23,7 +23,7 @@ ROUNDS = 400
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a threshold should give. Raises `ConfigError` if nothing could."""
+    """The goal of a calibration. Raises `ConfigError` for a goal that no threshold can reach."""
 
     measure: Measure
     value: float

@@ -127,13 +127,13 @@ class Experiment:
         """Answer all questions and return the figures; a preset and --html write files. Raises `Cancelled`."""
         cancelled = threading.Event()
         if done := len(self.ledger):
-            say(f"{self.wanted.kept_in} has {done} replies: going on from there")
+            say(f"{self.wanted.kept_in} has {done} replies: continuing from there")
         try:
             with progress(Remaining(self._replies())) as show, interrupts_set(cancelled):
                 settled = self._answered(show, cancelled)
         except (Cancelled, KeyboardInterrupt):
             out = self.wanted.kept_in
-            kept = f"kept in {out}: the same command goes on there" if out else "none kept: --out FILE keeps them"
+            kept = f"kept in {out}: the same command continues there" if out else "none kept: --out FILE keeps them"
             say(f"stopped after {len(self.ledger)} replies, {kept}")
             raise
         return self._told(settled)

@@ -151,7 +151,7 @@ def _refuse_unused(settings: Settings) -> None:
     """Raise `ConfigError` for options of other commands that a server cannot use."""
     if settings.json or settings.system:
         given = "--json" if settings.json else "--system"
-        raise ConfigError(f"glimp serve takes no {given}: requests say what they want")
+        raise ConfigError(f"glimp serve has no {given}: each request sets this itself")
     on_servers = settings.config or any("://" in str(model) for model in settings.models)
     if settings.api_key_env and not on_servers:
         raise ConfigError(

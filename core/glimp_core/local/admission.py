@@ -1,4 +1,4 @@
-"""How many requests a model serves at once. The others wait outside and hold no cache, first come first served."""
+"""A limit on the requests that a model serves at once. Other requests wait in order of arrival and hold no cache."""
 
 from collections import deque
 from collections.abc import Callable
@@ -12,42 +12,42 @@ from glimp_core.forking import Lock, renewed_in_children
 from glimp_core.local.scheduler import Task
 
 GLANCE, DOZE = 0.05, 0.5
-"""How often one who waits looks around, in seconds: the next in turn, and those behind, who may be a thousand."""
+"""Seconds between two checks of a waiting request: of the next one, and of the others, of which there may be many."""
 
 ASLEEP = 1.0
-"""A request for which no model has worked for so many seconds waits for its reader, and gives its places up."""
+"""If no model has worked for a request for this many seconds, its caller does not read, and it gives up its places."""
 
 
 class Visit:
-    """One request inside the engines: its `places`, its tasks there, and the `leases` that it can do without.
+    """One admitted request: its `places`, its tasks, and the `leases` that it can give up.
 
-    What changes here does so under the one lock of all admissions.
+    All changes here are made under one lock, which all admissions share.
     """
 
     def __init__(self) -> None:
         self.places: set[Admission] = set()
         self.leases: list[Callable[[], None]] = []
-        """What gives back a session each, if one is held."""
+        """Functions that each give back a session, if it is held."""
         self._tasks: list[Task] = []
         self._known: set[Admission] = set()
 
     @classmethod
     def of(cls, context: Context) -> "Visit":
-        """Return the one of a request."""
+        """Return the object of a request."""
         visit: Visit = context.engine_state.setdefault(cls, cls())
         return visit
 
     def begin(self, task: Task) -> None:
-        """Note a task: until it has ended, the request is at work."""
+        """Note a task. Until it has ended, the request counts as working."""
         self._tasks = [*(known for known in self._tasks if not known.ended), task]
 
     def asleep(self) -> bool:
-        """Whether no task has run for a while."""
+        """Whether no task has run for some time."""
         ends = [task.ended_at for task in self._tasks]
         return all(end is not None and monotonic() - end > ASLEEP for end in ends)
 
     def take(self, admission: "Admission") -> bool:
-        """Note a place; returns whether it is the first there."""
+        """Note a place. Returns whether it is the first one."""
         self.places.add(admission)
         first = admission not in self._known
         self._known.add(admission)
@@ -61,11 +61,11 @@ class Visit:
 
 
 class Admission:
-    """Lets `most` requests in, each until its context closes.
+    """Admits `most` requests at once, each until its context closes.
 
-    Streams that somebody holds open without reading keep nobody out: a request that no model works for gives up its
-    places, and its sessions to the pool, when another one waits; it takes a place again when it is read on. A request
-    that is inside at one model is let in at the others at once, or two of them might wait for each other for ever.
+    A stream that is open but not read does not block others: if another request waits, a request without work gives up
+    its places, and its sessions to the pool. It takes a place again when it is read. A request that one model has
+    admitted is admitted by the other model at once; otherwise two requests could wait for each other forever.
     """
 
     def __init__(self, most: int):
@@ -76,16 +76,16 @@ class Admission:
 
     @property
     def inside(self) -> int:
-        """How many requests are being served."""
+        """The number of admitted requests."""
         return len(self._inside)
 
     @property
     def outside(self) -> int:
-        """How many requests wait."""
+        """The number of waiting requests."""
         return len(self._outside)
 
     def enter(self, context: Context, task: Task) -> None:
-        """Wait for a place, and keep it while `task` runs. Raises `Cancelled` if the request is cancelled outside."""
+        """Wait for a place, and keep it while `task` runs. Raises `Cancelled` if it is cancelled meanwhile."""
         visit = Visit.of(context)
         with _lock:
             if visit.places or (not self._outside and self._has_room()):
@@ -103,7 +103,7 @@ class Admission:
             self._wake_next()
 
     def enters_at_once(self, context: Context, task: Task) -> bool:
-        """Take a place if there is one to be had without waiting, and say whether there was."""
+        """Take a place if one is free, without waiting. Returns whether one was."""
         visit = Visit.of(context)
         with _lock:
             enters = visit in self._inside or (not self._outside and len(self._inside) < self._most)
@@ -112,7 +112,7 @@ class Admission:
         return enters
 
     def renew(self) -> None:
-        """Forget who is inside and outside in the parent process."""
+        """Forget the requests of the parent process."""
         self._inside.clear()
         self._outside.clear()
 
@@ -124,7 +124,7 @@ class Admission:
             return True
 
     def _has_room(self) -> bool:
-        """Whether there is a place to be had, be it one that a sleeping request has to give up."""
+        """Whether a place is free, or can be taken from a request without work."""
         if len(self._inside) < self._most:
             return True
         sleeping = next((visit for visit in list(self._inside) if visit.asleep()), None)
@@ -142,7 +142,7 @@ class Admission:
             context.on_close(lambda: self._leave(visit))
 
     def _leave(self, visit: Visit) -> None:
-        """Called by finalisers, too: it waits for no lock."""
+        """Finalisers call this too, so it waits for no lock."""
         self._inside.pop(visit, None)
         self._wake_next()
 
@@ -153,7 +153,7 @@ class Admission:
 
 class _Waiter:
     def __init__(self) -> None:
-        self._bell: SimpleQueue[None] = SimpleQueue()  # of which a finaliser may put, unlike a condition
+        self._bell: SimpleQueue[None] = SimpleQueue()  # unlike a condition, a finaliser may put into it
 
     def wake(self) -> None:
         self._bell.put(None)

@@ -1,4 +1,4 @@
-"""Several sessions decode by one CUDA graph, so that the weights are read once for all of them."""
+"""Several sessions decode with one CUDA graph, so the weights are read once for all of them."""
 
 from collections.abc import Iterable, Sequence
 from time import perf_counter
@@ -11,14 +11,14 @@ from glimp_core.local.graph import WARM_UP, DecodeGraph, can_record, decode_grap
 from glimp_core.local.session import Forward, KVSession
 
 RECENT = 64
-"""A session that has not decoded for so many turns is taken for one that has left."""
+"""A session that has not decoded for this many turns counts as finished."""
 
 
 class BatchGraph:
-    """The graph of the sessions of one model that decode side by side.
+    """The graph of the sessions of one model that decode at the same time.
 
-    It serves any of them, also when others are busy with something else, and is made anew when it has not suited
-    for `WARM_UP` turns: when sessions came since that it lacks, or most of its own have left.
+    It can run any of them, also if others do something else. It is made again if it has not been useful for `WARM_UP`
+    turns, because sessions are new or most of its sessions have finished.
     """
 
     def __init__(self) -> None:
@@ -29,20 +29,20 @@ class BatchGraph:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "BatchGraph | None":
-        """Return the one of a model, None if nothing is recorded."""
+        """Return the object of a model, None if the device has no graphs."""
         return _batches.setdefault(model, cls()) if can_record(model) else None
 
     def run(self, forwards: Sequence[Forward]) -> None:
-        """Do the forwards, of one token each, that the graph can do together."""
+        """Run the forwards of one token each that the graph can run together."""
         self._turn += 1
         self._seen |= {forward.session: self._turn for forward in forwards}
         self._seen = {session: turn for session, turn in self._seen.items() if turn > self._turn - RECENT}
         mine = {forward.session: forward for forward in forwards if forward.session in self._sessions}
         self._turns_without += 1
-        # a session by itself is quicker with a graph of its own
+        # a single session is faster with its own graph
         if self._graph is None or len(mine) < 2 or not self._graph.fits:
             return
-        # rows without a token are computed all the same: with more than half of them idle it does not suit
+        # rows without a token are computed too, so the graph is not used if more than half of them have none
         if len(mine) == len(forwards) and 2 * len(self._seen) >= len(self._sessions):
             self._turns_without = 0
         started = perf_counter()
@@ -54,11 +54,11 @@ class BatchGraph:
                 mine[session].seconds, mine[session].done = share, True
 
     def record(self, forwards: Sequence[Forward]) -> None:
-        """Make a graph when it is time, right after the forwards, of one token each, have been done."""
+        """Make a graph if it is needed, directly after forwards of one token each."""
         if self._turns_without < WARM_UP:
             return
         fed = {forward.session for forward in forwards}
-        # a session whose buffers are full would end the graph with its next token
+        # if the buffers of a session are full, its next token would make the graph useless
         self._sessions = [session for session in self._seen if session in fed or session.room]
         self._turns_without = 0
         rows = [session.cache.layers for session in self._sessions]
@@ -71,18 +71,18 @@ class BatchGraph:
             self._sessions = []
 
     def _token_ids(self, forwards: Iterable[Forward]) -> list[int | None]:
-        """Return what is fed to each session."""
+        """Return the token for each session."""
         fed = {forward.session: forward.token_ids[0] for forward in forwards}
         return [fed.get(session) for session in self._sessions]
 
 
 def has_batch(model: PreTrainedModel) -> bool:
-    """Whether a graph of this model, or the count towards one, is held."""
+    """Whether there is a graph of this model, or a count of turns until one is made."""
     return model in _batches
 
 
 def forget_batch(model: PreTrainedModel) -> None:
-    """Let go of a model's graph, and of the memory of its sessions."""
+    """Free a model's graph, and the memory of its sessions."""
     _batches.pop(model, None)
 
 

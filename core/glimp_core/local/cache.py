@@ -1,4 +1,4 @@
-"""KV caches that can be rolled back: growable layers with O(1) crop, and snapshots of recurrent states."""
+"""KV caches that can restore an earlier length: growable layers with O(1) crop, and snapshots of recurrent states."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -16,17 +16,17 @@ from transformers.cache_utils import (
 )
 
 RollbackKind = Literal["crop", "snapshot", "refill"]
-"""How a cache is made shorter: by cutting it, by going back to a saved state, or by reading anew."""
+"""How a cache is shortened: it is cropped, a snapshot is restored, or the tokens are read again."""
 
 
 SLACK = 64
-"""So many tokens older than a window are kept: rejected drafts, and a reply asked for again, read nothing anew."""
+"""This many tokens older than a window are kept, so that rejected drafts and repeated replies need no token again."""
 
 
 class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """DynamicLayer's meaning on a buffer that doubles: appending costs the new tokens only, cutting nothing.
+    """A DynamicLayer on a buffer that doubles its size: an append copies only the new tokens, a crop copies nothing.
 
-    Also exact for sliding attention, if its mask keeps to the window.
+    It is also exact for sliding attention, if the mask limits the attention to the window.
     """
 
     def __init__(self, capacity: int = 256) -> None:
@@ -49,7 +49,7 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     @property
     def floor(self) -> int:
-        """The shortest length that this layer can be cut to."""
+        """The shortest length that this layer can be cropped to."""
         return 0
 
     @property
@@ -58,7 +58,7 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return 0 if self.buffers is None else self.buffers[0].shape[2]
 
     def grew(self, tokens: int) -> None:
-        """Take note of tokens that were written into the buffers from outside."""
+        """Count tokens that a graph has written into the buffers."""
         self.length += tokens
 
     def get_seq_length(self) -> int:
@@ -79,12 +79,12 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return made
 
     def save(self) -> dict[str, Any]:
-        """Return what is needed to go back to the present state: the length, and copies of other states."""
+        """Return a snapshot of the current state: the length, and copies of other states."""
         held = vars(self)
         return {"length": self.length} | {name: _copied(held[name]) for name in held.keys() - GROWN}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go back to a saved state, of which the keys and values are still held."""
+        """Restore a snapshot. Its keys and values must still be in the buffers."""
         self.crop(saved["length"] - self.length)
         for name in vars(self).keys() - saved.keys() - GROWN:
             delattr(self, name)
@@ -107,7 +107,7 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         if self.buffers is not None and needed <= self.capacity:
             return self.buffers
         capacity = max(needed, 2 * self.capacity, self._capacity)
-        # zeros: a graph attends to the whole buffer, and what it masks must be numbers all the same
+        # zeros: a graph attends to the whole buffer, and NaN in a masked place would make the result NaN
         grown = [states.new_zeros(*states.shape[:2], capacity, states.shape[3]) for states in (keys, values)]
         for buffer, held in zip(grown, self.buffers or (), strict=False):
             buffer[:, :, : self.length] = held[:, :, : self.length]
@@ -115,9 +115,9 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 class WindowLayer(GrowLayer):  # type: ignore[no-untyped-call]
-    """A growable layer that forgets keys older than its window and `SLACK` tokens more."""
+    """A growable layer that drops keys older than its window and `SLACK` more tokens."""
 
-    is_sliding = True  # transformers makes the mask of all sliding layers for the first that says so
+    is_sliding = True  # transformers makes the mask of all sliding layers for the first layer with this attribute
 
     def __init__(self, window: int) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class WindowLayer(GrowLayer):  # type: ignore[no-untyped-call]
 
     @property
     def floor(self) -> int:
-        """The shortest length that this layer can be cut to."""
+        """The shortest length that this layer can be cropped to."""
         return self.dropped + self.window - 1 if self.dropped else 0
 
     def update(
@@ -135,7 +135,7 @@ class WindowLayer(GrowLayer):  # type: ignore[no-untyped-call]
         """Append [batch, heads, new, size] states and return all that are held."""
         held = super().update(key_states, value_states)
         kept = self.window - 1 + SLACK
-        if self.length > kept + SLACK:  # not at every token: moving the rest costs as much as a window
+        if self.length > kept + SLACK:  # not at every token, because moving the rest copies a whole window
             self.dropped += self.length - kept
             self._hold(*(states[:, :, -kept:] for states in held))
         return held
@@ -145,11 +145,11 @@ class WindowLayer(GrowLayer):  # type: ignore[no-untyped-call]
         return self.dropped + self.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Return how many keys a forward sees, and the position of the first."""
+        """Return the number of keys for a forward, and the position of the first one."""
         return self.length + query_length, self.dropped
 
     def copy(self, length: int) -> "WindowLayer":
-        """Return a layer of its own that holds the first `length` tokens, as far as they are not forgotten."""
+        """Return a separate layer with the first `length` tokens, without those that were dropped."""
         made = WindowLayer(self.window)
         if self.buffers is not None:
             made._hold(*(states[:, :, : length - self.dropped] for states in self.buffers))
@@ -157,7 +157,7 @@ class WindowLayer(GrowLayer):  # type: ignore[no-untyped-call]
         return made
 
     def save(self) -> dict[str, Any]:
-        """Return copies of the keys and values of the last window, from which the layer can go on."""
+        """Return copies of the keys and values of the last window, from which the layer can continue."""
         if self.buffers is None:
             return {}
         start = max(0, self.length - self.window + 1)
@@ -178,13 +178,13 @@ class WindowLayer(GrowLayer):  # type: ignore[no-untyped-call]
         self.dropped = 0
 
     def _hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Hold copies of these states and nothing else."""
+        """Replace the content by copies of these states."""
         self.buffers, self.length = None, 0
         GrowLayer.update(self, keys, values)
 
 
 class GrowIndexedLayer(GrowLayer, DynamicIndexedLayer):  # type: ignore[no-untyped-call]
-    """A growable layer of sparse attention, whose indexer has keys of its own."""
+    """A growable layer of sparse attention, whose indexer has its own keys."""
 
     def crop(self, tokens_to_remove: int) -> None:
         """Drop the last `-tokens_to_remove` tokens (transformers' sign)."""
@@ -205,7 +205,7 @@ class GrowIndexedLayer(GrowLayer, DynamicIndexedLayer):  # type: ignore[no-untyp
 
 
 class GrowHybridLayer(GrowLayer, LinearAttentionAndFullAttentionLayer):  # type: ignore[no-untyped-call,misc,override]
-    """A growable layer of attention that has convolution and recurrent states beside its keys."""
+    """A growable layer of attention that also has convolution and recurrent states."""
 
     def __init__(self, number_of_states: int = 1) -> None:
         GrowLayer.__init__(self)
@@ -213,9 +213,9 @@ class GrowHybridLayer(GrowLayer, LinearAttentionAndFullAttentionLayer):  # type:
 
 
 def rollback_kind(model: PreTrainedModel) -> RollbackKind:
-    """Tell how this model's cache can be made shorter, as far as its layers show; the proof at load has the last word.
+    """Return how this model's cache can be shortened, judged by its layers. The test at load decides.
 
-    `Cache.is_croppable` does not say it.
+    `Cache.is_croppable` of transformers is wrong for some caches.
     """
     layers = DynamicCache(config=model.config).layers
     stateful = getattr(model, "_is_stateful", False)
@@ -226,13 +226,13 @@ def rollback_kind(model: PreTrainedModel) -> RollbackKind:
 def make_cache(model: PreTrainedModel, windows: bool = False) -> Cache:
     """Make an empty cache in which every layer of a known kind of attention is growable.
 
-    With `windows` those of sliding attention forget what is older, if no layers share their keys.
+    With `windows`, layers of sliding attention drop older keys, unless layers share their keys.
     """
     cache = DynamicCache(config=model.config)
     if rollback_kind(model) == "snapshot":
         cache.layers = [_growable(layer) for layer in cache.layers]
         return cache
-    # the config may show fewer layers than the model asks for, and none for layers that share another's keys
+    # the config may have fewer layers than the model uses, and none for layers that share another's keys
     count = model.config.get_text_config(decoder=True).num_hidden_layers
     layers = cache.layers
     plain = len(layers) == count and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
@@ -247,32 +247,32 @@ def _windowed(layer: Any) -> GrowLayer:
 
 
 def _growable(layer: Any) -> Any:
-    """Return a growable layer that holds what `layer` would, or the layer itself."""
+    """Return a growable layer in place of `layer`, or the layer itself."""
     if type(layer) is LinearAttentionAndFullAttentionLayer:
         return GrowHybridLayer(layer.number_of_states)
     return GrowLayer() if type(layer) is DynamicLayer else layer
 
 
 def held_lengths(cache: Cache) -> set[int] | None:
-    """Return how many tokens the attention layers hold that hold any; None for a cache of recurrent states alone."""
+    """Return the number of tokens in the attention layers; None for a cache with only recurrent states."""
     attention: list[Any] = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
     return {layer.get_seq_length() for layer in attention if layer.is_initialized} if attention else None
 
 
 class Snapshot:
-    """The state of a cache that holds `length` tokens: whatever its layers hold, copied; lengths of growable ones."""
+    """A snapshot of a cache with `length` tokens: copies of its layers' states, and lengths of growable layers."""
 
     def __init__(self, cache: Cache, length: int):
         self.length = length
         self._layers = [_save(layer) for layer in cache.layers]
 
     def restore(self, cache: Cache) -> None:
-        """Bring the cache back to this state."""
+        """Restore the cache to this state."""
         for layer, saved in zip(cache.layers, self._layers, strict=True):
             _restore(layer, saved)
 
     def copied(self, cache: Cache, made: Cache) -> Cache:
-        """Bring `made`, an empty cache, to this state of `cache`, in memory of its own; returns it."""
+        """Copy this state of `cache` into `made`, an empty cache, with its own memory. Returns it."""
         layers: list[Any] = cache.layers
         for number, (layer, saved) in enumerate(zip(layers, self._layers, strict=True)):
             if isinstance(layer, GrowLayer) and "length" in saved:
@@ -287,14 +287,14 @@ class Snapshot:
 
 
 GROWN = frozenset({*vars(GrowLayer()), "keys", "values", "dtype", "device"})
-"""What a growable layer holds for its keys and values: of these a snapshot needs the length only."""
+"""Attributes of a growable layer for its keys and values: a snapshot needs only their length."""
 
 
 def _save(layer: Any) -> dict[str, Any]:
-    """Copy all that a layer holds: layers of models to come keep states under names that nobody knows here."""
+    """Copy all attributes of a layer: layers of future models may keep states under unknown names."""
     if isinstance(layer, GrowLayer):
         return layer.save()
-    # an attention layer makes new keys and values at each update, so that a reference to them is a copy
+    # an attention layer makes new tensors at each update, so a reference to the old ones is as good as a copy
     references = {"keys", "values"} if isinstance(layer, DynamicLayer) else set[str]()
     return {name: value if name in references else _copied(value) for name, value in vars(layer).items()}
 
@@ -310,7 +310,7 @@ def _restore(layer: Any, saved: Mapping[str, Any]) -> None:
 
 
 def state_bytes(cache: Cache) -> int:
-    """Return the memory of all that the layers hold besides growable keys and values."""
+    """Return the bytes of everything in the layers except growable keys and values."""
     return sum(
         _bytes(
             {name: held for name, held in vars(layer).items() if not (isinstance(layer, GrowLayer) and name in GROWN)}
@@ -320,12 +320,12 @@ def state_bytes(cache: Cache) -> int:
 
 
 def grown_bytes(cache: Cache) -> int:
-    """Return the memory of the growable keys and values, also of the room that is not used yet."""
+    """Return the bytes of the growable keys and values, including unused space."""
     return sum(_bytes(layer.buffers) for layer in cache.layers if isinstance(layer, GrowLayer))
 
 
 def own_states(cache: Cache) -> None:
-    """Copy the states that are rows of a larger tensor: a row keeps the memory of all rows that it was packed with."""
+    """Copy states that are rows of a larger tensor: a row keeps the memory of all rows of that tensor alive."""
     for layer in cache.layers:
         for name, held in list(vars(layer).items()):
             if not (isinstance(layer, GrowLayer) and name in GROWN):
@@ -339,7 +339,7 @@ def _owned(held: Any) -> Any:
 
 
 def _copied(held: Any) -> Any:
-    """Copy tensors, in whatever they are nested: states are written in place, also after they were restored."""
+    """Copy tensors in any nested containers: states are written in place, also after they were restored."""
     if isinstance(held, torch.Tensor):
         return held.clone()
     if isinstance(held, dict):

@@ -23,26 +23,26 @@ class Conversation(TokenizedRequest):
         self._lookup = PromptLookup()
         self._reading: Task | None = None
         self.meter = Meter()
-        """What reading ahead took; the next call that writes goes on counting from there."""
+        """The usage of prefills before a step; the next call that writes adds to it."""
 
     def newly_cached(self, shared: int) -> int:
-        """Return how many tokens of the prompt the cache held when it was first looked at, 0 after that."""
+        """Return how many tokens of the prompt the cache had at the first call, and 0 at later calls."""
         first, self._read = not self._read, True
         return min(shared, len(self.prompt.token_ids)) if first else 0
 
     @property
     def reads(self) -> bool:
-        """Whether the chain is being read ahead."""
+        """Whether a prefill of the chain is running."""
         return self._reading is not None and not self._reading.ended
 
     def read_ahead(self, reading: Task) -> None:
-        """Note the task that reads ahead, once the one before it has ended. Raises the error of that one."""
+        """Keep the task of a prefill, after the one before it has ended. Raises the error of that one."""
         self.finish_reading()
         self._reading = reading
         self._context.on_close(reading.close)
 
     def finish_reading(self) -> None:
-        """Wait for the task that reads ahead. Raises its error."""
+        """Wait for the task of the prefill. Raises its error."""
         reading, self._reading = self._reading, None
         for _ in reading.results() if reading else ():
             pass
@@ -62,21 +62,21 @@ class Conversation(TokenizedRequest):
         return session
 
     def give_back(self) -> None:
-        """Give the session back to its pool, if one is leased; the next task takes one again."""
+        """Return the session to its pool, if one is leased. The next task takes one again."""
         try:
             pool, session = self._leased.pop()
-        except IndexError:  # none, or another thread was quicker
+        except IndexError:  # none, or another thread has returned it
             return
         pool.give_back(session)
 
     def lookup(self, token_ids: list[int]) -> PromptLookup:
-        """Return the lookup of this request's text, brought up to these ids of its prompt and chain."""
+        """Return the lookup of this request's text, with all of these ids of its prompt and chain."""
         self._lookup.follow(token_ids[len(self._lookup) :])
         return self._lookup
 
     @cached_property
     def opening(self) -> int:
-        """How many ids of the prompt come before what the user says first: the system's words and the tools."""
+        """The number of prompt ids before the user's first message: the system message and the tools."""
         mine, request = self._context, self._context.request
         first = next((n for n, message in enumerate(request.messages) if message.get("role") == "user"), 0)
         if not first and not request.tools:

@@ -1,7 +1,7 @@
-"""Decoding one token as a CUDA graph: one launch in place of the hundreds of kernels that a forward is made of.
+"""Decoding one token with a CUDA graph: one launch instead of the hundreds of kernels of a forward.
 
-A graph reads and writes fixed memory: tokens, positions, keys and values are tensors that stay where they are. It
-attends to whole buffers, of which masks show what is held, and serves its sessions until the buffers of one grow.
+A graph reads and writes fixed memory: the tensors of tokens, positions, keys and values keep their addresses. It
+attends to whole buffers, in which masks show the used places. It is used until the buffers of one session grow.
 """
 
 import logging
@@ -19,18 +19,18 @@ from glimp_core.local.forward import ModelForward
 log = logging.getLogger("glimp.local")
 
 WARM_UP = 8
-"""A graph costs about three forwards, and is made when sessions have decoded so many tokens into their buffers."""
+"""A graph costs about three forwards. It is made when sessions have decoded this many tokens into their buffers."""
 
 NAME = "glimp_graph"
 TOLERANCE = 0.1
-"""How far a graph's logits may be from the forward's they repeat, relative to their norm: rounding is far below."""
+"""The largest difference of a graph's logits from those of the plain forward, relative to their norm."""
 
 Replay: TypeAlias = Callable[[], torch.Tensor]
 Recorder: TypeAlias = Callable[[Replay, torch.device], Replay]
 Rows: TypeAlias = Sequence[Sequence[Any]]
 """The layers of each session."""
 TokenIds: TypeAlias = Sequence[int | None]
-"""A token for each session, None if it gets none."""
+"""One token for each session, None for a session without a token."""
 _refused: WeakSet[PreTrainedModel] = WeakSet()
 
 
@@ -46,20 +46,20 @@ class DecodeGraph:
 
     @property
     def fits(self) -> bool:
-        """Whether the memory is still what it was, with room for one more token of every session."""
+        """Whether the memory is unchanged, with space for one more token of every session."""
         firsts = [(layers[0], buffers[0]) for layers, buffers in zip(self._rows, self._buffers, strict=True)]
         return all(layer.buffers is buffer and layer.length < layer.capacity for layer, buffer in firsts)
 
     def decode(self, token_ids: TokenIds) -> torch.Tensor:
-        """Feed a token to each session that gets one; returns float32 logits [sessions, vocabulary]."""
+        """Feed a token to each session that has one. Returns float32 logits [sessions, vocabulary]."""
         self._inputs.copy_(self._told(token_ids))
-        # a copy: the next replay writes its logits into the same memory
+        # a copy, because the next replay writes its logits into the same memory
         logits = self._replay().to(torch.float32, copy=True)
         _grew(self._rows, token_ids, 1)
         return logits
 
     def _told(self, token_ids: TokenIds) -> torch.Tensor:
-        """Return tokens and positions; a session that gets none is fed a 0, which its next token overwrites."""
+        """Return tokens and positions. A session without a token is fed a 0, which its next token overwrites."""
         return torch.tensor([[token_id or 0 for token_id in token_ids], [layers[0].length for layers in self._rows]])
 
     def _forward(self) -> torch.Tensor:
@@ -76,7 +76,7 @@ class DecodeGraph:
 
 
 class FixedCache(Cache):
-    """Every session's buffers of every layer, [1, heads, capacity, size], written at positions that a tensor holds."""
+    """The buffers of all sessions and layers, [1, heads, capacity, size], written at positions from a tensor."""
 
     def __init__(self, buffers: Sequence[Sequence[tuple[torch.Tensor, torch.Tensor]]], positions: torch.Tensor):
         super().__init__(layers=[])
@@ -96,7 +96,7 @@ class FixedCache(Cache):
         return Fixed([keys for keys, _ in held], self), [values for _, values in held]
 
     def seen(self, row: int, capacity: int, window: int | None) -> torch.Tensor:
-        """Return which places of a session's buffer its newest token may see, [1, 1, 1, capacity]; for all layers."""
+        """Return the places of a session's buffer that its newest token attends to, [1, 1, 1, capacity]."""
         key = (row, capacity, window)
         if key not in self._masks:
             places = torch.arange(capacity, device=self._positions.device)
@@ -107,7 +107,7 @@ class FixedCache(Cache):
 
 
 class Fixed:
-    """Each session's keys in their buffer, and the cache that knows which of them are seen."""
+    """The keys of each session in their buffers, and the cache with their masks."""
 
     def __init__(self, states: Sequence[torch.Tensor], cache: FixedCache):
         self.states = states
@@ -133,7 +133,7 @@ def graph_attention(
 
 
 def cuda_graph(step: Replay, device: torch.device) -> Replay:
-    """Record a step as a CUDA graph; it runs twice before, as CUDA wants it."""
+    """Record a step as a CUDA graph. It runs twice before, as CUDA requires."""
     aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(aside):
@@ -153,29 +153,29 @@ def cuda_graph(step: Replay, device: torch.device) -> Replay:
 
 
 RECORDERS: dict[str, Recorder] = {"cuda": cuda_graph}
-"""How a step is recorded, by the kind of device; on others forwards stay as they are."""
+"""How a step is recorded, by the kind of device. On other devices no graphs are used."""
 
 
 def can_record(model: PreTrainedModel) -> bool:
-    """Whether a model's decoding may be tried as a graph: on this device, with this attention, not refused before."""
+    """Whether a graph of a model may be tried: the device and the attention support it, and none has failed."""
     return model.device.type in RECORDERS and model not in _refused and ModelForward.of(model).recordable
 
 
 def decode_graph(model: PreTrainedModel, rows: Rows, logits: torch.Tensor, token_ids: TokenIds) -> DecodeGraph | None:
-    """Return a graph that goes on from the forward that has just fed `token_ids` to some sessions.
+    """Return a graph that continues after the forward that has just fed `token_ids` to some sessions.
 
-    `rows` are their layers, `logits` [sessions, vocabulary] of those that got a token what that forward said, to which
-    the graph must come too when it repeats it. None, and why in the log, if none can be made: the tokens are then to be
-    fed again.
+    `rows` are their layers. `logits` [sessions, vocabulary] are the results of that forward for the sessions with a
+    token; the graph repeats the forward and has to give the same. Returns None, with the reason in the log, if no graph
+    can be made. The tokens then have to be fed again.
     """
     try:
-        # one step back: the graph is recorded over the forward just made, so that both can be compared
+        # one step back: the graph is recorded for the last forward, so that both results can be compared
         _grew(rows, token_ids, -1)
         graph = DecodeGraph(model, rows, token_ids, RECORDERS[model.device.type])
         said = graph.decode(token_ids)[[token_id is not None for token_id in token_ids]]
         away = float(((said - logits).norm(dim=-1) / logits.norm(dim=-1)).max())
         reason = f"their logits are {away:.0%} off" if not away <= TOLERANCE else None
-    except Exception as error:  # whatever in a model's code cannot be recorded
+    except Exception as error:  # any part of a model's code that cannot be recorded
         reason = f"{type(error).__name__}: {error}"
     if reason is None:
         return graph
@@ -185,7 +185,7 @@ def decode_graph(model: PreTrainedModel, rows: Rows, logits: torch.Tensor, token
 
 
 def _grew(rows: Rows, token_ids: TokenIds, tokens: int) -> None:
-    """Have the layers of the sessions that get a token take note of it."""
+    """Count the token in the layers of each session that has one."""
     for layers, token_id in zip(rows, token_ids, strict=True):
         for layer in layers if token_id is not None else ():
             layer.grew(tokens)

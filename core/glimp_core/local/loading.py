@@ -1,4 +1,4 @@
-"""From where a model comes from to its config and its weights."""
+"""Loading of a model's config and weights from its source."""
 
 import difflib
 import re
@@ -23,27 +23,27 @@ from glimp_core.memory import machine_memory
 from glimp_core.source import LOADING, ModelSource, adapter_of, attempt, sampling_defaults, whole
 
 AMPLE = 0.3
-"""A model that takes more than this share of the machine's memory in float32 is left as it is stored."""
+"""A model that needs more than this share of the machine's memory in float32 keeps its stored type."""
 
 WRITES_TEXT = ("ForCausalLM", "LMHead", "ForConditionalGeneration")
-"""A class of which the name holds one of these can continue a text."""
+"""A class whose name contains one of these can continue a text."""
 
 SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
-"""What must be a positive whole number in a config that names it."""
+"""Values of a config that must be positive integers, if they are set."""
 
 MOST_LAYERS = 10_000
 
 GGUF_HEAD = 32 * 2**20
-"""In so many bytes from its beginning a .gguf file names its tensors."""
+"""The names of the tensors are in this many first bytes of a .gguf file."""
 
 GGUF_BIAS = re.compile(rb"\bblk\.0\.[a-z_]+\.bias")
 
 SHOWN = 5
-"""How many tensors a message lists."""
+"""The number of tensors in a message."""
 
 
 def load_config(source: ModelSource) -> Any:
-    """Load the config alone, and refuse a model that cannot continue a text."""
+    """Load the config, and refuse a model that cannot continue a text."""
     if source.loaded:
         model, _ = source.loaded
         _check_serves(model)
@@ -71,10 +71,10 @@ def load_config(source: ModelSource) -> Any:
 
 
 def load_model(source: ModelSource) -> Any:
-    """Load the weights, ready to run: evaluation mode, on its device, prepacked if that is asked for.
+    """Load the weights, ready to run: in evaluation mode, on their device, prepacked if requested.
 
-    An adapter's weights are added to those of its base. Raises `ModelLoadError` for a model that is not whole, or
-    whose forward cannot serve.
+    An adapter's weights are added to those of its base. Raises `ModelLoadError` for a model with missing weights, or
+    with a forward that cannot be used.
     """
     model = source.loaded[0].eval() if source.loaded else _loaded(source)
     _check_serves(model)
@@ -121,7 +121,7 @@ def auto_class(config: Any) -> Any:
 
 
 def _check_whole(source: ModelSource, model: Any, told: dict[str, Any]) -> None:
-    """Refuse weights that leave parameters as they were drawn at random; buffers have values of their own."""
+    """Refuse weights that leave parameters at random values. Buffers have their own values."""
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     if missing := sorted(parameters & set(told["missing_keys"])):
         raise ModelLoadError(
@@ -134,7 +134,7 @@ def _check_whole(source: ModelSource, model: Any, told: dict[str, Any]) -> None:
 
 
 def _check_biases(source: ModelSource, model: Any) -> None:
-    """Refuse a .gguf file whose biases transformers passes over in silence: it would write something else."""
+    """Refuse a .gguf file whose biases transformers ignores silently: its output would be wrong."""
     with Path(source.name).expanduser().open("rb") as file:
         stored = sorted({name.decode() for name in GGUF_BIAS.findall(file.read(GGUF_HEAD))})
     if stored and not any(name.endswith(".bias") for name, _ in model.named_parameters()):
@@ -151,7 +151,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _check_serves(model: Any) -> None:
-    """Refuse what cannot continue a text, as far as that is known before a forward."""
+    """Refuse a model that cannot continue a text, if this is known before a forward."""
     can_generate = getattr(model, "can_generate", None)
     if callable(can_generate) and not can_generate():
         raise ModelLoadError(
@@ -161,16 +161,17 @@ def _check_serves(model: Any) -> None:
 
 
 def suited(model: Any, source: ModelSource) -> Any:
-    """Widen 16-bit weights to float32 on a processor that computes slowly in 16 bits, if memory is ample.
+    """Convert 16-bit weights to float32 on a processor that is slow in 16 bits, if there is enough memory.
 
-    There a prompt takes three times as long to read in bfloat16, and tokens take no less. A `dtype` is kept to.
+    There, reading a prompt in bfloat16 takes three times as long, and decoding is not faster. An explicit `dtype` is
+    kept.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return model.float() if widened(source, model.dtype, model.device, parameters) else model
 
 
 def widened(source: ModelSource, dtype: torch.dtype, device: torch.device, parameters: int) -> bool:
-    """Return whether weights of a dtype are widened to float32 when they are loaded, see `suited`."""
+    """Return whether weights of a dtype are converted to float32 when they load, see `suited`."""
     chosen = {"dtype", "quantization_config", "device_map"} & {key for key, value in source.options.items() if value}
     if chosen or device.type != "cpu" or dtype not in (torch.bfloat16, torch.float16) or fast_in_16_bits():
         return False
@@ -178,13 +179,13 @@ def widened(source: ModelSource, dtype: torch.dtype, device: torch.device, param
 
 
 def fast_in_16_bits() -> bool:
-    """Return whether this processor has instructions for bfloat16; one that does not tell is believed to."""
+    """Return whether this processor has instructions for bfloat16; True if it does not report them."""
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return told.get("architecture") != "x86_64" or any(told.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def device_of(source: ModelSource) -> torch.device:
-    """Return the device that is asked for, else the best one. Raises `ConfigError` for one that is not here."""
+    """Return the requested device, else the best one. Raises `ConfigError` for a device that does not exist."""
     given = source.options.get("device")
     if given is None:
         return torch.device(default_device())
@@ -221,13 +222,13 @@ def default_device() -> str:
 
 
 def device_memory(device: torch.device) -> int:
-    """Return the bytes of memory that a device has; 8 GiB for one that does not tell."""
+    """Return the bytes of memory of a device; 8 GiB if it does not report them."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return machine_memory() or 8 * 2**30
 
 
 def context_window(config: Any) -> int:
-    """Return how many tokens the model can attend to; models without a limit get a large one."""
+    """Return the context window in tokens; a model without a limit gets a large one."""
     text = config.get_text_config(decoder=True)
     return int(getattr(text, "max_position_embeddings", None) or 1_000_000)

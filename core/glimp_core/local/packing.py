@@ -1,9 +1,9 @@
 """Many short forwards as one: the tokens of several sessions together, each attending to its own cache.
 
-Nothing is padded and no cache is copied. The linear layers see all tokens at once, so the weights are read once for
-all; only attention is taken apart again, session by session, so every session gets what it would get alone, up to
-rounding. Sessions of attention alone lie side by side in one row of tokens, whatever their lengths. Recurrent states
-want a row a session, and tokens of one length.
+Nothing is padded and no cache is copied. The linear layers process all tokens at once, so the weights are read once.
+Only attention is computed for each session separately, so every session gets the result that it would get alone, up
+to rounding. If a model has only attention, the sessions' tokens form one row, of any lengths. Recurrent states need one
+row for each session, and rows of equal length.
 """
 
 import logging
@@ -29,29 +29,29 @@ from glimp_core.local.session import Forward, KVSession
 log = logging.getLogger("glimp.local")
 
 SHORT = 16
-"""Forwards of at most this many tokens are packed; a longer one keeps the processor busy by itself."""
+"""Forwards of at most this many tokens are packed. A longer one uses the processor fully by itself."""
 
 GRAPHS = 4
-"""So many graphs of one token each are launched sooner than a packed forward is put together."""
+"""Up to this many CUDA graphs of one token each are faster than one packed forward."""
 
 PAUSE, SHORT_PAUSE = 1000, 32
-"""Packing is tried again after so many forwards that could have been packed: if it was found not to work, and after an
-error of a forward that has worked before. `Packing.pause` and `short_pause` may say otherwise."""
+"""Packing is tried again after this many forwards that could have been packed: the first number if it was found not to
+work, the second after an error of a forward that worked before. `Packing.pause` and `short_pause` override them."""
 
 NAME = "glimp_packed"
 
 STRUCTURAL = (TypeError, AttributeError, IndexError, KeyError, ValueError, RuntimeError, StopIteration)
-"""What a model's code raises if it looks into what the cache returns, instead of handing it to the attention."""
+"""The errors of a model whose code uses the cache's return value itself, instead of passing it to the attention."""
 
 
 def run_together(forwards: Sequence[Forward]) -> None:
-    """Run forwards of one model, the short ones packed; each session ends as if it had run alone.
+    """Run forwards of one model, the short ones packed. Each session is then as if its forward had run alone.
 
-    After an error those that were run are `done`, and the sessions of the others are as they were.
+    After an error, the forwards that ran are `done`, and the other sessions are unchanged.
     """
     packing = Packing.of(forwards[0].session.model)
     short = [forward for forward in forwards if packing.takes(forward)]
-    # a graph goes over fixed memory: a window that forgets, and a state, move or are made anew
+    # a graph needs fixed memory, and the memory of windows that forget and of states changes
     single = [forward for forward in short if len(forward.token_ids) == 1 and forward.session.keeps_all]
     batch = BatchGraph.of(packing.model) if len(single) > 1 else None
     if batch:
@@ -66,7 +66,7 @@ def run_together(forwards: Sequence[Forward]) -> None:
 
 
 def _groups(short: Sequence[Forward]) -> list[list[Forward]]:
-    """Return which forwards go together: all, if there is attention alone, else those of one length."""
+    """Return the groups of forwards to pack: all if there is only attention, else those of equal length."""
     if not short or short[0].session.rollback == "crop":
         if len(short) > GRAPHS:
             return [list(short)]
@@ -78,10 +78,10 @@ def _groups(short: Sequence[Forward]) -> list[list[Forward]]:
 
 
 class Packing:
-    """How forwards of one model are packed, as far as it is proved to come to the same.
+    """How forwards of one model are packed, and whether packing was found to give the same results.
 
-    The first packed forward is compared with each of its forwards alone. What cannot be packed runs one by one, is
-    logged and noted, and is tried again after a while.
+    The first packed forward is compared with its forwards run alone. If the results differ, forwards run one by one;
+    this is logged and noted, and packing is tried again later.
     """
 
     def __init__(self, model: PreTrainedModel):
@@ -94,7 +94,7 @@ class Packing:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Give the model its own attention back: the parent process may have been in the middle of a packed forward."""
+        """Restore the model's own attention: the parent process may have been forked during a packed forward."""
         self.model.config.get_text_config(decoder=True)._attn_implementation = self._usual
 
     @classmethod
@@ -107,12 +107,12 @@ class Packing:
     def takes(self, forward: Forward) -> bool:
         """Whether a forward may be packed."""
         session = forward.session
-        # a recurrent state that is still empty is no tensor that others could stand beside
+        # a recurrent state that is still empty is not a tensor, so it cannot be a row with others
         ready = session.rollback == "crop" or (session.rollback == "snapshot" and bool(session.token_ids))
         return ready and len(forward.token_ids) <= SHORT and not forward.alone and self._forward.packable
 
     def run(self, forwards: Sequence[Forward]) -> None:
-        """Run the forwards as one, if there is more than one and it works; the others stay to be done."""
+        """Run the forwards as one, if there is more than one and packing works. The others are left for the caller."""
         if len(forwards) < 2:
             return
         if self._resting:
@@ -124,17 +124,17 @@ class Packing:
             self._prove(forwards)
 
     def _attempt(self, forwards: Sequence[Forward]) -> Exception | None:
-        """Run the forwards as one; after an error of the model's code the sessions are as they were."""
+        """Run the forwards as one. After an error of the model's code the sessions are unchanged."""
         started = perf_counter()
         lengths = [len(forward.session.token_ids) for forward in forwards]
         try:
             _feed(forwards, self._joined)
         except BaseException as error:
-            # some sessions may have taken their tokens before another one failed: all go back to the same point
+            # some sessions may have read their tokens before another one failed: all are restored
             for forward, length in zip(forwards, lengths, strict=True):
                 del forward.session.token_ids[length:]
                 forward.session.repair()
-            # a lack of memory says nothing against packing: the scheduler empties the caches and tries once more
+            # a lack of memory does not mean that packing fails: the scheduler empties the caches and tries again
             if not isinstance(error, STRUCTURAL) or isinstance(error, torch.OutOfMemoryError):
                 raise
             for forward in forwards:
@@ -142,16 +142,16 @@ class Packing:
             if self._proved:
                 self._rest(error, self.short_pause)
             return error
-        # what one session cost cannot be told from outside: seconds are shared out by tokens
+        # the seconds of one session cannot be measured, so they are divided by tokens
         share = (perf_counter() - started) / sum(len(forward.token_ids) for forward in forwards)
         for forward in forwards:
             forward.seconds, forward.done = share * len(forward.token_ids), True
         return None
 
     def _prove(self, forwards: Sequence[Forward]) -> None:
-        """Run the forwards in each way of packing, then alone, and compare; what was said alone is kept."""
+        """Run the forwards with each way of packing, then alone, and compare. The results alone are kept."""
         kept = [_kept(forward.session) for forward in forwards]
-        # joined second: it copies the keys of all sessions in every layer
+        # joined is the second choice, because it copies the keys of all sessions in every layer
         for joined in (False, True):
             self._joined = joined
             error = self._attempt(forwards)
@@ -181,7 +181,7 @@ class Packing:
 
 
 def _kept(session: KVSession) -> Snapshot | None:
-    """Return the state of a session, None if it can be cut instead."""
+    """Return a snapshot of a session, None if it can be cropped instead."""
     return None if session.rollback == "crop" else Snapshot(session.cache, len(session.token_ids))
 
 
@@ -206,12 +206,12 @@ def _feed(forwards: Sequence[Forward], joined: bool) -> None:
     cache = PackedCache(sessions, sizes, rows, joined, config._attn_implementation)
     keep: int | torch.Tensor = max(forward.keep for forward in forwards)
     if not rows:
-        # in the one row of all tokens, each session's last ones stand before the next session begins
+        # in the row of all tokens, the last tokens of a session are before the first of the next session
         ends = torch.tensor(sizes).cumsum(0).tolist()
         wanted = [end - n for end, forward in zip(ends, forwards, strict=True) for n in range(forward.keep, 0, -1)]
         keep = torch.tensor(wanted, device=model.device)
         ids, positions = [[*chain.from_iterable(ids)]], [[*chain.from_iterable(positions)]]
-    # transformers looks the attention up by this name in every layer, so that no module has to be replaced
+    # transformers looks up the attention by this name in every layer, so no module has to be replaced
     config._attn_implementation = NAME
     token = _running.set(cache)
     try:
@@ -227,11 +227,11 @@ def _feed(forwards: Sequence[Forward], joined: bool) -> None:
 
 
 class PackedCache(Cache):
-    """The caches of several sessions as one: what comes in is dealt out, what goes out is a list.
+    """The caches of several sessions as one cache: new states are divided among them, and held states are a list.
 
-    The sessions lie side by side in one row of tokens, or have a row each (`rows`). If the model computes with keys
-    before it attends (latent attention), those of all sessions go out as one tensor (`joined`), and the attention takes
-    them apart by the lengths that are remembered here. `usual` is the attention that the model has by itself.
+    The sessions' tokens form one row, or one row each (`rows`). Some models compute with keys before the attention
+    (latent attention). They get the keys of all sessions as one tensor (`joined`), and the attention splits it by the
+    lengths that are stored here. `usual` is the model's own attention.
     """
 
     def __init__(self, sessions: Sequence[KVSession], sizes: Sequence[int], rows: bool, joined: bool, usual: str):
@@ -245,7 +245,7 @@ class PackedCache(Cache):
         self._masks: dict[Any, torch.Tensor | None] = {}
 
     def mask(self, new: int, held: int, window: int | None, query: torch.Tensor) -> torch.Tensor | None:
-        """Return `causal_mask` as the model's attention takes it; layers of one kind share it within a forward."""
+        """Return `causal_mask` in the form of the model's attention. Layers of one kind share it within a forward."""
         key = (new, held, window, query.device)
         if key not in self._masks:
             seen = causal_mask(new, held, window, query.device)
@@ -256,21 +256,21 @@ class PackedCache(Cache):
         return self._masks[key]
 
     def split(self, states: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Take new states, [1, heads, tokens, size] or [rows, heads, tokens, size], apart by session."""
+        """Split new states, [1, heads, tokens, size] or [rows, heads, tokens, size], by session."""
         return torch.split(states, self._parts, self._axis)
 
     def split_joined(self, states: torch.Tensor, layer_idx: int) -> Sequence[torch.Tensor]:
-        """Take all that is held, [1, heads, held tokens of all, size], apart by session."""
+        """Split all held states, [1, heads, held tokens of all, size], by session."""
         return torch.split(states, self._lengths[layer_idx], 2)
 
     def together(self, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Put what the attention gave, [1, tokens, heads, size] a session, together again."""
+        """Join the outputs of the attention, [1, tokens, heads, size] for each session."""
         return torch.cat(list(outputs), 1 if self._axis == 2 else 0)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> Any:
-        """Append to each session's layer its own tokens; returns all that the sessions hold."""
+        """Append to each session's layer its own tokens. Returns all held states of the sessions."""
         added = zip(self._layers(layer_idx), self.split(key_states), self.split(value_states), strict=True)
         keys, values = zip(*(layer.update(key, value) for layer, key, value in added), strict=True)
         if not self._joined:
@@ -279,26 +279,26 @@ class PackedCache(Cache):
         return torch.cat(keys, 2), torch.cat(values, 2)
 
     def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> torch.Tensor | None:
-        """Return the convolution states of all sessions, [sessions, ...]: memory that may be written to."""
+        """Return the convolution states of all sessions, [sessions, ...]. The memory may be written to."""
         return _side_by_side([layer.conv_states for layer in self._layers(layer_idx)], state_idx)
 
     def get_recurrent_state(self, layer_idx: int, state_idx: int = 0) -> torch.Tensor | None:
-        """Return the recurrent states of all sessions, [sessions, ...]: memory that may be written to."""
+        """Return the recurrent states of all sessions, [sessions, ...]. The memory may be written to."""
         return _side_by_side([layer.recurrent_states for layer in self._layers(layer_idx)], state_idx)
 
     def update_conv_state(
         self, conv_states: torch.Tensor, layer_idx: int, state_idx: int = 0, **kwargs: Any
     ) -> torch.Tensor:
-        """Deal out new states [sessions, ...]; returns them with what was held before."""
+        """Store new states [sessions, ...] in the sessions. Returns them after the earlier states."""
         added = zip(self._layers(layer_idx), torch.split(conv_states, 1), strict=True)
         return torch.cat([layer.update_conv_state(state, state_idx, **kwargs) for layer, state in added])
 
     def update_recurrent_state(
         self, recurrent_states: torch.Tensor, layer_idx: int, state_idx: int = 0, **kwargs: Any
     ) -> torch.Tensor:
-        """Deal out new states [sessions, ...]."""
+        """Store new states [sessions, ...] in the sessions."""
         held = self.get_recurrent_state(layer_idx, state_idx)
-        # in place: every session keeps looking at its own row of this memory
+        # in place, because each session refers to its row of this memory
         return recurrent_states if held is None else held.copy_(recurrent_states)
 
     def has_previous_state(self, layer_idx: int | None = None, state_idx: int | None = None) -> bool:
@@ -318,9 +318,9 @@ class PackedCache(Cache):
 
 
 def _side_by_side(held: Sequence[dict[int, torch.Tensor | None]], state_idx: int) -> torch.Tensor | None:
-    """Return the states of several sessions as the rows of one tensor, and have each session hold its row.
+    """Return the states of several sessions as the rows of one tensor, and let each session refer to its row.
 
-    So they are copied when the company changes, and not at every token; kernels write into the rows in place.
+    So states are copied only if the group of sessions changes, not at every token. Kernels write to the rows in place.
     """
     states = [own for session in held if (own := session[state_idx]) is not None]
     if len(states) < len(held):
@@ -331,7 +331,7 @@ def _side_by_side(held: Sequence[dict[int, torch.Tensor | None]], state_idx: int
         state.untyped_storage().data_ptr() == memory and state.storage_offset() == first.storage_offset() + row * size
         for row, state in enumerate(states)
     )
-    if adjoining:  # rows of one tensor already, which `_base` does not tell in inference mode
+    if adjoining:  # they are already rows of one tensor; in inference mode `_base` does not show this
         return first.as_strided((len(states), *first.shape[1:]), first.stride(), first.storage_offset())
     together = torch.cat(states)
     for session, own in zip(held, torch.split(together, 1), strict=True):
@@ -348,16 +348,16 @@ def packed_attention(
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend session by session; `query` is [1, heads, tokens, size] side by side, or [sessions, heads, tokens, size].
+    """Compute attention for each session. `query` is [1, heads, tokens, size], or [sessions, heads, tokens, size].
 
-    `key` and `value` are what the packed cache gave, or what the model has made of it.
+    `key` and `value` are the return values of the packed cache, or what the model has computed from them.
     """
     cache = _running.get()
     if isinstance(key, torch.Tensor):
         layer_idx: Any = module.layer_idx
         key, value = cache.split_joined(key, layer_idx), cache.split_joined(value, layer_idx)
     attend: Callable[..., Any] = sdpa_attention_forward
-    if cache.usual == "eager":  # with sinks, soft caps and whatever else the model's own file knows
+    if cache.usual == "eager":  # with sinks, soft caps and other features of the model's own code
         attend = sys.modules[type(module).__module__].eager_attention_forward
         options["sliding_window"] = sliding_window
     else:
@@ -370,8 +370,8 @@ def packed_attention(
 
 
 def causal_mask(new: int, held: int, window: int | None, device: torch.device) -> torch.Tensor | None:
-    """Return which of `held` keys the last `new` positions may see, [1, 1, new, held]; None if they see all."""
-    # without a mask sdpa may take its fastest kernel, and one new token is what decoding feeds
+    """Return which of `held` keys the last `new` positions attend to, [1, 1, new, held]; None if to all."""
+    # without a mask sdpa may use its fastest kernel, and decoding feeds one new token
     if new == 1 and (window is None or held <= window):
         return None
     queries = torch.arange(held - new, held, device=device)[:, None]
@@ -385,4 +385,4 @@ def causal_mask(new: int, held: int, window: int | None, device: torch.device) -
 AttentionInterface.register(NAME, packed_attention)
 _packings: WeakKeyDictionary[PreTrainedModel, Packing] = WeakKeyDictionary()
 _running: ContextVar[PackedCache] = ContextVar("glimp_packed_cache")
-"""The cache of the packed forward that runs in this thread: not every model tells its attention of the cache."""
+"""The cache of the packed forward in this thread: not every model passes the cache to its attention."""

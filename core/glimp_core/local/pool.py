@@ -1,4 +1,4 @@
-"""Sessions of finished and running requests: a new request starts from the one that holds most of its prompt."""
+"""Sessions of finished and running requests. A new request starts from the session with most of its prompt."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ from glimp_core.local.batch_graph import forget_batch
 from glimp_core.local.session import TAIL, KVSession
 
 WORTH_COPYING = 16
-"""A shared prefix of fewer tokens is read as quickly as it is copied."""
+"""Reading a shared prefix of fewer tokens is as fast as copying it."""
 
 
 class SessionPool:
-    """Keeps finished sessions, the longest unused ones dropped first, as long as their `size` is at most `most`.
+    """Keeps finished sessions up to a total size of `most`. The least recently used sessions are dropped first.
 
-    A session's size is its capacity in tokens, unless another is given. What is given back is put away by the device's
-    scheduler between two turns, whom `wake` calls: in the middle of a turn a forward of it may still be ahead.
+    The `size` of a session is its capacity in tokens by default. The device's scheduler, which `wake` wakes, puts
+    returned sessions into the pool between two turns, because during a turn a forward of the session may still run.
     """
 
     def __init__(
@@ -38,18 +38,17 @@ class SessionPool:
 
     @property
     def free(self) -> tuple[KVSession, ...]:
-        """The sessions that wait, the longest unused one first."""
+        """The unused sessions, the least recently used first."""
         return tuple(self._free)
 
     def take(
         self, token_ids: Sequence[int], prompt: int | None = None, opening: Callable[[], int] = lambda: 0
     ) -> KVSession:
-        """Return a session that knows as much of `token_ids` as any; called by the scheduler of the model's device.
+        """Return the session with the longest prefix of `token_ids`. The scheduler of the model's device calls this.
 
-        The first `prompt` of them are the request's prompt, all unless it is given; `opening` tells how many of those
-        other requests are likely to share. A waiting session goes on where most of it is wanted. One that is in use,
-        or of which less than half is wanted, keeps what it has: what can be used of it (a system prompt, a document)
-        is copied.
+        The first `prompt` of them are the request's prompt (all by default). `opening` is how many of those other
+        requests probably share. An unused session is reused if most of it is needed. If a session is in use, or if
+        less than half of it is needed, the useful part of it (a system prompt, a document) is copied.
         """
         with self._lock:
             held = [*self._free, *self._lent]
@@ -76,16 +75,16 @@ class SessionPool:
 
     @property
     def at_rest(self) -> bool:
-        """Whether every session is put away."""
+        """Whether no session is in use."""
         return not self._lent
 
     def give_back(self, session: KVSession) -> None:
-        """Take a session that is no longer in use; called by finalisers, too, so that no lock may be waited for."""
+        """Give back a session that is no longer used. Finalisers call this too, so it must not wait for a lock."""
         self._returned.append(session)
         self._wake()
 
     def settle(self) -> None:
-        """Put away what was given back; called by the scheduler of the model's device, between two turns."""
+        """Put returned sessions into the pool. The scheduler of the model's device calls this between two turns."""
         if not self._returned:
             return
         with self._lock:
@@ -96,13 +95,13 @@ class SessionPool:
                 self._free.pop(0)
 
     def clear(self) -> None:
-        """Drop all sessions that no request holds."""
+        """Drop all unused sessions."""
         with self._lock:
             self._free.clear()
             self._taken_back()
 
     def renew(self) -> None:
-        """Forget what runs in the parent process."""
+        """Forget the sessions in use by the parent process."""
         self._lent.clear()
         self._returned.clear()
 

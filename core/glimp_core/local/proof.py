@@ -1,8 +1,8 @@
-"""The proof at load: a few short forwards that show how far a model's cache can be relied on.
+"""The test of a model's cache when it loads: a few short forwards.
 
-transformers changes, and so do the classes that models bring along. What goes wrong on a cache goes wrong without an
-error, so each model is asked once: are two chunks one chunk, does the cache hold what was fed, is what was rolled back
-as if it had never been written? What fails is not used, or the model is refused by name.
+transformers changes, and so do the cache classes of models. A wrong cache causes no error, so each model is tested
+once: is the result of two chunks that of one chunk, does the cache hold the tokens that were fed, and are removed
+tokens as if they had never been read? A feature that fails is not used, or the model is refused with its name.
 """
 
 import logging
@@ -21,38 +21,38 @@ from glimp_core.local.session import CacheUse, Forward, KVSession
 log = logging.getLogger("glimp.local")
 
 TEXT = "The proof of the pudding is in the eating, they say; 17 times 23 is 391, and 391 - 17 = 374. So it is.\n\n"
-"""What is fed: common words, digits and a blank line, from the model's own tokenizer."""
+"""The text that is fed: common words, digits and a blank line, tokenised by the model's own tokenizer."""
 
 LENGTH, LONGEST = 24, 96
-"""How many tokens of it are read, and how many at most for the sake of a short window."""
+"""The number of its tokens that are read, and the most for a model with a short window."""
 
 ENDING = 4
-"""So many of the last tokens are compared: some fed together onto a state, the last one alone."""
+"""The number of last tokens that are compared: some are fed together after a state, the last one alone."""
 
 
 @dataclass(slots=True)
 class ProofForward(Forward):
-    """A forward that keeps its error, and is run alone."""
+    """A forward that runs alone and keeps its error."""
 
     alone: bool = True
     error: Exception | None = None
 
     def run(self) -> None:
-        """Do it; an error is noted, except that memory is short."""
+        """Run it and keep its error, except for too little memory."""
         try:
             Forward.run(self)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # whatever a model's code raises on a cache that is not its own
+        except Exception as error:  # any error that a model's code raises with another cache than its own
             self.error = error
         self.done = True
 
 
 def prove(model: Any, token_ids: Sequence[int]) -> Generator[Forward, None, CacheUse]:
-    """Show what a model's cache can do, with at most 8 forwards; returns how sessions are to use it.
+    """Test a model's cache with at most 8 forwards, and return how sessions can use it.
 
-    `token_ids` is any text. The caller runs the forwards. A model is asked once in a process. Raises
-    `ModelLoadError` for a model that does not go on rightly from a cache in any way.
+    `token_ids` is any text. The caller runs the forwards. A model is tested once in a process. Raises `ModelLoadError`
+    for a model that cannot continue correctly from a cache in any way.
     """
     if model not in _proved:
         token_ids = _stretched(token_ids, _length(model))
@@ -64,7 +64,7 @@ def prove(model: Any, token_ids: Sequence[int]) -> Generator[Forward, None, Cach
 
 
 class _Proof:
-    """One model's proof; `whole` is what a single forward says of the last tokens."""
+    """The test of one model; `whole` are the logits of the last tokens from a single forward."""
 
     def __init__(self, model: Any, token_ids: Sequence[int]):
         self._model = model
@@ -89,10 +89,10 @@ class _Proof:
             raise self._refusal()
         if (yield from self._rolls_back(parts, self._start, ENDING)):
             return CacheUse(parts.rollback)
-        return CacheUse("refill", notes=(self._note("cannot be taken back to an earlier state: it is read anew"),))
+        return CacheUse("refill", notes=(self._note("cannot be restored to an earlier state: tokens are read again"),))
 
     def _token_by_token(self, other: KVSession) -> Generator[Forward, None, CacheUse]:
-        """Ask a model that reads several tokens on a state wrongly whether it reads single ones rightly."""
+        """Test whether a model that reads several tokens incorrectly after a state reads single tokens correctly."""
         session, start = KVSession(self._model), len(self._token_ids) - 2
         yield from self._must(session, self._token_ids[:start])
         session.keep_state()
@@ -105,22 +105,22 @@ class _Proof:
         return CacheUse("snapshot" if back and session.rollback == "snapshot" else "refill", False, (note,))
 
     def _interrupt(self, other: KVSession) -> Generator[Forward, None, None]:
-        """Feed another session: a state that is kept in the model, and not in its caches, is then wrong."""
+        """Feed another session: if a model keeps state outside of its caches, the next result is wrong."""
         yield from self._must(other, self._token_ids[:1])
 
     def _refusal(self) -> ModelLoadError:
         return ModelLoadError(
-            f"{self._name} cannot serve: on its own cache it goes on differently from a single forward. This "
-            "version of transformers computes it wrongly: try another version, or choose another model"
+            f"{self._name} cannot serve: with its own cache the results differ from those of a single forward. This "
+            "version of transformers computes them incorrectly: try another version, or choose another model"
         )
 
     def _rolls_back(self, session: KVSession, start: int, tokens: int) -> Generator[Forward, None, bool]:
-        """Take a session back, and ask whether the next tokens are read as if the others had never been."""
+        """Remove tokens of a session, and test whether the next tokens are read as if these had never been read."""
         session.trim(start)
         return len(session.token_ids) == start and (yield from self._says_the_same(session, tokens))
 
     def _says_the_same(self, session: KVSession, tokens: int) -> Generator[Forward, None, bool]:
-        """Feed the next tokens, and compare with what was said of them in one chunk."""
+        """Feed the next tokens, and compare their logits with those of one chunk."""
         start = len(session.token_ids)
         trial = ProofForward(session, self._token_ids[start : start + tokens], tokens)
         yield trial
@@ -156,7 +156,7 @@ class _Proof:
 
 
 def _length(model: Any) -> int:
-    """Return how many tokens to read: more than a short window or chunk of the attention, to go round it once."""
+    """Return how many tokens to read: more than a short window or chunk of the attention."""
     config = model.config.get_text_config(decoder=True)
     spans = [
         getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "attention_window_size")

@@ -1,4 +1,4 @@
-"""The thread that owns a device. Every torch call of the engines on it happens here, whoever asks for it."""
+"""The thread that owns a device. All torch calls of the engines on this device run in it."""
 
 import atexit
 import logging
@@ -19,13 +19,13 @@ from glimp_core.local.pool import SessionPool
 from glimp_core.local.session import Forward
 
 IDLE_SECONDS = 5.0
-"""A thread without work ends after this time, unless the scheduler says otherwise; the next task starts another."""
+"""A thread without work ends after this many seconds by default; the next task starts another thread."""
 
 TURN_FLOPS = 10e9
-"""While others wait, a CPU reads a prompt in parts of about so many operations: some tenths of a second."""
+"""If other tasks wait, a CPU reads a prompt in parts of about this many operations: some tenths of a second."""
 
 SHORTEST_PART = 16
-"""A part of a prompt has so many tokens at least: fewer take hardly less time."""
+"""The least number of tokens in a part of a prompt: fewer tokens take almost the same time."""
 
 SHORT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory")
 
@@ -34,7 +34,7 @@ _END = object()
 
 
 class Task:
-    """Work for the scheduler's thread: a generator of forwards, which leaves its results in `results`."""
+    """Work for the scheduler's thread: a generator of forwards, which puts its results into `results`."""
 
     def __init__(self, work: Callable[["Task"], Generator[Forward, None, None]], cancelled: Callable[[], bool]):
         self._items: SimpleQueue[Any] = SimpleQueue()
@@ -48,28 +48,28 @@ class Task:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the task has ended."""
         return self.ended_at is not None
 
     def put(self, item: Any) -> None:
-        """Hand a result to the caller."""
+        """Pass a result to the caller."""
         self._items.put(item)
 
     def end(self, error: BaseException | None = None) -> None:
-        """Tell the caller that nothing more will come, or why."""
+        """Report the end of the task to the caller, with its error if there is one."""
         self.work.close()
         self.ended_at = monotonic()
         self._items.put(_END if error is None else error)
 
     def end_in_child(self) -> None:
-        """Tell the caller, if it lives on in a forked child, that the work has stayed in the parent process."""
+        """Report to a caller in a forked child that its work runs only in the parent process."""
         self.ended_at = monotonic()
         self._items.put(EngineError("the process was forked while this request ran: make it again in the child"))
 
     def next_forward(self, flops: float | None = None) -> Forward:
-        """Return the forward that it needs next, or the next part of a long one, of about so many operations.
+        """Return the next forward, or the next part of a long one, of about this many operations.
 
-        Raises `StopIteration` when the work is over, and what goes wrong in it.
+        Raises `StopIteration` at the end of the work, and the errors of the work.
         """
         forward = self._whole or next(self.work)
         left = len(forward.token_ids) - self._fed
@@ -82,7 +82,7 @@ class Task:
         return forward.part(self._fed, tokens)
 
     def ran(self, forward: Forward) -> None:
-        """Take a forward that was run."""
+        """Note a forward that was run."""
         if (whole := self._whole) is not None:
             self._fed += len(forward.token_ids)
             whole.seconds += forward.seconds
@@ -94,12 +94,12 @@ class Task:
         self._closed = True
 
     def check(self) -> None:
-        """Raise `Cancelled` when nobody wants the results any more."""
+        """Raise `Cancelled` if the caller has cancelled or left."""
         if self._closed or self._cancelled():
             raise Cancelled("the request was cancelled")
 
     def results(self) -> Iterator[Any]:
-        """Yield results as they come; leaving the loop stops the work before its next forward."""
+        """Yield results as they arrive. Closing this iterator stops the work before its next forward."""
         try:
             while (item := self._items.get()) is not _END:
                 if isinstance(item, BaseException):
@@ -110,10 +110,11 @@ class Task:
 
 
 class Scheduler:
-    """Runs the tasks of one device, a forward of each in turn, in a thread that lives while there is work.
+    """Runs the tasks of one device in one thread: in each turn, one forward of every task.
 
-    `pools` are those of the models on this device: their sessions are put away between two turns. Without work the
-    thread ends after `idle` seconds. On a CPU, a task that is not alone reads about `turn_flops` operations in a turn.
+    `pools` are those of the models on this device. Returned sessions are put into them between two turns. Without work
+    the thread ends after `idle` seconds. On a CPU, if several tasks run, a prompt is read in parts of about
+    `turn_flops` operations.
     """
 
     def __init__(self, name: str, idle: float = IDLE_SECONDS, turn_flops: float = TURN_FLOPS):
@@ -130,17 +131,17 @@ class Scheduler:
 
     @classmethod
     def of(cls, device: torch.device) -> "Scheduler":
-        """Return the one scheduler of a device: two models on it would only be in each other's way."""
+        """Return the scheduler of a device. All models on the device share it."""
         with _lock:
             return _schedulers.setdefault(str(device), cls(str(device)))
 
     @property
     def running(self) -> bool:
-        """Whether the thread is there: it leaves after a while without work."""
+        """Whether the thread runs. It ends after some time without work."""
         return self._thread is not None
 
     def submit(self, task: Task) -> Task:
-        """Queue a task; its forwards start as soon as the thread gets to it.
+        """Queue a task. Its forwards start in the thread's next turn.
 
         Raises `EngineError` if the process is ending, or was forked from one that used a GPU.
         """
@@ -153,11 +154,11 @@ class Scheduler:
         return task
 
     def wake(self) -> None:
-        """Have the thread, if there is one, look at the pools; a finaliser may call it."""
+        """Wake the thread, if there is one, so that it looks at the pools. A finaliser may call this."""
         self._waiting.put(None)
 
     def stop(self) -> None:
-        """Cancel everything and wait for the thread; for the end of the process."""
+        """Cancel all tasks and wait for the thread, at the end of the process."""
         with self._lock:
             self._stopping = True
         self.wake()
@@ -165,9 +166,9 @@ class Scheduler:
             self._thread.join(timeout=10)
 
     def renew(self) -> None:
-        """Begin anew in a forked child, which has neither the thread nor the requests of its parent."""
+        """Reset in a forked child, which has neither the thread nor the requests of its parent."""
         unfinished = [*self._active, *(self._arrivals(0.0) or [])]
-        # the new queue before all: the parent's thread may have been waiting at the old one
+        # the new queue first: during the fork the parent's thread may have waited on the old one
         self._waiting, self._thread, self._active = SimpleQueue(), None, []
         self._lost = not self._name.startswith("cpu")
         for task in unfinished:
@@ -207,7 +208,7 @@ class Scheduler:
             pool.settle()
 
     def _turn(self, active: list[Task]) -> list[Task]:
-        """Run the next forward of every task, those of one model together; returns the tasks that go on."""
+        """Run the next forward of every task, those of one model together. Returns the tasks that continue."""
         flops = self._turn_flops if len(active) > 1 and self._name.startswith("cpu") else None
         needed = [(task, forward) for task in active if (forward := _next(task, flops)) is not None]
         by_model: dict[int, list[tuple[Task, Forward]]] = {}
@@ -216,14 +217,14 @@ class Scheduler:
         return [task for group in by_model.values() for task in self._run(group)]
 
     def _run(self, group: list[tuple[Task, Forward]]) -> list[Task]:
-        """Run the forwards of one model; returns the tasks whose forward went well."""
+        """Run the forwards of one model. Returns the tasks whose forward succeeded."""
         try:
             run_together([forward for _, forward in group])
             for task, forward in group:
                 task.ran(forward)
             return [task for task, _ in group]
         except BaseException as error:
-            if len(group) > 1:  # one of them fails: find out which
+            if len(group) > 1:  # one of them fails: run them alone to find out which
                 return [task for alone in group for task in self._run([alone])]
             (task, forward), failure = group[0], cast("BaseException | None", error)
         if failure is not None and out_of_memory(failure):
@@ -235,7 +236,7 @@ class Scheduler:
         return [] if failure is not None else [task]
 
     def _once_more(self, forward: Forward, error: BaseException) -> BaseException | None:
-        """Empty the caches and run a forward, for which memory was short, in halves; returns what went wrong then."""
+        """Empty the caches, and run a forward that had too little memory again in halves. Returns its error, if any."""
         log.warning("memory is short on %s: the caches of finished requests are dropped (%s)", self._name, error)
         del error
         for pool in list(self.pools):
@@ -256,7 +257,7 @@ class Scheduler:
         return None
 
     def _arrivals(self, seconds: float) -> list[Task] | None:
-        """Take what waits; if nothing does, wait for it so long. None if nothing came, not even a call to wake up."""
+        """Return the waiting tasks, after a wait if there are none. None if nothing arrived, not even a wake-up."""
         arrived: list[Task | None] = []
         try:
             arrived.append(self._waiting.get(timeout=seconds) if seconds else self._waiting.get_nowait())
@@ -268,7 +269,7 @@ class Scheduler:
 
     def _retired(self) -> bool:
         with self._lock:
-            # under the lock: a task that is submitted now either is seen here, or finds no thread and starts one
+            # under the lock: a new task is either seen here, or its caller sees no thread and starts one
             if not self._waiting.empty() or not all(pool.at_rest for pool in list(self.pools)):
                 return False
             self._thread = None
@@ -276,25 +277,25 @@ class Scheduler:
 
 
 def _tokens_in_turn(forward: Forward, left: int, flops: float) -> int:
-    """Return how many of the tokens left are read in one turn: all, if hardly more than a part is left."""
+    """Return how many of the remaining tokens are read in one turn: all, if they are little more than one part."""
     part = max(SHORTEST_PART, int(flops / (2 * ModelForward.of(forward.session.model).parameters)))
     return left if left < part + max(SHORTEST_PART, forward.keep) else part
 
 
 def _next(task: Task, flops: float | None) -> Forward | None:
-    """Return the forward that a task needs next, of so many operations; None when it is over."""
+    """Return the next forward of a task, of about this many operations; None at its end."""
     try:
         task.check()
         return task.next_forward(flops)
     except StopIteration:
         task.end()
-    except BaseException as error:  # the caller gets it, and the thread goes on with the other tasks
+    except BaseException as error:  # the caller gets the error, and the thread continues with the other tasks
         task.end(error)
     return None
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is short, which each backend of torch does in words of its own."""
+    """Return whether an error means too little memory. Each backend of torch has its own text for it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SHORT_OF_MEMORY)
@@ -306,6 +307,6 @@ _lock = Lock()
 
 @atexit.register
 def _stop_schedulers() -> None:
-    """End the threads before the interpreter goes: a daemon inside torch would bring it down."""
+    """End the threads before the interpreter ends: a daemon thread inside torch would crash it."""
     for scheduler in _schedulers.values():
         scheduler.stop()

@@ -1,4 +1,4 @@
-"""One model's KV cache and the token ids it holds. `sync` is the only way in, and the whole cache story."""
+"""One model's KV cache and the token ids it holds. `sync` is the only method that changes what a session holds."""
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,30 +24,30 @@ from glimp_core.local.forward import ModelForward, positions_after
 from glimp_core.local.graph import WARM_UP, DecodeGraph, can_record, decode_graph
 
 CHUNK, CPU_CHUNK = 512, 256
-"""A long prefill is fed in pieces of so many tokens, which take seconds on a CPU, so that others get their turn."""
+"""The chunk size of a long prefill in tokens. A chunk takes seconds on a CPU; other requests run between two chunks."""
 
 SNAPSHOTS = 4
-"""How many states of a cache that cannot be cut are kept to go back to."""
+"""The number of kept states of a cache that cannot be cropped."""
 
 TAIL = 16
-"""A state is kept so many tokens before the end of a prompt: what follows there asks the model to speak, and is not
+"""A state is kept this many tokens before the end of a prompt: the template's last tokens ask for a reply, and are not
 in the next turn's prompt."""
 
 READ_ANEW = 32
-"""If tokens follow a state one by one only, and are more than one in so many, all is read anew in one forward."""
+"""If a model can read only single tokens after a state, and more than one in this many is new, all are read again."""
 
 REPLAY = 16
-"""Tokens that stood are read again together with the next draft, until there are so many; then once and for all."""
+"""Accepted tokens are read again with the next draft, until they are this many; then they are read for good."""
 
 STATE_ONLY = 65_536
-"""So many bytes of state count as a token where a model has no attention, and a token takes no memory."""
+"""This many bytes of state count as a token, for a model without attention, whose tokens take no memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """How sessions use a model's cache: how it goes back, whether it takes several tokens onto a state at once.
+    """How sessions use a model's cache: how it is shortened, and whether it reads several tokens at once after a state.
 
-    `notes` say what is not used and why; they belong into the summary of each request.
+    `notes` say what is not used and why, for the summary of each request.
     """
 
     rollback: RollbackKind
@@ -57,7 +57,7 @@ class CacheUse:
 
 @dataclass(slots=True)
 class Forward:
-    """A forward that a session needs: `token_ids` to feed, logits of the last `keep` positions wanted."""
+    """A forward that a session needs: the `token_ids` to feed, and the number `keep` of last positions with logits."""
 
     session: "KVSession"
     token_ids: Sequence[int]
@@ -65,10 +65,10 @@ class Forward:
     seconds: float = 0.0
     done: bool = False
     alone: bool = False
-    """Not to be run together with others."""
+    """Whether it must run alone."""
 
     def part(self, start: int, tokens: int) -> "Forward":
-        """Return so many tokens of it from `start` on, as a forward of their own; the last part gives its logits."""
+        """Return a part of this forward with some tokens from `start` on. The last part returns the logits."""
         return Forward(
             self.session,
             self.token_ids[start : start + tokens],
@@ -77,14 +77,14 @@ class Forward:
         )
 
     def run(self) -> None:
-        """Do it, and note how long it took."""
+        """Run the forward, and measure its seconds."""
         started = perf_counter()
         self.session.read_back()
         self.session.feed(self.token_ids, self.keep)
         self.seconds, self.done = perf_counter() - started, True
 
     def run_in_halves(self) -> None:
-        """Do it after it broke off, half of the tokens at a time if the cache takes them so."""
+        """Run it again after a failure, with half of the tokens at a time if the cache allows that."""
         started, session = perf_counter(), self.session
         session.read_back()
         half = min(len(self.token_ids) // 2, len(self.token_ids) - self.keep) if session.takes_parts else 0
@@ -102,7 +102,7 @@ class KVSession:
         self.cache = self._empty(model)
         self.token_ids: list[int] = []
         self._held_before: list[int] = []
-        """What it held before a forward broke off, until that is read back."""
+        """The ids that it held before a failed forward, until they are read again."""
         self.logits: torch.Tensor | None = None
         self._use = use or CacheUse(rollback_kind(model))
         self._snapshots: list[Snapshot] = []
@@ -113,27 +113,27 @@ class KVSession:
         self._forward = ModelForward.of(model)
 
     def sync(self, token_ids: Sequence[int], keep: int = 1) -> Generator[Forward, None, int]:
-        """Make the cache hold exactly `token_ids`; returns how many of them it held already.
+        """Make the cache hold exactly `token_ids`. Returns how many of them it already held.
 
-        Yields the forwards it needs, none where the logits wanted are still there. The caller runs
-        them before it asks for the next one: at once, or together with those of other sessions.
+        Yields the forwards it needs, and none if the wanted logits are kept. The caller runs each of them before it
+        requests the next one: alone, or together with those of other sessions.
         """
         self._held_before = []
         shared = common_prefix(self.token_ids, token_ids)
         if shared == len(self.token_ids) == len(token_ids) and self.logits is not None and keep <= len(self.logits):
             self.logits = self.logits[-keep:]
             return shared
-        # logits come out of forwards only: the last `keep` tokens are fed again even if they are held
+        # logits come only from forwards, so the last `keep` tokens are fed again even if the cache holds them
         self.trim(max(0, min(shared, len(token_ids) - keep)))
         if not self._use.several and READ_ANEW * (len(token_ids) - len(self.token_ids)) > len(token_ids):
             self._reset()
         shared = len(self.token_ids)
-        # a state can be kept between two forwards only, so that reading stops at each mark
+        # a state can be kept only between two forwards, so a chunk ends at each place where one is wanted
         for mark in sorted(mark for mark in self._marks if shared < mark <= len(token_ids) - keep):
             yield from self._read(token_ids[:mark])
             self.keep_state()
         self._marks = {mark for mark in self._marks if mark > len(token_ids)}
-        if keep > 1:  # a draft: some of it will be taken back
+        if keep > 1:  # a draft: some of its tokens may be removed again
             if self.rollback == "snapshot" and len(token_ids) - keep - len(self.token_ids) >= REPLAY:
                 yield from self._read(token_ids[:-keep])
             self.checkpoint()
@@ -148,53 +148,53 @@ class KVSession:
         yield Forward(self, rest, keep)
 
     def plan(self, prompt: Sequence[int], branches: Iterable[int]) -> None:
-        """Foresee that a prompt is asked for again: gone on with, or up to one of the `branches`, lengths of it.
+        """Expect that a later request has this prompt: all of it, or the part up to one of the `branches` (lengths).
 
-        A cache that cannot be cut keeps its state there while it is read.
+        While the prompt is read, a cache that cannot be cropped keeps its state at these places.
         """
-        worth = self._use.several or len(prompt) >= READ_ANEW * TAIL  # what follows a state there is read one by one
+        worth = self._use.several or len(prompt) >= READ_ANEW * TAIL  # else it reads single tokens after a state
         if self.keeps_states and worth:
             held = {saved.length for saved in self._snapshots}
             self._marks = {mark for mark in (len(prompt) - TAIL, *branches) if mark >= TAIL} - held
 
     def reusable(self, token_ids: Sequence[int]) -> tuple[int, int]:
-        """Return how many of these ids need not be read again, and how many of them the session shares."""
+        """Return how many of these ids need not be read again, and the length of the common prefix."""
         shared = common_prefix(self.token_ids, token_ids)
-        # what goes on where the session stands needs no cut, whatever its cache can do
+        # tokens after the session's end need no crop, with any cache
         if self._cuts_to(shared) or shared == len(self.token_ids) < len(token_ids):
             return shared, shared
         most = min(shared, len(token_ids) - 1)
         return max((saved.length for saved in self._snapshots if saved.length <= most), default=0), shared
 
     def checkpoint(self) -> None:
-        """Foresee that what is fed next is taken back: keep the present state of a cache that cannot be cut."""
+        """Expect that the next tokens are removed again: keep the current state of a cache that cannot be cropped."""
         held = len(self.token_ids)
         if self.rollback == "snapshot" and held and (self._checkpoint is None or self._checkpoint.length != held):
             self._checkpoint = Snapshot(self.cache, held)
 
     @property
     def takes_parts(self) -> bool:
-        """Whether a prompt may be read in parts."""
+        """Whether a prompt may be read in several chunks."""
         return self._use.several
 
     @property
     def rollback(self) -> RollbackKind:
-        """How the cache is made shorter."""
+        """How the cache is shortened."""
         return self._use.rollback
 
     def _chunk(self, wanted: int, keep: int) -> int:
         """Return how many of the `wanted` tokens the next forward takes; the last forward must give `keep` logits."""
-        if not self._use.several:  # right from an empty cache only, and then whatever the length
+        if not self._use.several:  # correct only from an empty cache, and then for any length
             return 1 if self.token_ids else wanted
         chunk = CPU_CHUNK if self.model.device.type == "cpu" else CHUNK
         return chunk if wanted > chunk + keep else wanted
 
     def keep_state(self) -> None:
-        """Keep the present state of a cache that cannot be cut, to come back to."""
+        """Keep the current state of a cache that cannot be cropped."""
         if not self.keeps_states:
             return
         kept = [*self._snapshots, Snapshot(self.cache, len(self.token_ids))]
-        if len(kept) > SNAPSHOTS:  # the one goes that saves the fewest tokens over the one before it, never the newest
+        if len(kept) > SNAPSHOTS:  # drop the one that saves the fewest tokens over the one before it, not the newest
             lengths = [0, *(saved.length for saved in kept)]
             del kept[min(range(len(kept) - 1), key=lambda number: lengths[number + 1] - lengths[number])]
         self._snapshots = kept
@@ -216,7 +216,7 @@ class KVSession:
             self._record(token_ids[0])
 
     def _record(self, token_id: int) -> None:
-        """Decode with a graph from here on, if one can be made and has come to pay."""
+        """Decode with a CUDA graph from now on, if one can be made and if enough tokens were decoded to pay for it."""
         # a plain forward although there is a graph: the buffers have grown, and the graph is of the old ones
         self._decoded = 0 if self._graph else self._decoded + 1
         self._graph = None
@@ -228,20 +228,20 @@ class KVSession:
             self.feed_again()
 
     def feed_again(self) -> None:
-        """Run the forward of the last token anew: what a graph that failed has left in the cache is not trusted."""
+        """Run the forward of the last token again: a failed graph may have left wrong values in the cache."""
         token_id = self.token_ids[-1]
         self.trim(len(self.token_ids) - 1)
         self.feed([token_id])
 
     @property
     def room(self) -> int:
-        """How many more tokens fit into the buffers as they are."""
+        """The number of tokens that still fit into the buffers."""
         grown = [layer for layer in self.cache.layers if isinstance(layer, GrowLayer) and layer.buffers]
         return min((layer.capacity - layer.length for layer in grown), default=0)
 
     @property
     def capacity(self) -> int:
-        """For how many tokens memory is taken; a kept state counts as the tokens whose keys would take as much."""
+        """The number of tokens that memory is allocated for. A kept state counts as the tokens with the same memory."""
         grown = [layer for layer in self.cache.layers if isinstance(layer, GrowLayer) and layer.buffers]
         tokens = max((layer.capacity for layer in grown), default=0)
         if not tokens:
@@ -260,23 +260,23 @@ class KVSession:
 
     @property
     def recorded(self) -> bool:
-        """Whether the next token is decoded by a graph."""
+        """Whether the next token is decoded by a CUDA graph."""
         return self._graph is not None and self._graph.fits
 
     def rest(self) -> None:
-        """Keep the tokens, and let go of what only a running request needs."""
-        self.logits = None  # they would save one forward if the very same chain were asked for again
+        """Keep the tokens, and free everything that only a running request needs."""
+        self.logits = None  # the logits would save only one forward, and only if the same chain were requested again
         self._graph = self._checkpoint = None
         self._marks = set()
         own_states(self.cache)
 
     def took(self, token_ids: Sequence[int], logits: torch.Tensor) -> None:
-        """Note tokens that a forward has put into the cache, and its logits."""
+        """Note the tokens that a forward has added to the cache, and its logits."""
         self.logits = logits
         self.token_ids.extend(token_ids)
 
     def fork(self, length: int) -> "KVSession":
-        """Return another session that holds the first `length` tokens, or as many of them as there is a state of."""
+        """Return a copy with the first `length` tokens, or with fewer if only an earlier state is kept."""
         made = KVSession(self.model, self._use)
         fitting = [saved for saved in self._snapshots if saved.length <= length]
         if self._cuts_to(length):
@@ -288,12 +288,12 @@ class KVSession:
             made.token_ids = self.token_ids[: fitting[-1].length]
         else:
             return made
-        # shared by both: states are copied out of a snapshot, and never written into it
+        # both sessions share the snapshots: states are copied from a snapshot and never written to it
         made._snapshots = fitting
         return made
 
     def trim(self, length: int) -> None:
-        """Forget all after the first `length` tokens; a cache that cannot be cut may forget more."""
+        """Drop all tokens after the first `length`. A cache that cannot be cropped may drop more."""
         if length >= len(self.token_ids):
             return
         self.logits = None
@@ -307,7 +307,7 @@ class KVSession:
             self._go_back()
 
     def _go_back(self) -> None:
-        """Restore the newest kept state, or begin anew."""
+        """Restore the newest kept state, or empty the cache."""
         if not self._kept_states:
             self._reset()
             return
@@ -316,9 +316,9 @@ class KVSession:
         del self.token_ids[newest.length :]
 
     def repair(self) -> None:
-        """Make the cache whole after a forward that broke off, in which early layers took more than late ones.
+        """Make the cache consistent after a failed forward, in which early layers read more tokens than late ones.
 
-        A cache that cannot be cut goes back to a kept state; `read_back` brings it up to where it was.
+        A cache that cannot be cropped restores a kept state. `read_back` then reads the lost tokens again.
         """
         self.logits = None
         self._held_before = list(self.token_ids)
@@ -328,7 +328,7 @@ class KVSession:
             self._go_back()
 
     def read_back(self) -> None:
-        """Read anew, at once, what a forward that broke off has cost a cache that cannot be cut."""
+        """Read the tokens again, at once, that a cache that cannot be cropped lost by a failed forward."""
         owed, self._held_before = self._held_before, []
         if len(self.token_ids) >= len(owed):
             return
@@ -349,27 +349,27 @@ class KVSession:
 
     @staticmethod
     def _empty(model: PreTrainedModel) -> Cache:
-        # a graph writes at positions, and keeps all; forgetting is for models that are not recorded
+        # a graph writes at fixed positions and keeps all tokens; windows that forget are for models without graphs
         return make_cache(model, windows=not can_record(model))
 
     def _cuts_to(self, length: int) -> bool:
-        """Whether the cache can be cut to so many tokens."""
+        """Whether the cache can be cropped to this length."""
         layers = self.cache.layers
         return self.rollback == "crop" and all(x.floor <= length for x in layers if isinstance(x, GrowLayer))
 
     @property
     def keeps_states(self) -> bool:
-        """Whether states are kept to go back to, since a cut does not bring everything back."""
+        """Whether states are kept, because cropping does not restore everything."""
         return self.rollback != "refill" and not self.keeps_all
 
     @property
     def keeps_all(self) -> bool:
-        """Whether the cache holds the keys of every token, and nothing else: it can be cut anywhere, and recorded."""
+        """Whether the cache holds only the keys of every token, so it can be cropped anywhere and recorded."""
         return self.rollback == "crop" and not any(isinstance(layer, WindowLayer) for layer in self.cache.layers)
 
 
 def common_prefix(held: Sequence[int], wanted: Sequence[int]) -> int:
-    """Return how many ids two lists share at their start."""
+    """Return the length of the common prefix of two lists of ids."""
     shared = min(len(held), len(wanted))
     if held[:shared] == wanted[:shared]:  # compared at C speed, scanned only where they differ
         return shared

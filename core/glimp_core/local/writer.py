@@ -1,4 +1,4 @@
-"""The decode loop: one step or one answer, token by token, out of a session's logits."""
+"""The decode loop: it writes one step or one answer, token by token, from a session's logits."""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -19,10 +19,10 @@ from glimp_core.types import ModelUsage
 def write(
     task: Task, session: KVSession, sampler: Sampler, output: OutputProcessor, meter: Meter
 ) -> Generator[Forward, None, None]:
-    """Draw and feed tokens until the output ends; puts a Chunk for every whole piece of text.
+    """Draw and feed tokens until the output ends, and put a Chunk for every complete piece of text.
 
-    The last token is left for the next sync to feed: a glimpse or a step after it needs that forward
-    anyway, so a glimpse after this model's own step costs none.
+    The last token is fed by the next sync, because a glimpse or a step after it needs that forward anyway. So a glimpse
+    after this model's own step needs no extra forward.
     """
     writer = TokenWriter(task, sampler, output)
     while True:
@@ -38,7 +38,7 @@ def write(
 
 
 class TokenWriter:
-    """Draws tokens that the output processor allows, and puts what they complete into the results of a task."""
+    """Draws tokens that the output processor allows, and puts the completed chunks into the results of a task."""
 
     def __init__(self, task: Task, sampler: Sampler, output: OutputProcessor):
         self._task = task
@@ -49,7 +49,7 @@ class TokenWriter:
     def draw(
         self, logits: torch.Tensor, drafted: int | None = None, draft_distribution: torch.Tensor | None = None
     ) -> int:
-        """Return the token to write, from logits [vocabulary]: the `drafted` one, if one is given and stands."""
+        """Return the token to write, from logits [vocabulary]: the `drafted` one if it is accepted, else another."""
         output, logits = self._output, logits[: self._output.readable]
         if drafted is None:
             drawn = self._sampler.draw(self._masked(logits))
@@ -63,7 +63,7 @@ class TokenWriter:
         return token_id
 
     def put(self, token_id: int, usage: ModelUsage, drafting: ModelUsage | None = None) -> None:
-        """Write a token; `usage` and `drafting` are what the two models did so far."""
+        """Write a token; `usage` and `drafting` are the usages of the two models so far."""
         for chunk in self._output.push(token_id):
             self._task.put(replace(chunk, usage=usage, drafting=drafting or ModelUsage(), measure=self._measure))
             self._measure = None

@@ -29,14 +29,14 @@ class ServerCapabilities:
 
     def __str__(self) -> str:
         said = [
-            "speaks token ids" if self.ids else "speaks in messages only" if self.chats else "speaks text only",
-            "keeps stop strings" if self.keeps_stop else "cuts stop strings",
+            "uses token ids" if self.ids else "uses only messages" if self.chats else "uses only text",
+            "keeps stop strings" if self.keeps_stop else "removes stop strings",
             "streams" if not self.in_one_piece else "sends replies in one piece",
         ]
         if self.scale:
             said.append(f"{self.scale} log-probabilities by {'id' if self.by_id else 'text'}")
         if self.aborts is not None:
-            said.append("aborts closed streams" if self.aborts else "goes on after a stream is closed")
+            said.append("aborts closed streams" if self.aborts else "continues after a stream is closed")
         return ", ".join(said)
 
     @property
@@ -45,12 +45,12 @@ class ServerCapabilities:
         told = []
         if self.in_one_piece:
             told.append(
-                "holds replies back until they are whole, so that glimpses are slow and nothing streams: turn "
-                "buffering off in what stands before it (nginx: proxy_buffering off)"
+                "sends a reply only when it is complete, so glimpses are slow and nothing streams: switch buffering "
+                "off in the proxy in front of it (nginx: proxy_buffering off)"
             )
         if self.aborts is False:
             told.append(
-                "writes on after its stream is closed, so that steps of the large model cost it a step as well: have "
-                "what stands before it pass closed connections on (nginx: proxy_ignore_client_abort off)"
+                "continues to write after its stream is closed, so each step of the large model costs it a step too: "
+                "let the proxy in front of it close the connection (nginx: proxy_ignore_client_abort off)"
             )
         return tuple(told)

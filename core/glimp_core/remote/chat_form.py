@@ -52,7 +52,7 @@ class ChatForm:
         messages = context.request.messages
         if context.request.tools or any(message.get("tool_calls") or message["role"] == "tool" for message in messages):
             raise ConfigError(
-                "the server of the large model offers chat completions alone, in which Glimp can use no tools: leave "
+                "the server of the large model has chat completions alone, with which Glimp cannot use tools: leave "
                 "them out, or use a server with /v1/completions (vLLM, SGLang, llama.cpp)"
             )
         plain = tuple({"role": message["role"], "content": message.get("content") or ""} for message in messages)

@@ -264,16 +264,16 @@ class Client:
 
     def _refusal(self, status: int, says: str) -> RequestRejected:
         advice = {
-            401: "pass the key that it wants as api_key=...",
-            403: "pass a key that may do this as api_key=...",
+            401: "pass the key that it requires as api_key=...",
+            403: "pass a key with this permission as api_key=...",
             404: "is base_url right? It mostly ends in /v1. Is model one that it serves?",
-            407: f"the proxy wants a name and a password{self._by_proxy()}",
+            407: f"the proxy requires a name and a password{self._by_proxy()}",
         }
         if status in (404, 405) and self._lists and not self._completes:
             advice[status] = (
-                "/models is there and /completions is not: a server that offers chat completions alone cannot be the "
-                "small model, and the large one only if it goes on with a message that the assistant has begun. vLLM, "
-                "SGLang and llama.cpp offer both"
+                "it has /models and no /completions: a server with chat completions alone cannot be the small model. "
+                "It can be the large model only if it continues a message that the assistant has begun. vLLM, SGLang "
+                "and llama.cpp have both"
             )
         hint = f" ({advice[status]})" if status in advice else ""
         return RequestRejected(

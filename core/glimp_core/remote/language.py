@@ -38,8 +38,8 @@ class Language:
                 if self._named:
                     raise
                 raise ModelLoadError(
-                    f"no tokenizer goes by the name {self._name!r} that the model has at its server: pass the folder "
-                    f"or hub id of the served model as tokenizer=... ({error})"
+                    f"no tokenizer has the name {self._name!r}, which the model has on its server: pass the folder or "
+                    f"hub id of the served model as tokenizer=... ({error})"
                 ) from error
 
     @cached_property

@@ -103,7 +103,7 @@ class StreamWatch:
                 self._arrived.put_nowait(self._given_up())
                 return
         if told == "refuses":  # a vLLM that shuts down accepts no connections, but leaves its streams open
-            self._arrived.put_nowait(TransientError("its stream fell silent, and it takes no new connections"))
+            self._arrived.put_nowait(TransientError("its stream became silent, and it accepts no new connections"))
 
     def _given_up(self) -> TransientError:
         silence = f"silent for {monotonic() - self._heard:.0f} seconds"

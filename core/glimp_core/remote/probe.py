@@ -113,7 +113,7 @@ class Probe:
         if not wrote:
             raise refusal
         raise self._unfit(
-            "it offers chat completions alone and does not go on with a message that the assistant has begun (behind "
+            "it has chat completions alone and does not continue a message that the assistant has begun (after "
             f"{BROKEN_OFF[0][1]!r} it wrote {wrote[:40]!r}): serve it with /v1/completions (vLLM, SGLang, llama.cpp)"
         )
 

@@ -201,7 +201,7 @@ class Server:
         if written > 2 * most + BEYOND:
             raise RemoteEngineError(
                 f"{self.model!r} at {self.client.base_url} wrote {written} tokens where max_tokens was {most}: "
-                "it does not keep to the protocol"
+                "it violates the protocol"
             )
 
     def _shared(self, fault: TransientError, place: AdmittedRequest) -> TransientError | None:
@@ -267,8 +267,8 @@ def _after(again: list[int], chunk: CompletionChunk) -> CompletionChunk:
     count = min(len(again), len(chunk.token_ids))
     if again[:count] != list(chunk.token_ids[:count]):
         raise RemoteEngineError(
-            "a bound reply broke off, and the server answered otherwise when it was asked again: "
-            "ask once more, or set temperature=0 or a seed"
+            "a constrained reply broke off, and the repeated request gave another reply: "
+            "send it again, or set temperature=0 or a seed"
         )
     del again[:count]
     return replace(chunk, token_ids=chunk.token_ids[count:])

@@ -161,13 +161,13 @@ class ServerRequest(TokenizedRequest):
         """Add the failures to the notes of the summary."""
         if self._drifts:
             self._context.note(
-                f"the server of {self._name!r} takes text alone and reads it as other tokens than were written: "
-                "what it writes may differ from what one that takes token ids would (vLLM, SGLang, llama.cpp)"
+                f"the server of {self._name!r} accepts only text, and reads other tokens from it than were written: "
+                "its output may differ from that of a server that accepts token ids (vLLM, SGLang, llama.cpp)"
             )
         if not self._faults:
             return
         if self._note in self._context.notes:
             self._context.notes.remove(self._note)
         times = {1: "once", 2: "twice"}.get(len(self._faults), f"{len(self._faults)} times")
-        self._note = f"{self._name!r} faltered {times} and was asked again, at first after: {self._faults[0]}"
+        self._note = f"{self._name!r} failed {times} and the request was repeated; the first failure: {self._faults[0]}"
         self._context.note(self._note)

@@ -41,8 +41,8 @@ class Spelling:
         read = self._read(text)
         if [i for i in read if self._is_control(i)] != [i for i in token_ids if self._is_control(i)]:
             raise ConfigError(
-                "the conversation holds text that this server would read as a control token, and it takes no token "
-                "ids, in which the two differ: use a server that does (vLLM, SGLang, llama.cpp), or remove the text"
+                "the conversation contains text that this server would read as a control token, because it accepts no "
+                "token ids: use a server that does (vLLM, SGLang, llama.cpp), or remove the text"
             )
         if read == list(token_ids):
             return SpelledPrompt(self._sent(text, token_ids))

@@ -54,8 +54,8 @@ class StructuredOutput:
         """
         if self._binding is None:
             raise ConfigError(
-                f"the server of {self._server.model!r} does not keep to a JSON schema: leave response_format and the "
-                "demand for a call out, or serve it with structured outputs (vLLM, SGLang and llama.cpp have them)"
+                f"the server of {self._server.model!r} does not enforce a JSON schema: leave out response_format and "
+                "the demand for a call, or serve it with structured outputs (vLLM, SGLang and llama.cpp have them)"
             )
         format, table = self._language.renderer.format, self._language.table
         parts = parts_of(format, requirements, self._server.profile, self._binding, table)

@@ -1,7 +1,7 @@
-"""What a request and its steps are called in OpenTelemetry: attributes and messages, as plain values.
+"""The attributes and messages of requests and steps in OpenTelemetry, as plain values.
 
 The names under `gen_ai.` are those of the semantic conventions for generative AI (status: development),
-https://github.com/open-telemetry/semantic-conventions-genai; what they have no name for is under `glimp.`.
+https://github.com/open-telemetry/semantic-conventions-genai. Other names are under `glimp.`.
 """
 
 from collections.abc import Iterable, Mapping

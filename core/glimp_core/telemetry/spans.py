@@ -1,4 +1,4 @@
-"""The tap that turns events into spans."""
+"""The tap that converts events to spans."""
 
 import gc
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Collections(threading.local):
-    """Whether garbage is being collected in this thread, where finalisers must not reach for others' locks."""
+    """Whether this thread collects garbage. Finalisers must then not wait for locks of other libraries."""
 
     running = False
 
@@ -35,13 +35,13 @@ gc.callbacks.append(_collections.note)
 
 
 class SpanTap:
-    """A tap that tells OpenTelemetry about every request and step.
+    """A tap that reports every request and step to OpenTelemetry.
 
         router = GlimpRouter.from_pretrained(small, large, taps=[SpanTap()])
 
-    A request is a span "chat SMALL+LARGE" under whatever span is current when the request is made; every step is a
-    child of it, named "step small" or "step large". `provider` is a TracerProvider, by default the global one. Words
-    are recorded only with `content=True`. Raises `ConfigError` where opentelemetry-api is not installed.
+    A request is a span "chat SMALL+LARGE" under the current span of the caller. Every step is a child span, named
+    "step small" or "step large". `provider` is a TracerProvider, by default the global one. Text is recorded only with
+    `content=True`. Raises `ConfigError` if opentelemetry-api is not installed.
     """
 
     def __init__(self, provider: "TracerProvider | None" = None, content: bool = False):
@@ -52,7 +52,7 @@ class SpanTap:
         self._tracer = trace.get_tracer(conventions.PROVIDER, tracer_provider=provider)
         self._content = content
         self._left: deque[tuple[Span, int]] = deque()
-        """Spans of streams that the collector closed: whoever exports a span may hold a lock at that moment."""
+        """Spans of streams that garbage collection closed. They are ended later: an exporter may hold a lock now."""
 
     def __call__(self, asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """Begin the request's span under the current one, and pass the events on."""

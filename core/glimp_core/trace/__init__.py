@@ -1,4 +1,4 @@
-"""Traces: what a router did, as JSON lines; written from the event stream and folded back into it."""
+"""Traces: the events of requests as JSON lines. They are written from the event stream and read back into events."""
 
 from glimp_core.trace.file import TraceFile
 from glimp_core.trace.overview import Overview

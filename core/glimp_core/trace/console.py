@@ -18,7 +18,7 @@ ESTIMATE = (
 
 
 def run(recorded: Run) -> RenderableType:
-    """Return one request of a trace: what was asked of whom, its steps, and how it ended."""
+    """Return one request of a trace: its question, its models, its steps, and its end."""
     head = recorded.head
     asked = Text(inert(head.question or "(text not recorded)"), style="bold")
     rules = Text(f"{head.time:%Y-%m-%d %H:%M:%S}  {head.small} + {head.large}\n{head.policy}", style="dim")
@@ -29,7 +29,7 @@ def run(recorded: Run) -> RenderableType:
 
 
 def overview(runs: Sequence[Run]) -> RenderableType:
-    """Return many requests: the histogram of their entropies, their rates, and a line for each, slowest first."""
+    """Return several requests: the histogram of their entropies, their rates, and a line for each, slowest first."""
     told = Overview.of(runs)
     table = plain_table("", "steps", "rate", "large", "time", "question", right=(0, 1, 2, 3, 4))
     order = sorted(enumerate(runs, 1), key=lambda item: -item[1].completion.finish.seconds)
@@ -45,7 +45,7 @@ def overview(runs: Sequence[Run]) -> RenderableType:
 
 
 def replays(told: Sequence[tuple[str, Replay]]) -> RenderableType:
-    """Return what policies would have decided on the same glimpses, by name."""
+    """Return the decisions of other policies on the same glimpses, by name."""
     table = plain_table("threshold", "rate", "between", "large tokens", "time", "", right=(0, 1, 2, 3, 4))
     for name, replay in told:
         between = "" if replay.exact else f"{replay.lowest_rate:.0%} and {replay.highest_rate:.0%}"
@@ -66,7 +66,7 @@ def sums(told: Overview) -> str:
 
 
 def broken(recorded: Run) -> str:
-    """Say how a request broke off."""
+    """Return how a request ended early."""
     if recorded.broken is None:
         return "broken off: the trace ends here"
     how = "the reader left" if recorded.broken.error == "closed" else recorded.broken.error

@@ -1,4 +1,4 @@
-"""From events to lines."""
+"""Writing of traces: events become lines."""
 
 import errno
 import json
@@ -19,11 +19,11 @@ from glimp_core.types import InvalidToolCall, Step, ToolCall, ToolCallDelta
 
 @dataclass(frozen=True, slots=True)
 class TraceFile:
-    """A tap that appends every request to a file, a line an event, each in one write.
+    """A tap that appends every request to a file: one line for each event, each in one write.
 
-    Any number of threads and processes may write to one file. With `redact=True` no word of the prompt or of the models
-    is written: no question, text, tool name, argument, reason or error message; figures stay. Raises `ConfigError` at
-    once where the file cannot be written.
+    Several threads and processes may write to one file. With `redact=True` no text of the prompt or of the models is
+    written: no question, text, tool name, argument, reason or error message, only figures. Raises `ConfigError` at once
+    if the file cannot be written.
     """
 
     path: str | PathLike[str]
@@ -37,11 +37,11 @@ class TraceFile:
             raise ConfigError(f"the trace cannot be written to {str(self.path)!r}: {error.strerror}") from error
 
     def __call__(self, asked: Asked, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        """Pass the events on, writing them down first. A request that fails before its first event leaves no line."""
+        """Write each event and yield it. A request that fails before its first event has no line."""
         begun = finished = False
         try:
             for event in events:
-                begun, whole = False, begun  # a line that cannot be written is the last one of its request
+                begun, whole = False, begun  # after a failed line, its request gets no more lines
                 for line in lines(asked, event):
                     self._append(redacted(line) if self.redact else line)
                 begun, finished = whole or isinstance(event, Start), isinstance(event, Finish)
@@ -63,7 +63,7 @@ class TraceFile:
         text = json.dumps(line.document(), ensure_ascii=False) + "\n"
         file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            # one write: the lines of other threads and processes come before it or after it
+            # one write, so that lines of other threads and processes are before it or after it
             written = (b"" if _ends_whole(file) else b"\n") + text.encode(errors="replace")
             if (count := os.write(file, written)) < len(written):
                 raise OSError(errno.ENOSPC, f"{count} of {len(written)} bytes were written")
@@ -81,7 +81,7 @@ def _ends_whole(file: int) -> bool:
 
 
 def lines(asked: Asked, event: Event) -> Iterator[Line]:
-    """Return the lines that an event of a request makes: none or one."""
+    """Return the lines of an event of a request: none or one."""
     match event:
         case Start():
             yield _head(asked, event)
@@ -94,11 +94,11 @@ def lines(asked: Asked, event: Event) -> Iterator[Line]:
         case Finish():
             yield Finished(run=asked.id, finish=event)
         case _:
-            pass  # deltas are in their step
+            pass  # the text of deltas is in their step
 
 
 def redacted(line: Line) -> Line:
-    """Return a line without a word that a user or a model wrote."""
+    """Return a line without any text of users and models."""
     match line:
         case Head():
             return line.model_copy(update={"question": None})

@@ -1,4 +1,4 @@
-"""Many requests at a glance: a fold over their completions."""
+"""An overview of several requests, computed from their completions."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ BINS = 24
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Glimpses with an entropy from `low` up to `high`, in nats, by what was decided on them."""
+    """The glimpses with an entropy from `low` up to `high`, in nats, by their decision."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What some requests add up to. Rates are of the routed steps, shares of all tokens written."""
+    """The sums of several requests. Rates are parts of the routed steps, shares are parts of the written tokens."""
 
     requests: int
     finished: int

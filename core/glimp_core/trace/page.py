@@ -1,4 +1,4 @@
-"""Traces as HTML: one file that loads nothing, in which every word of users and models is escaped."""
+"""Traces as HTML: one file that loads nothing. All text of users and models is escaped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

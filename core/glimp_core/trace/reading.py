@@ -1,4 +1,4 @@
-"""From lines back to events."""
+"""Reading of traces: lines become events."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ RUN = re.compile(r'"run": ?"([^"\\]+)')
 
 @dataclass(slots=True)
 class Run:
-    """One request of a trace: its `head`, its `events`, and where it did not come to its end, how it `broke`."""
+    """One request of a trace: its `head`, its `events`, and `broken` if it did not complete."""
 
     head: Head
     events: list[Event] = field(default_factory=list[Event])
@@ -32,7 +32,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the request came to its end."""
+        """Whether the request completed."""
         return isinstance(self.events[-1], Finish)
 
     @property
@@ -57,11 +57,11 @@ class Run:
 
 
 def load(path: str | PathLike[str], problems: list[str] | None = None) -> list[Run]:
-    """Return the requests of a trace, in the order of their beginnings.
+    """Return the requests of a trace, in the order of their start.
 
-    A last line that was cut short, as by a crash, is passed over. Any other line that cannot be read costs its own
-    request alone, which is left out: `problems` is told of each, the log where it is None. Raises `ConfigError` for a
-    file that cannot be read, holds no whole request, or is of a later schema.
+    An incomplete last line, for example after a crash, is ignored. If another line cannot be read, only its request is
+    left out: `problems` gets a message, or the log if it is None. Raises `ConfigError` for a file that cannot be read,
+    that has no complete request, or that has a later schema.
     """
     try:
         written = Path(path).read_bytes().split(b"\n")
@@ -110,7 +110,7 @@ def _parted(raw: bytes) -> list[str]:
     text = raw.decode(errors="surrogateescape")
     if not text.strip():
         return []
-    # inside JSON a quotation mark in a string is escaped, so that this can only be where a line begins
+    # in JSON a quotation mark inside a string is escaped, so this can only be the beginning of a line
     starts = [found.start() for found in BEGINNING.finditer(text)]
     if len(starts) < 2:
         return [text]

@@ -1,4 +1,4 @@
-"""What another policy would have decided on a recorded request."""
+"""Replay: the decisions of another policy on a recorded request."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ from glimp_core.types import Decision, Role, Step
 class Replay:
     """A policy's `decisions` on the glimpses of a recorded request.
 
-    They are exact up to `first_change`, the first that differs from the recorded one (None: all are the same). After
-    it the chain would have gone on with other words: the later decisions, and every figure here, are an estimate
-    that keeps the recorded steps. `lowest_rate` and `highest_rate` bound the intervention rate of any chain of as many
-    steps: all that was not exactly decided to one model, or to the other. `seconds` re-reckons changed steps at the
-    pace that their new writer showed elsewhere, None if it showed none.
+    They are exact up to `first_change`, the first decision that differs from the recorded one (None: all are equal).
+    After it the models would have written other text. So the later decisions, and all figures, are an estimate that
+    keeps the recorded steps. `lowest_rate` and `highest_rate` are the bounds of the intervention rate of any chain with
+    the same number of steps: all steps after the change go to one model, or to the other. `seconds` computes changed
+    steps with the speed of their new writer in other steps, None if it wrote none.
     """
 
     decisions: tuple[Decision, ...]
@@ -69,9 +69,9 @@ class Replay:
 
 
 def replay(done: Completion, policy: Policy) -> Replay:
-    """Ask a policy about every glimpse of a recorded request (`Run.completion`).
+    """Return the decisions of a policy on every glimpse of a recorded request (`Run.completion`).
 
-    Raises `ConfigError` if the policy means another entropy than was recorded.
+    Raises `ConfigError` if the policy needs another kind of entropy than the recorded one.
     """
     decisions, steps = _decide(done, policy)
     pairs = zip(decisions, done.routed, strict=True)

@@ -1,1 +1,1 @@
-"""Replies and traces to look at: in the terminal, in a notebook, and as one page for the browser."""
+"""Views of replies and traces: in the terminal, in a notebook, and as a web page."""

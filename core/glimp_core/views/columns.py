@@ -1,4 +1,4 @@
-"""The geometry that the pictures share: a reply as columns, one a step, with heights in per cent."""
+"""The geometry of all pictures: a reply as columns, one for each step, with heights in per cent."""
 
 import math
 from collections.abc import Iterable

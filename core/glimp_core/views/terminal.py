@@ -12,7 +12,7 @@ from glimp_core.types import Role
 from glimp_core.views.columns import Column, nats, picture, seconds, without_text
 
 COLOURS: dict[Role, str] = {"small": "color(33)", "large": "color(166)"}
-"""Blue and orange: told apart by everyone, readable on dark and on light."""
+"""Blue and orange: also people with colour blindness can distinguish them, on dark and on light backgrounds."""
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -122,5 +122,5 @@ INERT = {code: chr(0x2400 + code) for code in range(32)} | dict.fromkeys(REPLACE
 
 
 def inert(text: str, kept: str = "") -> str:
-    """Return text whose control characters, but for those `kept`, are pictures: none can talk to the terminal."""
+    """Return text with symbols for control characters, except those `kept`, so that no text controls the terminal."""
     return text.translate({code: picture for code, picture in INERT.items() if chr(code) not in kept})

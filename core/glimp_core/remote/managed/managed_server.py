@@ -150,7 +150,7 @@ class ManagedServer:
     def _check_restart(self) -> None:
         if monotonic() - self._restarted < RESTART_SECONDS:
             raise RemoteEngineError(
-                f"{self._who} ended again after it had been started anew, and is left alone for "
+                f"{self._who} ended again after a restart. It is not started again for "
                 f"{RESTART_SECONDS / 60:.0f} minutes. {self._end_of_log()}"
             )
         self._restarted = monotonic()
