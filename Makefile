@@ -19,8 +19,9 @@ demo: $(READY) ## watch the bundled pair share one chain of thought
 demo-page: $(READY) ## watch them in the browser (ARGS="--port 8001")
 	@$(BIN)/glimp serve --open $(ARGS)
 
+# PYTHONDONTWRITEBYTECODE is emptied: each of hundreds of processes would compile the same modules
 test: $(READY) ## run the tests, on up to four cores (ARGS="-k name" goes to pytest)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --benchmark-disable $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --benchmark-disable $(ARGS)
 
 check: $(READY) ## lint, formatting, types and layers
 	$(BIN)/ruff check .
