@@ -1,4 +1,4 @@
-"""One question, answered by one method and graded."""
+"""Answers and grades one question with one method."""
 
 import threading
 import zlib
@@ -20,15 +20,15 @@ from glimp_core.trace.schema import Head
 from glimp_core.types import Message, Request, Role, Step
 
 MEASURE_DIGITS = 9
-"""A sure model's perplexities differ from 1 far behind the point."""
+"""The digits of a perplexity: those of a confident model differ from 1 only in the last ones."""
 
 
 @runtime_checkable
 class Forgetful(Protocol):
-    """An engine that can drop what finished requests left in its cache."""
+    """An engine that can drop the cached tokens of finished requests."""
 
     def forget(self) -> None:
-        """Start the next request cold."""
+        """Drop them, so that the next request starts without a cache."""
         ...
 
 
@@ -40,10 +40,10 @@ def answer(
     cancelled: threading.Event | None = None,
     repeat: int = 0,
 ) -> Record:
-    """Have the router's pair answer a question by a method, on cold caches, and grade the reply.
+    """Answer a question with the router's pair and a method, without caches of earlier questions, and grade the reply.
 
-    `before` are messages that come before every question. `repeat` is added to the seed. A chain that outgrows a window
-    counts as wrong. Raises what `GlimpRouter.stream` raises, apart from that.
+    `before` are messages before every question. `repeat` is added to the seed. A chain that exceeds a window counts as
+    wrong. Raises the other errors of `GlimpRouter.stream`.
     """
     for engine in (router.small, router.large):
         if isinstance(engine, Forgetful):
@@ -76,9 +76,9 @@ def warmed(
     before: Sequence[Message] = (),
     cancelled: threading.Event | None = None,
 ) -> GlimpRouter:
-    """Load both models and let each write a little, so that nothing measured pays for being the first.
+    """Load both models and let each of them write a few tokens, so that no measurement includes the first run.
 
-    Returns the pair that did it, `shortened`. Raises what `answer` raises.
+    Returns the pair that did it, `shortened`. Raises the errors of `answer`.
     """
     router.load()
     short = shortened(router, tokens)

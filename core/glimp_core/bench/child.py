@@ -22,7 +22,7 @@ from itertools import *
 from math import *
 from typing import *
 """
-"""What code that completes a `class Solution` counts on, as the site does that the problems are from."""
+"""The imports that code with a `class Solution` expects, as on the site of the problems."""
 
 
 def main(memory: str, seconds: str, function: str) -> None:
@@ -42,7 +42,7 @@ def main(memory: str, seconds: str, function: str) -> None:
         return
     with open(0, encoding="utf-8", closefd=False) as given:
         arguments = [json.loads(line) for line in given.read().splitlines() if line.strip()]
-    printed, sys.stdout = sys.stdout, sys.stderr  # what the program prints is not what it returns
+    printed, sys.stdout = sys.stdout, sys.stderr  # the output of the program is not its return value
     exec(compile(PRELUDE, "prelude", "exec"), names)
     exec(compile(source, "program.py", "exec"), names)
     owner = names["Solution"]() if "Solution" in names else None

@@ -1,4 +1,4 @@
-"""Engines made of another engine, which change how it is called."""
+"""Engines that wrap another engine and change how it is called."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ TEXT = "text"
 
 
 class Wrapped:
-    """An engine that passes everything on to another one."""
+    """An engine that passes all calls to another one."""
 
     def __init__(self, engine: Engine):
         self.engine = engine
@@ -45,11 +45,11 @@ class Wrapped:
 
 
 class Rerendered(Wrapped):
-    """Sees every call as a request of its own, of which the chain is text that is rendered and encoded anew.
+    """Makes every call a separate request, in which the chain is text that is rendered and encoded again.
 
-    That is how the authors' code talks to its servers: steps cut off at their blank line and joined by one, a
-    glimpse in one request, the step in another. Caches are kept as a server keeps its prefixes. `cut` takes the blank
-    line off the text of a step.
+    The authors' code sends such requests to its servers: steps are cut at their blank line and joined by one, and a
+    glimpse and its step are two requests. Caches are kept, as a server keeps its prefixes. `cut` removes the blank line
+    from the text of a step.
     """
 
     def __init__(self, engine: Engine, cut: Callable[[str], str] = lambda text: text.rstrip("\n")):

@@ -1,4 +1,4 @@
-"""What a run will cost: before it begins from a short measurement, and while it runs from what it has taken so far."""
+"""The estimated time of a run: before it from a short measurement, and during it from the replies so far."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class MeasuredPace:
     cut: bool
 
     def seconds(self, kind: Kind, thinking: float, answer: float) -> float:
-        """Return about how long one reply of these tokens takes; drafts and a judge's reading are not counted."""
+        """Return the estimated seconds of a reply with these tokens, without drafts and without a judge's reading."""
         routed = thinking * ((1 - RATE) * self.small + RATE * self.large) + answer * self.large
         return {
             "small": (thinking + answer) * self.small,
@@ -41,7 +41,7 @@ class MeasuredPace:
 
 
 def measure(router: GlimpRouter, questions: Sequence[Question], before: Sequence[Message] = ()) -> MeasuredPace:
-    """Have both models answer a few questions in few tokens. Raises what `answer` raises."""
+    """Answer a few questions with both models in few tokens. Raises the errors of `answer`."""
     short = warmed(router, MEASURED_TOKENS, questions[0], before)
     small, large = ([answer(short, Method(name), each, before) for each in questions] for name in ("small", "large"))
     thinking = [sum(step.tokens for step in done.steps if step.phase == "thinking") for done in _whole(large)]
@@ -63,9 +63,9 @@ def plan(
     pace: MeasuredPace,
     budget: int,
 ) -> dict[str, Any]:
-    """Return what a run will cost as one JSON-able document; `calibrating` has the replies of each method before it.
+    """Return the estimated time of a run as a JSON document; `calibrating` has the replies of each method before it.
 
-    `budget` is the most tokens of a reply. Raises nothing.
+    `budget` is the most tokens of a reply.
     """
     replies = Counter({method.label: questions * repeats for method in methods})
     kinds = {method.label: method.kind for method in methods}
@@ -91,7 +91,7 @@ def plan(
 
 
 def in_words(cost: Mapping[str, Any]) -> str:
-    """Return what `plan` found, for a person."""
+    """Return the result of `plan` as text."""
     small, large = (f"{1000 * cost[f'{name}_seconds_per_token']:.3g} ms" for name in ("small", "large"))
     longer = "; some were longer and were cut, so it will be more" if cost["longer_than_measured"] else ""
     return "\n".join(
@@ -121,7 +121,7 @@ def duration(seconds: float) -> str:
 
 
 class Remaining:
-    """How long the rest of a run will take: each method by the mean of its own replies, or of all where it has none."""
+    """The remaining time of a run: for each method by the mean of its own replies, or of all replies if it has none."""
 
     def __init__(self, replies: Mapping[str, int]):
         self._left = Counter(dict(replies))

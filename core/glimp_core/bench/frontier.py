@@ -1,6 +1,6 @@
-"""A run as one page for the browser: what each method buys, and every reply step by step.
+"""A run as one web page: the accuracy and the cost of each method, and every reply step by step.
 
-The page loads nothing, and every word of users and models is escaped.
+The page loads nothing, and all text of users and models is escaped.
 """
 
 import math

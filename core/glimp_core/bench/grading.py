@@ -1,4 +1,4 @@
-"""From a reply to right or wrong."""
+"""Grading: whether a reply is right or wrong."""
 
 import importlib
 import re
@@ -8,7 +8,7 @@ from types import ModuleType
 from glimp_core.errors import ConfigError
 
 PARSING_SECONDS = 5
-"""How long an expression may take to be read; some never end."""
+"""The longest time to parse an expression, in seconds: for some the parser never ends."""
 
 LETTER = re.compile(r"(?<![A-Za-z])([A-J])(?![A-Za-z])")
 NAMED = re.compile(r"\b[Aa]nswer(?:\s+is)?\s*:?[\s*(]*([A-J])(?![A-Za-z])")
@@ -44,7 +44,7 @@ def same_text(expected: str, reply: str) -> bool:
 def same_value(expected: str, reply: str) -> bool:
     """Tell by `math-verify` whether a reply's answer has the expected value. Raises `ConfigError` without it."""
     verifier = optional("math_verify", "math-verify")
-    # its time limits are signals, which only the main thread may set
+    # its time limits use signals, which only the main thread may set
     seconds = PARSING_SECONDS if threading.current_thread() is threading.main_thread() else None
     gold = verifier.parse(f"${expected}$", parsing_timeout=seconds)
     for said in (f"${final_answer(reply)}$", reply):
@@ -74,7 +74,7 @@ def chosen_letter(reply: str) -> str:
 
 
 def last_box(text: str) -> str | None:
-    r"""Return what stands in the last box of a text, None if there is none or it is not closed.
+    r"""Return the content of the last box of a text, None if there is none or it is not closed.
 
     >>> last_box(r"\boxed{1}, so \boxed{\sqrt{2}}")
     '\\sqrt{2}'

@@ -1,4 +1,4 @@
-"""Other ways for two models to write one reply, beside `glimp_core.algorithm.route`, and what loops may yield."""
+"""The interface of other loops than `glimp_core.algorithm.route`, with which two models write one reply."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where figures were measured: they mean little without."""
+"""The machine on which figures were measured."""
 
 import os
 import platform

@@ -1,8 +1,8 @@
-"""Numbers for methods, chosen on other questions than the graded ones: so that all intervene at the same rate there.
+"""The calibration of methods: their numbers are chosen on other questions than the graded ones, for one equal rate.
 
-The first round has the small model write all; a method's number is then set where a share of the steps, as large as
-the rate, is beyond it. The steps of a chain change with who wrote the earlier ones, so a second round is run at these
-numbers, and they are set once more by what it measured.
+In the first round the small model writes everything. The number of a method is then set so that a share of the steps
+equal to the rate exceeds it. The steps of a chain depend on the writers of the earlier ones. So a second round runs
+with these numbers, and its measurements set the final numbers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +90,7 @@ def number(name: str, records: Sequence[Record], rate: float) -> float:
 
 
 def between(ranked: Sequence[float], at: int) -> float:
-    """Return a number that parts the first `at` values from the others, half-way where it can.
+    """Return a number between the first `at` values and the others, in the middle if possible.
 
     >>> between([4.0, 2.0, 1.0], 1), between([4.0, 2.0, 1.0], 0)
     (3.0, 4.0)

@@ -24,8 +24,8 @@ Build: TypeAlias = Callable[[float, RouterConfig, int], Loop]
 
 
 Work = Literal["small", "large", "routed", "tried"]
-"""Who writes the thinking: one of the two, one of them for each step, or the small one all and the large one some of it
-again."""
+"""The writers of the thinking: one model, one of the two for each step, or the small model for all steps and the large
+model again for some."""
 
 Signal = Literal["", "entropy", "margin", "measure", "steps"]
 """What of a decision is compared with a method's number, so that it can be matched to an intervention rate: nothing,
@@ -34,7 +34,7 @@ what the glimpse says, what the written step measures, or the number of steps so
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way to share a chain of thought, what its number is, and how it differs from the run's configuration.
+    """A kind of method: its loop, its number, and its differences from the run's configuration.
 
     A kind that is `like` another one decides by the same number of the same quantity.
     """
@@ -143,7 +143,7 @@ KINDS: dict[str, Kind] = {
     ),
     "official": Kind("the authors' code, by its own rules", "threshold", _official, _paper_code, signal="entropy"),
 }  # fmt: skip
-"""The methods that `glimp bench` knows; whoever adds a kind can compare it with them."""
+"""The methods of `glimp bench`. A new kind is added here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Runs by name: which methods, how many seeds, which sampling and budgets."""
+"""Presets: named runs with methods, seeds, sampling and budgets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

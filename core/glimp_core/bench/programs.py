@@ -1,7 +1,7 @@
-"""Programs that models wrote, run on test cases in a child process with limits of time and memory.
+"""Runs programs that models wrote on test cases, in a child process with limits of time and memory.
 
-The limits keep a runaway program from taking the machine. They are no sandbox: a program may read and write what its
-user may.
+The limits stop a program that runs too long or uses too much memory. They are not a sandbox: a program can read and
+write the files of its user.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Question sets as they are published: mathematics, multiple choice and programming, known by their fields."""
+"""Published question sets: mathematics, multiple choice and programming, recognised by their fields."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ LETTERS = "ABCDEFGHIJ"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question as it is put to the models, and what tells whether a reply to it is right."""
+    """A question for the models, and the function that grades a reply to it."""
 
     id: str
     text: str

@@ -1,1 +1,1 @@
-"""How model families write thoughts and tool calls, one file a family."""
+"""The formats in which model families write thinking and tool calls, one file for each family."""

@@ -1,4 +1,4 @@
-"""Readers that are written straight down but take their text character by character, as generators."""
+"""Parsers as generators: they read a text that arrives in pieces, character by character."""
 
 from collections.abc import Generator, Iterable
 from typing import TypeAlias, TypeVar
@@ -13,7 +13,7 @@ END = ""
 
 
 class CharStream:
-    """The characters of a reply. What has been read since `start` can be looked at and given back."""
+    """The characters of a reply. Characters that were read since `start` can be inspected and given back."""
 
     def __init__(self) -> None:
         self._returned: list[str] = []

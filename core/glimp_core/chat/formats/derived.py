@@ -1,6 +1,6 @@
-"""The tool call format of a model that nobody has described: taken from what its template writes for probe calls.
+"""The tool call format of a model without a file, derived from the text that its template writes for test calls.
 
-Calls are rendered whose names, keys and values are known; what stands between them is the markup.
+The test calls have known names, keys and values, so everything between these is markup.
 """
 
 import json

@@ -40,7 +40,7 @@ class NamedCalls:
 
     @property
     def sections(self) -> bool:
-        """Whether several calls stand behind one start marker."""
+        """Whether one start marker can open several calls."""
         return bool(self.frame.end.strip()) and not self.frame.each
 
     @property

@@ -1,4 +1,4 @@
-"""What a chat template does, found out by rendering small conversations with it."""
+"""The behaviour of a chat template, tested by rendering small conversations."""
 
 import inspect
 import json
@@ -105,7 +105,7 @@ def check_template_options(options: Any, tokenizer: Any = None) -> None:
 
 
 class Template:
-    """The chat template of one tokenizer, asked what it does with tools, system messages and thoughts."""
+    """The chat template of one tokenizer, and tests of how it renders tools, system messages and thinking."""
 
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer

@@ -1,6 +1,6 @@
-"""How a model writes its thoughts: the markup around them, and what in the prompt switches them on and off.
+"""The markup of a model's thinking, and the template's settings that switch it on and off.
 
-Nothing here knows a family. The template is rendered with a thought in it, and the markup is what stands around.
+No family is known here. The template is rendered with a test thought, and the text around the thought is the markup.
 """
 
 import re
@@ -24,7 +24,7 @@ KNOWN_PAIRS = (
     ("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"), ("◁think▷", "◁/think▷"),
     ("<|START_THINKING|>", "<|END_THINKING|>"), ("<mm:think>", "</mm:think>"), ("<thinking>", "</thinking>"),
 )  # fmt: skip
-"""Pairs that a template or a vocabulary may name without showing a thought in them."""
+"""Pairs of tags that a template or a vocabulary may contain without rendering a thought in them."""
 
 TAIL = 200
 """How many characters at the end of a prompt can say whether the thinking is open."""
@@ -44,10 +44,10 @@ Default = Literal["on", "off", "free"]
 
 @dataclass(frozen=True, slots=True)
 class ThinkingMarkup:
-    """What stands around a thought: `start`, then the thought, then `before_end`, `end` and `after_end`.
+    """The markup around a thought: `start`, the thought, `before_end`, `end` and `after_end`.
 
-    `end` is what closes it, without blank space; `after_end` goes up to the answer, `lead` is as much of it as stands
-    before a call as well. `closed` is what stands in place of a thought if there is none, "" if nothing does.
+    `end` closes the thought, without blank space. `after_end` is the text up to the answer, `lead` is the part of it
+    that is also before a call. `closed` is the text instead of a thought if there is none; it may be "".
     """
 
     start: str
@@ -79,7 +79,7 @@ class Thinking:
 
 
 def thinking_of(template: Template, texts: Iterable[str]) -> Thinking | None:
-    """Find out how a model thinks; None if neither the template nor the vocabulary's `texts` know of thoughts."""
+    """Return the markup of a model's thinking; None if neither the template nor the vocabulary's `texts` have one."""
     vocabulary = set(texts)
     markup = _derived(template) or _from_prompt(template, vocabulary) or _named(template, vocabulary)
     return None if markup is None else _switched(template, markup)

@@ -1,1 +1,1 @@
-"""JSON schemas and call markup as grammars that hold a reply, token by token."""
+"""JSON schemas and call markup as grammars that constrain a reply, token by token."""

@@ -1,4 +1,4 @@
-"""A vocabulary as llguidance sees it, twice: in the model's tokens, and byte by byte to look ahead in."""
+"""Grammars over a vocabulary, compiled twice by llguidance: over the model's tokens, and over bytes to look ahead."""
 
 import json
 import os
@@ -20,12 +20,12 @@ from glimp_core.errors import Cancelled, UnsupportedSchemaError
 from glimp_core.forking import Lock
 
 BYTES = 256
-"""Ids below are bytes, in the byte-wise view; then the end of a reply, then the markers."""
+"""In the grammar over bytes, ids below this are bytes. Then follow the end of a reply, and the markers."""
 
 CACHED = 256
 
 SECONDS = 2.0
-"""How long the making of one grammar may take. llguidance bounds its own part by the size of the grammar."""
+"""The longest time to compile one grammar, in seconds. llguidance limits its own part by the size of the grammar."""
 
 MOST_TEXTS = 50
 """Of more kinds of string that meet in unions, only so many are tried where a value may follow several."""
@@ -35,7 +35,7 @@ _compilers: "WeakValueDictionary[tuple[object, ...], GrammarCompiler]" = WeakVal
 
 
 class GrammarCompiler:
-    """The tokens of one model. Added tokens are markers: they stand where a grammar names them, and nowhere else."""
+    """The compiler of grammars over one model's tokens. Added tokens are markers: a grammar has to name them."""
 
     def __init__(self, vocabulary: Vocabulary, added: dict[str, int], stop_ids: Iterable[int]):
         self.vocabulary = vocabulary
@@ -48,25 +48,25 @@ class GrammarCompiler:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, added: dict[str, int], stop_ids: Iterable[int]) -> "GrammarCompiler":
-        """Return the space of a vocabulary; models with the same one share it, and the grammars made for it."""
+        """Return the compiler of a vocabulary. Models with an equal vocabulary share it and its grammars."""
         key = vocabulary.key, tuple(sorted(added.items())), tuple(sorted(stop_ids))
         if (compiler := _compilers.get(key)) is None:
             compiler = _compilers[key] = cls(vocabulary, added, stop_ids)
         return compiler
 
     def compile(self, grammar: Grammar, cancelled: Callable[[], bool] = never) -> "Compiled":
-        """Return a grammar ready for use; it is kept for the next request, and so is that there is none.
+        """Return a compiled grammar. It is kept for the next request, and so is a failure.
 
-        Whoever wants a grammar that another thread is making waits for it; no one else does. Raises
-        `UnsupportedSchemaError` for what llguidance cannot enforce, for a grammar without an end and for one that
-        takes longer than `SECONDS`, `Cancelled` if `cancelled` says so.
+        A thread waits only for a grammar that it needs itself and that another thread compiles. Raises
+        `UnsupportedSchemaError` for a grammar that llguidance cannot enforce, for one without an end and for one that
+        takes longer than `SECONDS`, and `Cancelled` if `cancelled` returns True.
         """
         while True:
             with self._lock:
                 known = self._compiled.pop(grammar, None)
                 mine = known is None or known.lost
                 made = _Making() if known is None or known.lost else known
-                self._compiled[grammar] = made  # the last one used is the last one to be dropped
+                self._compiled[grammar] = made  # the most recently used one is dropped last
                 while len(self._compiled) > CACHED:
                     del self._compiled[next(iter(self._compiled))]
             if mine:
@@ -78,7 +78,7 @@ class GrammarCompiler:
         try:
             compiled = self._compile(grammar, Budget(SECONDS, cancelled))
         except BaseException as error:
-            if not isinstance(error, UnsupportedSchemaError):  # whoever waits tries it anew
+            if not isinstance(error, UnsupportedSchemaError):  # threads that wait for it try again
                 with self._lock:
                     self._compiled.pop(grammar, None)
             made.set_exception(error)

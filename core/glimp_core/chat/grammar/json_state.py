@@ -1,4 +1,4 @@
-"""Where a reply stands while it is written: which brackets are open, and whether it is inside a string."""
+"""The state of JSON while it is written: the open brackets, and whether it is inside a string."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""How long the shortest JSON value is that follows a schema."""
+"""The length of the shortest valid JSON value of a schema."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The shortest way to end a reply that a grammar binds, found by looking ahead byte by byte."""
+"""The shortest completion of a reply that a grammar constrains, found by a search over bytes."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
@@ -12,21 +12,21 @@ from glimp_core.chat.grammar.json_state import ESCAPE, STRING, STRUCTURE, JsonSt
 from glimp_core.errors import Cancelled, UnsupportedSchemaError
 
 MAX_STATES = 5_000
-"""How many states a search may look at before it gives up."""
+"""The number of states after which a search gives up."""
 
 FREE = 100
-"""A state that allows more bytes than this is in the middle of free text."""
+"""A state that allows more bytes than this is inside free text."""
 
 Path: TypeAlias = tuple[int, ...]
 """Bytes, and marks from 257 on."""
 
 
 class Hints(NamedTuple):
-    """What helps to search in a grammar.
+    """Hints for the search in a grammar.
 
-    `names` are those that any of its objects requires; `texts` are strings, without their opening quote, worth
-    trying where a value may follow one of several rules: free text hides what it could have been instead. `ends` are
-    what ends text that is written as it is.
+    `names` are the property names that its objects require. `texts` are strings, without their opening quote, to try if
+    a value may follow one of several rules: a rule for free text allows every byte, and hides the other rules. `ends`
+    are the markup that ends raw text.
     """
 
     names: frozenset[bytes] = frozenset()
@@ -61,7 +61,7 @@ class Budget:
         self._end = thread_time() + seconds
 
     def spend(self) -> None:
-        """Raise `UnsupportedSchemaError` where the time is over, `Cancelled` where the request is."""
+        """Raise `UnsupportedSchemaError` after the time limit, and `Cancelled` if the request is cancelled."""
         if self._cancelled():
             raise Cancelled("the request was cancelled")
         if thread_time() > self._end:
@@ -74,10 +74,10 @@ class Budget:
 def shortest_completion(
     matcher: LLMatcher, outline: JsonState, hints: Hints = _NO_HINTS, budget: Budget | None = None
 ) -> Path | None:
-    """Return the fewest bytes that end the reply whole; None where there is no end, or none was found.
+    """Return the shortest bytes that complete the reply; None if there are none, or none were found.
 
-    An object that cannot be closed yet lacks a required name, so that other names are tried only where that leads
-    nowhere.
+    An object that cannot be closed lacks a required name. So other names are tried only if required names lead to no
+    end.
     """
     if hints.names and (path := _search(matcher, outline, hints, budget)) is not None:
         return path
@@ -92,10 +92,10 @@ def advanced(state: JsonState, path: Iterable[int], hints: Hints = _NO_HINTS) ->
 
 
 def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget | None) -> Path | None:
-    """Dijkstra's search over the states of a byte-wise matcher.
+    """Dijkstra's search over the states of a matcher over bytes.
 
-    States are told apart by what they allow next and by their outline; the length of what is being written
-    counts only while it cannot end yet.
+    Two states are different if they allow other next bytes, or have another JSON state. The length of the string that
+    is being written counts only while the string cannot end.
     """
     order = count()
     heap: list[Any] = [(0, next(order), matcher, outline, None)]
@@ -106,11 +106,11 @@ def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget
         cost, _, state, outline, link = heapq.heappop(heap)
         if state.is_accepting():
             return _unlinked(link)
-        # where the grammar leaves no choice it tells all that follows at once: no state to look at in between
+        # if the grammar allows only one continuation, it returns all of it, and no state between is needed
         moves: Iterable[Path] = (tuple(state.compute_ff_tokens()),)
         if moves == ((),):
             allowed = int.from_bytes(state.compute_bitmask(), "little")
-            # a matcher shows no identity of its states: two that allow the same at the same place are taken for one
+            # matchers have no identity: two states that allow the same bytes at the same place count as one
             if (key := _signature(allowed, outline, hints)) in seen:
                 continue
             seen.add(key)
@@ -119,7 +119,7 @@ def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget
         left = False
         for move in moves:
             if left and move not in hints.ends:
-                break  # the text can end here, so that it need not grow
+                break  # the text can end here, so it need not become longer
             after = state.deep_copy()
             if after.try_consume_tokens(list(move)) == len(move):
                 left = left or (len(move) > 1 and bool(hints.ends) and not _is_raw(after))
@@ -129,10 +129,10 @@ def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget
 
 
 def _signature(allowed: int, outline: JsonState, hints: Hints) -> tuple[int, JsonState]:
-    # how much of an end is written tells states apart only inside text that such an end closes
+    # the written part of an end marker matters only inside text that this marker closes
     raw = hints.ends and allowed >> _NEWLINE & 1 and allowed.bit_count() > FREE
     tail = tuple(_begun(outline.tail, end) for end in hints.ends) if raw else ()
-    # while a string is too short to end, its length is the progress that must not be merged away
+    # while a string is too short to end, states of different lengths must not be merged
     ends = allowed >> _QUOTE & 1 if outline.mode == STRING else outline.mode == STRUCTURE and allowed & _AFTER_VALUE
     return allowed, outline._replace(tail=tail, length=0 if ends else outline.length)
 
@@ -143,14 +143,14 @@ def _is_raw(state: LLMatcher) -> bool:
 
 
 def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
-    """The bytes worth trying: all where few are allowed; in free text its end, or a filler."""
+    """Return the bytes to try: all if few are allowed; in free text its end, or one filler byte."""
     ends = outline.mode == STRING and allowed >> _QUOTE & 1
     if hints.ends and allowed >> _NEWLINE & 1 and allowed.bit_count() > FREE:  # JSON strings have no line breaks
         yield from (end[_begun(outline.tail, end) :] for end in hints.ends)
     if outline.mode == STRING and outline.length == 0 and outline.key is None:
         yield from hints.texts
     if allowed.bit_count() > FREE:
-        # free text: its end if it may end, else one filler; which filler makes no difference to what follows
+        # free text: its end if it may end, else one filler byte; the choice of the filler changes nothing after it
         in_string = allowed >> _QUOTE & 1 and not allowed >> _NEWLINE & 1 and bool(hints.ends)
         yield (
             (_QUOTE,)
@@ -159,13 +159,13 @@ def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
         )
         return
     if outline.mode >= ESCAPE or (allowed & _ASCII == 0 and allowed.bit_count() > 16):
-        yield (_first(allowed),)  # the rest of an escape, or of a character, that the model has begun
+        yield (_first(allowed),)  # the rest of an escape or of a character that has begun
         return
     if outline.mode == STRUCTURE and outline.stack:
-        # an open container: close it if that is allowed, or write something, and blanks only if nothing else is
+        # an open container: close it if this is allowed, or write a value, or blank space if nothing else is allowed
         allowed = allowed & _CLOSE or allowed & ~_SPACE or allowed
     elif ends and outline.key is not None and hints.names and outline.key not in hints.names:
-        # a name that no object requires brings the end no nearer: let it not end here
+        # a name that no object requires does not help to reach the end, so it is not ended here
         allowed &= ~(1 << _QUOTE)
     while allowed:
         yield (_first(allowed),)
@@ -173,7 +173,7 @@ def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
 
 
 def _begun(tail: Path, end: Path) -> int:
-    """Count how much of an end has been written already."""
+    """Return how many characters of an end marker are written."""
     return next(n for n in range(min(len(end) - 1, len(tail)), -1, -1) if n == 0 or tail[-n:] == end[:n])
 
 

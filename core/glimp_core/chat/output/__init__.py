@@ -1,1 +1,1 @@
-"""From the ids of a reply to text, thoughts and calls."""
+"""The output side of a reply: token ids become text, thinking and calls."""

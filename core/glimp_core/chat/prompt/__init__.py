@@ -1,1 +1,1 @@
-"""From messages to the ids of a prompt, by the model's own template."""
+"""The prompt side: messages become the ids of a prompt, by the model's own template."""
