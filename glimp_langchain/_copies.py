@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from glimp_core.live import Reference
+from glimp_core.pair import Reference
 
 LIVE = ("small", "large", "router")
 """Fields that may hold an engine or a router."""

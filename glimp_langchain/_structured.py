@@ -13,10 +13,10 @@ from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, Py
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.runnables import AddableDict, Runnable, RunnableGenerator, RunnableMap, RunnablePassthrough
 
-from glimp_core.chat.output.check import check_answer
+from glimp_core.chat.request.requirements import check_answer
 from glimp_core.errors import unknown_name
+from glimp_langchain._calls import is_model, response_format, tool_specs
 from glimp_langchain._errors import OutputValidationError, langchain_errors
-from glimp_langchain._tools import is_model, response_format, tool_specs
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 

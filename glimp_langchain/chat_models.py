@@ -21,15 +21,12 @@ from glimp_core import ConfigError, GlimpRouter, Policy, SamplingParams, __versi
 from glimp_core.aio import stream_in_thread
 from glimp_core.errors import unknown_name
 from glimp_core.pair_model import PairModel
-from glimp_langchain._calls import Call
+from glimp_langchain._calls import Call, core_messages, tool_specs
 from glimp_langchain._copies import LiveCopies
 from glimp_langchain._errors import langchain_errors, what_is_wrong
-from glimp_langchain._messages import core_messages
-from glimp_langchain._options import TEXTS, ChatGlimpOptions, concealed_token
-from glimp_langchain._profile import profile_of
+from glimp_langchain._options import TEXTS, ChatGlimpOptions, concealed_token, profile_of
 from glimp_langchain._replies import PROVIDER, ReplyStream, result_of
 from glimp_langchain._structured import Method, structured
-from glimp_langchain._tools import tool_specs
 
 
 class ChatGlimp(LiveCopies, PairModel, BaseChatModel):

@@ -33,7 +33,7 @@ from llama_index.core.tools.types import BaseTool
 
 from glimp_core import ConfigError, GlimpRouter, Policy
 from glimp_core.errors import unknown_name
-from glimp_core.live import Reference
+from glimp_core.pair import Reference
 from glimp_core.pair_model import PairModel
 from glimp_llamaindex._calls import Call, verbatim
 from glimp_llamaindex._messages import core_messages

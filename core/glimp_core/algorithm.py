@@ -5,12 +5,11 @@ Glimpse at each step's first token, then delegate or intervene.
 
 from collections.abc import Iterator
 
-from glimp_core.chain import Chain
+from glimp_core.chain import Chain, Clock, write
 from glimp_core.engine import Engine, Glimpser
 from glimp_core.events import Event, Routed
 from glimp_core.policy import Policy
 from glimp_core.types import Role
-from glimp_core.writing import Clock, write
 
 
 def route(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Iterator[Event]:
@@ -21,8 +20,8 @@ def route(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Itera
     """
     engines: dict[Role, Engine] = {"small": small, "large": large}
     while chain.routed:
-        clock = Clock()
-        glimpse = clock.time(small.glimpse, chain.context, chain.config.entropy)
+        with Clock() as clock:
+            glimpse = small.glimpse(chain.context, chain.config.entropy)
         decision = policy.decide(glimpse, chain.steps)
         yield Routed(len(chain.steps), glimpse, decision)
         yield from write(chain, engines, decision.engine, clock, glimpse.entropy)

@@ -1,14 +1,30 @@
-"""The state of one reply while it is written: its steps, its phase and what is left of its budgets."""
+"""One reply while it is written: its steps, its phase, what is left of its budgets, and the calls of engines for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
+from time import perf_counter
 
-from glimp_core.chat.output.check import OutputCheck
+from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Span, ThinkingClosed
+from glimp_core.engine import Engine, Prewarmable
+from glimp_core.errors import EngineError
+from glimp_core.events import Delta, Event
 from glimp_core.plan import CLOSING, Plan
-from glimp_core.steps import in_circles
-from glimp_core.stopping import StopMatcher
-from glimp_core.types import FinishReason, GenerationParams, Phase, Role, SamplingParams, Step, ThinkingEnd
+from glimp_core.stopping import StopMatcher, in_circles
+from glimp_core.types import (
+    Chunk,
+    FinishReason,
+    GenerationParams,
+    ModelUsage,
+    Phase,
+    Role,
+    SamplingParams,
+    Step,
+    StepEnd,
+    ThinkingEnd,
+    ToolCall,
+)
 
 MOST_TOKENS = 4
 """A token of one vocabulary is hardly ever more than so many of another one."""
@@ -33,7 +49,7 @@ class Chain:
         self.config = config
         self.sampling = sampling
         self.stop = StopMatcher(sampling.stop)
-        self.check = OutputCheck(context)
+        self.requirements = OutputRequirements.of_context(context)
         self.steps: list[Step] = []
         self.phase: Phase = plan.first_phase
         self.thinking_end: ThinkingEnd | None = None
@@ -63,7 +79,7 @@ class Chain:
     @property
     def _bound(self) -> bool:
         """Whether what is written now may hold calls or JSON, which cannot be written step by step."""
-        return self.phase != "thinking" and self.context.request.bound
+        return self.phase != "thinking" and self.requirements.bound
 
     def spares(self, writer: Role, begun: bool) -> bool:
         """Whether the reply may go on without `writer`, who failed; a call or JSON it has begun cannot change hands."""
@@ -136,3 +152,119 @@ class Chain:
             return "budget"
         texts = [earlier.text for earlier in self.steps if earlier.phase == self.phase]
         return "repetition" if in_circles(texts) else None
+
+
+class Clock:
+    """Counts the seconds spent inside it: those of waiting for engines, and not those of whoever reads the events."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> "Clock":
+        self._started = perf_counter()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds += perf_counter() - self._started
+
+
+def write(
+    chain: Chain, engines: Mapping[Role, Engine], writer: Role, clock: Clock, entropy: float | None = None
+) -> Iterator[Event]:
+    """Have one of the two models write one step; the small one if the large one has failed, or fails in it."""
+    before = len(chain.steps)
+    if writer == "small" and chain.routed:
+        _prewarm(chain, engines)
+    if not chain.context.large_lost:
+        yield from write_step(chain, engines[writer], writer, clock, entropy)
+    if len(chain.steps) == before:
+        yield from write_step(chain, engines["small"], "small", clock, entropy)
+
+
+def _prewarm(chain: Chain, engines: Mapping[Role, Engine]) -> None:
+    """Have the large model read ahead, if that costs the small one no time or was asked for."""
+    wanted, large = chain.config.prewarm, engines["large"]
+    if wanted is not False and not chain.context.large_lost and isinstance(large, Prewarmable):
+        large.prewarm(chain.context, beside=None if wanted else engines["small"])
+
+
+def write_step(
+    chain: Chain, engine: Engine, writer: Role, clock: Clock, entropy: float | None = None
+) -> Iterator[Event]:
+    """Have one engine write one step and append it to the chain; yields its deltas, then the step.
+
+    What a large model wrote before it failed has been read and stays, as a step; of nothing there is no step.
+    """
+    params, written = chain.params(), StepBuilder(chain)
+    chain.context.hand_to(engine)
+    try:
+        yield from _deltas(chain, engine, writer, clock, params, written)
+    except EngineError as error:
+        if not chain.spares(writer, begun=written.tokens > 0):
+            raise
+        chain.context.lose_large(error)
+        if not written.tokens:
+            return
+        written.end = "failure"
+    assert written.end
+    step = Step(
+        index=params.index, phase=params.phase, engine=writer, text=written.shown, tokens=written.tokens,
+        seconds=clock.seconds, end=written.end, entropy=entropy, usage=written.usage, drafting=written.drafting,
+    )  # fmt: skip
+    chain.append(step, written.text, tuple(written.token_ids), engine.vocabulary)
+    if chain.complete and (rest := chain.stop.flush()):
+        yield Delta(params.index, params.phase, writer, rest, ())
+        step = chain.steps[-1] = replace(step, text=step.text + rest)
+    yield step
+
+
+def _deltas(
+    chain: Chain, engine: Engine, writer: Role, clock: Clock, params: GenerationParams, step: "StepBuilder"
+) -> Iterator[Event]:
+    """Yield the deltas of one call until a stop string is found; the engine is stopped on every way out."""
+    chunks = engine.generate(chain.context, params)
+    try:
+        while not chain.stop.matched:
+            with clock:
+                if (chunk := next(chunks, None)) is None:
+                    break
+            if (text := step.add(chunk)) or chunk.token_ids:
+                phase = "thinking" if chunk.thought else params.phase
+                yield Delta(params.index, phase, writer, text, chunk.token_ids, chunk.measure)
+            if chunk.tool_call:
+                call = chain.requirements.checked_call(chunk.tool_call)
+                chain.tool_calls |= isinstance(call.call, ToolCall)
+                yield call
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()
+    if step.end is None:
+        raise EngineError(f"engine {engine.name!r} broke off without saying why: its last chunk has no end")
+
+
+class StepBuilder:
+    """A step while it is written: `text` is what the model wrote, `shown` what is shown of it."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self.text = ""
+        self.shown = ""
+        self.token_ids: list[int] = []
+        self.tokens = 0
+        self.usage = self.drafting = ModelUsage()
+        self.end: StepEnd | None = None
+
+    def add(self, chunk: Chunk) -> str:
+        """Take a chunk and return the text to show."""
+        self.text += chunk.text
+        self.tokens += len(chunk.token_ids)
+        self.usage, self.drafting = chunk.usage, chunk.drafting
+        if chunk.end not in ("close", "eos"):  # those come with the one control id that ended the call
+            self.token_ids += chunk.token_ids
+        if chunk.thought:  # a thought in an answer is no part of what it says
+            self.end = chunk.end
+            return chunk.text
+        shown = self._chain.show(chunk.text)
+        self.end = "stop" if self._chain.stop.matched else chunk.end
+        self.shown += shown
+        return shown

@@ -88,3 +88,10 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> ConfigError:
     listed = ", ".join(one if len(one) <= LONGEST else f"{one[:LONGEST]}..." for one in names[:LISTED])
     hint = f"did you mean {shown(close[0])}?" if close else f"choose from {listed}{more}"
     return ConfigError(f"unknown {what} {shown(name)}: {hint}")
+
+
+def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
+    """Raise `ConfigError` for an argument of another kind."""
+    missing = value is None and name == "messages"
+    if missing or isinstance(value, bytes) or not isinstance(value, (kind, type(None))):
+        raise ConfigError(f"{name}={shown(value)} cannot work: pass {wanted}")

@@ -1,26 +1,58 @@
 """A pair of models by description: what an adapter holds until it is first asked something.
 
 Describing a pair imports no torch and loads nothing. All who name the same model in the same way share its weights,
-which stay in memory until the process ends or `release()` is called.
+which stay in memory until the process ends or `release()` is called. A `Reference` stands for an engine or a router,
+so that what holds one can be compared, copied and pickled.
 """
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 from glimp_core import bundled
 from glimp_core.config import RouterConfig
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError, EngineError
-from glimp_core.live import Reference
+from glimp_core.forking import Lock
 from glimp_core.model_description import ModelDescription, check_pair_options, is_address, shown_name
 from glimp_core.options import SERVER_OPTIONS, concealed
 from glimp_core.policy import Policy
 from glimp_core.router import GlimpRouter
 from glimp_core.source import ModelSource
 from glimp_core.types import SamplingParams
+
+_lock = Lock()
+_living: "WeakValueDictionary[str, Any]" = WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Stands for an object of this process; two references are equal when they stand for the same object."""
+
+    key: str
+    description: str = ""
+
+    @classmethod
+    def to(cls, living: Any) -> "Reference":
+        """Return the reference to an object, which it does not keep alive."""
+        with _lock:  # others that come into being meanwhile would change the table that is looked through
+            key = next((key for key, value in list(_living.items()) if value is living), None) or uuid.uuid4().hex
+            _living[key] = living
+        return cls(key, type(living).__name__)
+
+    def resolve(self) -> Any:
+        """Return the object. Raises `ConfigError` if it is gone, or lives in another process."""
+        if (living := _living.get(self.key)) is None:
+            raise ConfigError(
+                f"this {self.description} is gone, or lives in another process: what holds one can be unpickled only "
+                "where it was pickled; name the models (small='...', large='...') to pickle for elsewhere"
+            )
+        return living
+
 
 ROLES: tuple[Literal["small"], Literal["large"]] = ("small", "large")
 

@@ -92,12 +92,6 @@ def load_profile(path: str | PathLike[str]) -> Policy:
     return read_profile(path).policy()
 
 
-def model_identity(name: str) -> str:
-    """Return what a model is known by in a profile: its name, a folder or file by its full path."""
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.exists() else name
-
-
 def _two(values: Any) -> tuple[Any, Any]:
     one, other = values
     return one, other

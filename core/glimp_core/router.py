@@ -11,20 +11,21 @@ from time import perf_counter
 from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 from glimp_core.algorithm import route, write_alone
-from glimp_core.arguments import check_kind, check_options, in_json_types, listed_tools
 from glimp_core.chain import Chain
 from glimp_core.chat.formats.template import check_template_options
 from glimp_core.chat.prompt.messages import read_request
+from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.completion import Completion
 from glimp_core.config import RouterConfig
 from glimp_core.context import Context, Reasoning, ReasoningEffort
 from glimp_core.engine import Draftable, Engine, Glimpser, TokenCounting
-from glimp_core.errors import ConfigError, EngineError, unknown_name
+from glimp_core.errors import ConfigError, EngineError, check_kind, shown, unknown_name
 from glimp_core.events import Event, Finish, Start
+from glimp_core.json_values import in_json_types
 from glimp_core.options import ModelOptions
 from glimp_core.plan import Plan, settle, to_be_switched_on
 from glimp_core.policy import AlwaysLarge, AlwaysSmall, EntropyThreshold, Policy
-from glimp_core.profile import model_identity
+from glimp_core.policy.threshold import model_identity
 from glimp_core.tap import Asked, Tap, tapped
 from glimp_core.types import Message, Prompt, Request, Role, SamplingParams
 
@@ -149,7 +150,7 @@ class GlimpRouter:
         their tokens, if its engine can. `alone` has one model write all, without glimpses and drafts. The request is
         checked at once, the models start with the first event. Raises any `GlimpError` but `OutputValidationError`.
         """
-        check_options(response_format, policy, cancelled)
+        _check_options(policy, cancelled)
         request = self._request(
             messages,
             sampling,
@@ -226,11 +227,13 @@ class GlimpRouter:
             messages = [{"role": "user", "content": messages}]
         check_kind("messages", messages, Iterable, "a text or a list of messages")
         check_kind("sampling", sampling, SamplingParams, "SamplingParams(...)")
+        check_kind("tools", tools, Sequence, "a list of tools")
+        check_kind("response_format", response_format, Mapping, "a dict such as {'type': 'json_object'}")
         options = in_json_types("chat_template_kwargs", {} if chat_template_kwargs is None else chat_template_kwargs)
         check_template_options(options)
         return Request(
             tuple(in_json_types("messages", list(messages))),
-            tools=listed_tools(tools),
+            tools=tuple(in_json_types("tools", tools or ())),
             tool_choice=in_json_types("tool_choice", tool_choice),
             response_format=in_json_types("response_format", response_format),
             sampling=(sampling or SamplingParams()).over(self.sampling),
@@ -268,7 +271,7 @@ class GlimpRouter:
             with closing(cast("Generator[E, None, None]", events)):
                 yield from events
             if not chain.tool_calls:
-                chain.check.answer("".join(step.text for step in chain.steps if step.phase != "thinking"))
+                chain.requirements.check_answer("".join(step.text for step in chain.steps if step.phase != "thinking"))
             later = tuple(note for note in context.notes if note not in said)
             yield Finish(chain.finish_reason, chain.thinking_end, perf_counter() - started, later)
 
@@ -294,9 +297,10 @@ class GlimpRouter:
 
     def _settled(self, context: Context, config: RouterConfig) -> tuple[Plan, int]:
         """Return the plan for a request, and the size of its prompt in the large model's tokens."""
+        requirements = OutputRequirements.of_context(context)  # what cannot be read is refused before anything renders
         small, large = self._prepared(context, config)
         sampling = context.request.sampling
-        limits = sampling.max_tokens, context.request.bound, sampling.max_completion_tokens
+        limits = sampling.max_tokens, requirements.bound, sampling.max_completion_tokens
         return settle(small, large, config, *limits), large.tokens
 
     def _prepared(self, context: Context, config: RouterConfig) -> tuple[Prompt, Prompt]:
@@ -327,6 +331,13 @@ class GlimpRouter:
                 "run `glimp calibrate` on this pair"
             )
         return policy
+
+
+def _check_options(policy: Any, cancelled: Any) -> None:
+    """Raise `ConfigError` for an option of another kind, which would fail somewhere in the middle."""
+    check_kind("policy", policy, Policy, "a policy such as EntropyThreshold(1.0)")
+    if cancelled is not None and not hasattr(cancelled, "is_set"):
+        raise ConfigError(f"cancelled={shown(cancelled)} cannot work: pass a threading.Event()")
 
 
 def _only(writer: Role) -> Policy:

@@ -8,11 +8,43 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias
 
-from glimp_core.calls import InvalidToolCall as InvalidToolCall
-from glimp_core.calls import ToolCall as ToolCall
-from glimp_core.calls import ToolCallDelta as ToolCallDelta
 from glimp_core.entropy import TokenMeasure
 from glimp_core.errors import ConfigError, shown
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of an offered tool, with its arguments decoded."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidToolCall:
+    """What was meant as a tool call and cannot be one: its raw `arguments`, and the `error` in words."""
+
+    id: str
+    name: str
+    arguments: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of tool call number `index` of a reply.
+
+    The first piece has the `id` and the `name`, the following ones fragments of the `arguments` as JSON text,
+    the last one the finished `call`.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    call: ToolCall | InvalidToolCall | None = None
+
 
 Message: TypeAlias = Mapping[str, Any]
 """One chat message, OpenAI-shaped: `role`, `content`, and where they apply `name`, `tool_calls`,
@@ -120,12 +152,6 @@ class Request:
         for message in self.messages:
             if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
                 raise ConfigError(f"a message must be a dict with a 'role' and a 'content', got {shown(message)}")
-
-    @property
-    def bound(self) -> bool:
-        """Whether the visible reply may hold calls or JSON: then one model writes it, in one go."""
-        calls = bool(self.tools) and self.tool_choice not in ("none", False, {"type": "none"})
-        return calls or (self.response_format or {}).get("type", "text") != "text"
 
 
 def zero() -> int:

@@ -18,9 +18,8 @@ from plotting import save
 from glimp_core import Context, GlimpRouter, Request, RouterConfig
 from glimp_core.bench.judging import WrittenStep
 from glimp_core.bench.questions import question_set
-from glimp_core.chain import Chain
+from glimp_core.chain import Chain, Clock, write_step
 from glimp_core.plan import settle
-from glimp_core.writing import Clock, write_step
 
 EDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 0.5, 0.8, 1.2, 2.0, 99.0)
 

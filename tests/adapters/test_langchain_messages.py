@@ -20,8 +20,8 @@ from adapters.good_model import good_router
 from glimp_core.chat.formats.template import Template
 from glimp_core.chat.prompt.messages import normalised, read_messages
 from glimp_langchain import ChatGlimp
+from glimp_langchain._calls import core_messages
 from glimp_langchain._errors import ModelInvalidRequestError
-from glimp_langchain._messages import core_messages
 
 CALL = tool_call(name="add", args={"a": 1, "b": "é"}, id="call_1")
 CORE_CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": "é"}}}

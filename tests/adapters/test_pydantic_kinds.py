@@ -13,10 +13,10 @@ from pydantic import BaseModel, ValidationError
 from chat.pydantic_kinds import EXAMPLES, KINDS, model_of
 from chat.writing import by_chance, space, text_of, written
 from glimp_core import GlimpRouter, RouterConfig, SamplingParams, ToolCall
-from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.grammar.json_schema import prepare_schema
 from glimp_core.chat.grammar.lark import Grammar, Json
 from glimp_core.chat.grammar.validation import violation
+from glimp_core.chat.output.constraints import GrammarConstraint
 from glimp_core.testing import ScriptedEngine
 from glimp_langchain import ChatGlimp
 from glimp_llamaindex import GlimpLLM

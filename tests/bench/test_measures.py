@@ -13,7 +13,7 @@ from glimp_core.context import Context, Span
 from glimp_core.engine import Engine
 from glimp_core.entropy import entropy, paper_code_entropy
 from glimp_core.local import LocalEngine
-from glimp_core.local.glimpsing import top20_entropy
+from glimp_core.local.sampling import top20_entropy
 from glimp_core.plan import settle
 from glimp_core.types import GenerationParams, Request, SamplingParams
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 
 from chat.any_schema import schemas
 from chat.writing import by_chance, space, text_of, written
-from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.grammar.json_schema import prepare_schema
 from glimp_core.chat.grammar.lark import Grammar, Json
+from glimp_core.chat.output.constraints import GrammarConstraint
 from glimp_core.errors import UnsupportedSchemaError
 
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

@@ -10,7 +10,7 @@ from glimp_core.chat.prompt.blocks import read_content
 from glimp_core.chat.prompt.messages import read_messages
 from glimp_core.chat.request.tools import CALLABLE, shown_names
 from glimp_core.errors import ConfigError
-from glimp_core.surrogates import mended
+from glimp_core.json_values import mended
 from glimp_core.testing import ScriptedEngine
 
 IN_BASE64 = base64.b64encode(b"a").decode()

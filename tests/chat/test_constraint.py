@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from chat.schemas import Case, cases
 from chat.writing import by_chance, by_habit, space, text_of, written
-from glimp_core.chat.grammar.constraint import GrammarConstraint
-from glimp_core.chat.grammar.json_schema import normalize_schema
+from glimp_core.chat.grammar.json_schema import prepare_schema
 from glimp_core.chat.grammar.lark import Grammar, Json
+from glimp_core.chat.output.constraints import GrammarConstraint
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 HABITS = (b"[{(", b'"\\', b"0123", b'aaa"', b",", b" \n", b"-", b"z}")
 
 
 def constraint(schema: Any) -> GrammarConstraint:
-    return GrammarConstraint(space(), Grammar(Json(json.dumps(normalize_schema(schema)))))
+    return GrammarConstraint(space(), Grammar(Json(prepare_schema(schema).text)))
 
 
 @given(case=cases(), seed=st.integers(0, 2**32), more=st.sampled_from([0, 1, 2, 3, 5, 9, 30, 100]))

@@ -27,11 +27,10 @@ from glimp_core.chat.formats.python_calls import PythonCalls
 from glimp_core.chat.formats.qwen_xml import QWEN_XML
 from glimp_core.chat.formats.reader import ReplyFormat, ReplyParser
 from glimp_core.chat.formats.tagged_calls import TaggedCalls
-from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.grammar.validation import is_valid
-from glimp_core.chat.output.constraints import TriggeredConstraint, constraint_for, required_grammar
+from glimp_core.chat.output.constraints import GrammarConstraint, TriggeredConstraint, constraint_for, required_grammar
 from glimp_core.chat.request.requirements import OutputRequirements
-from glimp_core.chat.request.tools import Tool, read_tools
+from glimp_core.chat.request.tools import read_tools
 from glimp_core.errors import UnsupportedSchemaError
 from glimp_core.types import ToolCall, ToolCallDelta
 
@@ -184,7 +183,7 @@ def test_calls_of_any_schema_fit_it_within_any_limit(case: Case, format: ToolCal
     tags = isinstance(format, TaggedCalls | PythonCalls | GemmaCalls | MuseCalls)
     if tags and any(name in NAMES[4:] for name in case.schema["properties"]):
         return  # no tag can carry such a name
-    requirements = OutputRequirements((Tool("t", "", case.schema),), True, True)
+    requirements = OutputRequirements(read_tools([{"name": "t", "parameters": case.schema}]), True, True)
     constraint = guide(format, requirements)
     text = text_of(space(), written(constraint, constraint.shortest + more, by_chance(seed)))
     words, calls = calls_in(format, requirements, text)

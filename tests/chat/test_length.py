@@ -6,7 +6,7 @@ import pytest
 
 import tiny
 from glimp_core import Cancelled, ContextOverflowError
-from glimp_core.chat.prompt.length import CUT, LARGE, PIECE, check_length
+from glimp_core.chat.prompt.renderer import CUT, LARGE, PIECE, check_length
 from glimp_core.context import Context
 from glimp_core.types import Request
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from chat.schemas import Case, cases
 from chat.writing import by_chance, space, text_of, written
-from glimp_core.chat.grammar.constraint import GrammarConstraint
-from glimp_core.chat.grammar.json_schema import any_object, normalize_schema, prepare_schema
+from glimp_core.chat.grammar.json_schema import any_object, prepare_schema
 from glimp_core.chat.grammar.lark import Grammar, Json
 from glimp_core.chat.grammar.string_formats import PATTERNS
 from glimp_core.chat.grammar.validation import is_valid, violation
 from glimp_core.chat.grammar.value_bounds import MAX_STRING
+from glimp_core.chat.output.constraints import GrammarConstraint
 from glimp_core.errors import UnsupportedSchemaError
 
 
@@ -75,19 +75,19 @@ def test_remarks_and_keywords_that_say_nothing_are_passed_over(remark: Any) -> N
 def test_a_misspelt_keyword_is_answered_with_the_right_one() -> None:
     """Law: the nearest known keyword is suggested."""
     with pytest.raises(UnsupportedSchemaError, match="did you mean 'required'"):
-        normalize_schema({"type": "object", "requierd": ["a"]})
+        prepare_schema({"type": "object", "requierd": ["a"]})
 
 
 def test_remarks_are_dropped() -> None:
     """Law: keywords that only note on a schema, and formats that nobody can check, change nothing."""
     schema = {"type": "string", "title": "T", "description": "d", "examples": ["x"], "x-order": 3, "format": "phone"}
-    assert normalize_schema(schema) == {"type": "string", "maxLength": MAX_STRING}
+    assert prepare_schema(schema).schema() == {"type": "string", "maxLength": MAX_STRING}
 
 
 def test_required_strings_are_not_empty_unless_the_schema_lets_them() -> None:
     """Law: a free string that is required has a character; one with bounds of its own keeps them."""
     properties = {"a": {"type": "string"}, "b": {"type": "string"}, "c": {"type": "string", "maxLength": 3}}
-    ready = normalize_schema({"type": "object", "properties": properties, "required": ["a", "c"]})
+    ready = prepare_schema({"type": "object", "properties": properties, "required": ["a", "c"]}).schema()
     assert [part.get("minLength") for part in ready["properties"].values()] == [1, None, None]
 
 
@@ -110,23 +110,23 @@ A, B = {"a": {"type": "null"}}, {"b": {"type": "null"}}
 )  # fmt: skip
 def test_objects_keep_to_the_properties_they_name(schema: Any, closed: bool) -> None:
     """Law: an object has no property without a name, unless it says so, needs one, or names them in several places."""
-    assert (normalize_schema(schema).get("additionalProperties") is False) is closed
+    assert (prepare_schema(schema).schema().get("additionalProperties") is False) is closed
     assert (
-        normalize_schema({"type": "array", "items": schema})["items"].get("additionalProperties") is False
+        prepare_schema({"type": "array", "items": schema}).schema()["items"].get("additionalProperties") is False
     ) is closed
 
 
 def test_references_move_with_the_schema() -> None:
     """Law: a schema that is put inside another one still refers to its own parts."""
     schema = {"definitions": {"x": {"type": "null"}}, "properties": {"a": {"$ref": "#/definitions/x"}}}
-    assert normalize_schema(schema, "#/$defs/t0")["properties"]["a"] == {"$ref": "#/$defs/t0/$defs/x"}
+    assert prepare_schema(schema).schema("#/$defs/t0")["properties"]["a"] == {"$ref": "#/$defs/t0/$defs/x"}
 
 
 def test_the_schema_of_the_caller_stays_as_it_is() -> None:
     """Law: nothing that is passed in is changed."""
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
     before = json.dumps(schema)
-    normalize_schema(schema)
+    prepare_schema(schema)
     assert json.dumps(schema) == before
 
 
@@ -141,14 +141,14 @@ def test_the_schema_of_the_caller_stays_as_it_is() -> None:
 def test_a_schema_that_no_finite_value_follows_is_refused(schema: Any) -> None:
     """Law: a schema that requires itself is an error, not an endless reply."""
     with pytest.raises(UnsupportedSchemaError, match="requires itself"):
-        normalize_schema(schema)
+        prepare_schema(schema)
 
 
 def test_recursion_that_can_end_is_fine() -> None:
     """Law: a list or a tree is a schema like any other."""
     tail = {"anyOf": [{"$ref": "#"}, {"type": "null"}]}
-    assert normalize_schema({"type": "object", "properties": {"next": tail}, "required": ["next"]})
-    assert any_object() == normalize_schema({})
+    assert prepare_schema({"type": "object", "properties": {"next": tail}, "required": ["next"]}).schema()
+    assert any_object() == prepare_schema({}).schema()
 
 
 json_values = st.recursive(

@@ -124,8 +124,8 @@ def test_requirements_follow_the_request(
 @pytest.mark.parametrize("choice", ["none", False, {"type": "none"}])
 def test_a_reply_that_may_not_call_is_not_bound(choice: Any) -> None:
     """Law: tools that may not be called leave a reply free to be written step by step."""
-    assert not Request(MESSAGES, (ADD,), choice).bound
-    assert Request(MESSAGES, (ADD,), {"type": "auto"}).bound
+    assert not OutputRequirements.of(Request(MESSAGES, (ADD,), choice)).bound
+    assert OutputRequirements.of(Request(MESSAGES, (ADD,), {"type": "auto"})).bound
 
 
 @pytest.mark.parametrize(

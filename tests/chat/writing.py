@@ -7,7 +7,7 @@ from typing import Any
 
 import tiny
 from glimp_core.chat.grammar.compiler import GrammarCompiler
-from glimp_core.chat.grammar.constraint import GrammarConstraint
+from glimp_core.chat.output.constraints import GrammarConstraint
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 
 MARKS = ("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>")

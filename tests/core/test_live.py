@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from glimp_core.live import Reference
+from glimp_core.pair import Reference
 
 
 def test_two_threads_may_name_objects_at_once() -> None:

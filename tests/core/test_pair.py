@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from glimp_core import ConfigError, EntropyThreshold
-from glimp_core.live import Reference
-from glimp_core.pair import Pair
+from glimp_core.pair import Pair, Reference
 from glimp_core.testing import ScriptedEngine
 
 

@@ -16,7 +16,8 @@ from glimp_core import (
     load_profile,
 )
 from glimp_core.pair import Pair
-from glimp_core.profile import CurvePoint, model_identity, read_profile
+from glimp_core.policy.threshold import model_identity
+from glimp_core.profile import CurvePoint, read_profile
 from glimp_core.testing import ScriptedEngine
 
 PAIR = ("scripted-small", "scripted-large")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glimp_core.steps import StepBoundary, in_circles
+from glimp_core.stopping import StepBoundary, in_circles
 
 PIECES = st.lists(st.binary(max_size=4).map(lambda raw: bytes(b"a\n "[byte % 3] for byte in raw)), max_size=10)
 

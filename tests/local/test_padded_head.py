@@ -8,7 +8,7 @@ import torch
 import tiny
 from glimp_core import AlwaysLarge, EntropyThreshold, GlimpRouter, Margin, RouterConfig, SamplingParams, TargetRate
 from glimp_core.local import LocalEngine
-from glimp_core.local.glimpsing import glimpse_of
+from glimp_core.local.sampling import glimpse_of
 from glimp_core.source import ModelSource
 
 IDS = 265

@@ -8,13 +8,12 @@ from typing import TypeAlias
 from glimp_core.algorithm import write_alone
 from glimp_core.bench.engines import TEXT, Wrapped
 from glimp_core.bench.loops import NO_USAGE, Happening, Trial
-from glimp_core.chain import Chain
+from glimp_core.chain import Chain, Clock, write
 from glimp_core.context import Context, Span
 from glimp_core.engine import Engine
 from glimp_core.entropy import TokenMeasure
 from glimp_core.errors import ConfigError, EngineError
 from glimp_core.types import Chunk, GenerationParams, ModelUsage, Request, Role, SamplingParams, Step
-from glimp_core.writing import Clock, write
 
 RUBRIC = (
     "Judge the last step of the reasoning above by one thing alone: are its facts correct, and does it follow from the "
@@ -189,8 +188,9 @@ def try_first(
             yield Trial(len(chain.steps), 0.0, False, 0, reason=reason)
             yield from write(chain, engines, "large", clock)
             continue
-        step = clock.time(WrittenStep.by, small, chain, logprobs)
-        verdict = clock.time(_judged, chain, step, judge)
+        with clock:
+            step = WrittenStep.by(small, chain, logprobs)
+            verdict = _judged(chain, step, judge)
         discarded = NO_USAGE if verdict.keep else step.usage
         yield Trial(len(chain.steps), verdict.measure, verdict.keep, step.tokens, discarded, verdict.usage)
         if verdict.keep:

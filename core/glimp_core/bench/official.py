@@ -25,12 +25,11 @@ from dataclasses import replace
 
 from glimp_core.bench.engines import Rerendered
 from glimp_core.bench.loops import Happening
-from glimp_core.chain import Chain
+from glimp_core.chain import Chain, Clock, write
 from glimp_core.engine import Engine, Glimpser
 from glimp_core.events import Routed
 from glimp_core.policy import Policy
 from glimp_core.types import Decision, GenerationParams, Role, Step, ThinkingEnd
-from glimp_core.writing import Clock, write
 
 FIRST = Decision(False, "step 0: their glimpse sees the opening tag")
 
@@ -76,8 +75,8 @@ def official(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> It
     engines: dict[Role, Engine] = {"small": reader, "large": Rerendered(large, cut)}
     try:
         while theirs.routed:
-            clock = Clock()
-            glimpse = clock.time(reader.glimpse, theirs.context, theirs.config.entropy)
+            with Clock() as clock:
+                glimpse = reader.glimpse(theirs.context, theirs.config.entropy)
             decision = policy.decide(glimpse, theirs.steps) if theirs.steps else FIRST
             yield Routed(len(theirs.steps), glimpse, decision)
             yield from write(theirs, engines, decision.engine, clock, glimpse.entropy)

@@ -13,7 +13,8 @@ from glimp_core.completion import Completion
 from glimp_core.errors import ConfigError
 from glimp_core.events import Event
 from glimp_core.policy import AlwaysLarge, AlwaysSmall, EntropyThreshold, Policy
-from glimp_core.profile import CurvePoint, Profile, model_identity
+from glimp_core.policy.threshold import model_identity
+from glimp_core.profile import CurvePoint, Profile
 from glimp_core.router import GlimpRouter, StreamOptions
 from glimp_core.types import Message
 

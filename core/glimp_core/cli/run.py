@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from glimp_core.chat.grammar.json_schema import normalize_schema
+from glimp_core.chat.grammar.json_schema import prepare_schema
 from glimp_core.chat.request.tools import read_choice, read_tools
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.exits import say
@@ -15,8 +15,8 @@ from glimp_core.cli.reply import reply, start
 from glimp_core.cli.settings import Settings
 from glimp_core.cli.view import View
 from glimp_core.errors import ConfigError
+from glimp_core.json_values import mended
 from glimp_core.router import StreamOptions
-from glimp_core.surrogates import mended
 
 TINY = (
     "this is the bundled pair, which solves only the puzzles of `glimp demo`: name your models with --small and --large"
@@ -63,7 +63,7 @@ def _schema(path: Path) -> dict[str, Any]:
     schema = _read(path)
     if not isinstance(schema, dict):
         raise ConfigError(f"{str(path)!r} holds no JSON schema: it must be an object, got {str(schema)[:100]}")
-    normalize_schema(schema)
+    prepare_schema(schema)
     return schema
 
 

@@ -10,12 +10,14 @@ import torch
 
 from glimp_core.chat.formats.reader import ReplyParser
 from glimp_core.chat.grammar.compiler import GrammarCompiler
-from glimp_core.chat.grammar.constraint import GrammarConstraint
-from glimp_core.chat.output.constraints import compiled_requirements, constraint_for, required_grammar
+from glimp_core.chat.output.constraints import (
+    GrammarConstraint,
+    compiled_requirements,
+    constraint_for,
+    required_grammar,
+)
 from glimp_core.chat.output.processor import OutputProcessor
-from glimp_core.chat.prompt.facts import facts_of
-from glimp_core.chat.prompt.length import check_length
-from glimp_core.chat.prompt.renderer import Renderer
+from glimp_core.chat.prompt.renderer import Renderer, check_length
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context
@@ -25,13 +27,12 @@ from glimp_core.forking import Lock
 from glimp_core.local.admission import Admission, Visit
 from glimp_core.local.conversation import Conversation
 from glimp_core.local.forward import ModelForward
-from glimp_core.local.glimpsing import glimpse_of
 from glimp_core.local.inspection import footprint_of, path_in_words
 from glimp_core.local.loading import context_window, device_memory, load_config, load_model
 from glimp_core.local.meter import Meter
 from glimp_core.local.pool import SessionPool
 from glimp_core.local.proof import TEXT, prove
-from glimp_core.local.sampling import DrawingRule, Sampler
+from glimp_core.local.sampling import DrawingRule, Sampler, glimpse_of
 from glimp_core.local.scheduler import Scheduler, Task
 from glimp_core.local.session import CacheUse, Forward, KVSession
 from glimp_core.local.speculative import SpeculativeEngine
@@ -163,7 +164,7 @@ class LocalEngine:
         footprint = footprint_of(self.source, load_config(self.source))
         footprint = replace(footprint, loaded=self._use is not None or self.source.loaded is not None)
         place = f"this process, on {footprint.device}"
-        return facts_of(self._renderer, self.table, self.name, place, self.window, footprint)
+        return self._renderer.facts(place, self.window, footprint)
 
     def path(self) -> str:
         """Load the model, and say in words how its cache is used."""

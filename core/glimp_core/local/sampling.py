@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from glimp_core.entropy import TokenMeasure
+from glimp_core.chat.tokens.vocabulary import Vocabulary
+from glimp_core.entropy import TokenMeasure, paper_code_entropy
 from glimp_core.source import sampling_defaults
-from glimp_core.types import SamplingParams
+from glimp_core.types import Entropy, Glimpse, SamplingParams
 
 CANDIDATES = 64
 """Top-p looks at this many tokens first: sorting a whole vocabulary costs a third of a forward."""
@@ -109,3 +110,23 @@ class Sampler:
             if kept >= self.rule.top_p or count == size:
                 return values, ids
             count = min(count * 16, size)
+
+
+def glimpse_of(logits: torch.Tensor, definition: Entropy, table: Vocabulary) -> Glimpse:
+    """Measure the first token that float32 logits [vocabulary] foresee; rows past the tokenizer's ids do not count."""
+    logits = logits[: len(table.token_bytes)]
+    token_id, probability, margin = top_two(logits)
+    measured = entropy(logits) if definition == "full" else top20_entropy(logits, table)
+    text = (table.token_bytes[token_id] or b"").decode(errors="replace")
+    return Glimpse(measured, definition, text, probability, margin)
+
+
+def top20_entropy(logits: torch.Tensor, table: Vocabulary) -> float:
+    """Return the entropy of the 20 likeliest tokens, as the authors' code has it."""
+    return paper_code_entropy((_spelled(token_id, table), lp) for token_id, lp in likeliest(logits, 20))
+
+
+def _spelled(token_id: int, table: Vocabulary) -> str:
+    """The text of one id; control tokens, which have none, are told apart by their number."""
+    piece = table.token_bytes[token_id]
+    return f"<{token_id}>" if piece is None else piece.decode(errors="replace")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError
@@ -45,6 +46,12 @@ class CalibratedThreshold(EntropyThreshold):
     """
 
     pair: tuple[str, str] = ("", "")
+
+
+def model_identity(name: str) -> str:
+    """Return what a model is known by in a calibration: its name, a folder or file by its full path."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 from glimp_core.chat.formats.reader import ReplyFormat
 from glimp_core.chat.grammar.compiler import GrammarCompiler
-from glimp_core.chat.grammar.constraint import GrammarConstraint
 from glimp_core.chat.grammar.lark import GAP, Choice, Json, Many, Markup, Node, Optional, Sequence, write_lark
-from glimp_core.chat.output.constraints import required_grammar
+from glimp_core.chat.output.constraints import GrammarConstraint, required_grammar
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.errors import ConfigError

@@ -8,8 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from glimp_core.chat.output.processor import LONGEST_CHARACTER, OutputProcessor
-from glimp_core.chat.prompt.facts import facts_of
-from glimp_core.chat.prompt.length import check_length
+from glimp_core.chat.prompt.renderer import check_length
 from glimp_core.context import Context, ThinkingClosed
 from glimp_core.engine import Engine
 from glimp_core.errors import ConfigError, ContextOverflowError, EngineError, RemoteEngineError
@@ -28,7 +27,7 @@ from glimp_core.remote.stream_processor import StreamProcessor
 from glimp_core.remote.stream_usage import StreamUsage
 from glimp_core.remote.structured import StructuredOutput
 from glimp_core.remote.wire import CompletionChunk, CompletionRequest
-from glimp_core.steps import BREAK
+from glimp_core.stopping import BREAK
 from glimp_core.types import Chunk, GenerationParams, Prompt, SamplingParams
 
 log = logging.getLogger("glimp.remote")
@@ -129,8 +128,7 @@ class RemoteEngine:
     def inspect(self) -> ModelFacts:
         """Return the facts of the model, from its tokenizer and its server."""
         findings, place = str(self.findings), f"the server {self._server.client.base_url}"
-        language = self._language
-        return facts_of(language.renderer, language.table, self.name, place, self.window, server=findings)
+        return self._language.renderer.facts(place, self.window, server=findings)
 
     def path(self) -> str:
         """Return in words how the server behaves."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from glimp_core.errors import unknown_name
+from glimp_core.json_values import mended, with_texts
 from glimp_core.policy import EntropyThreshold, Policy
 from glimp_core.policy.named import policy_named
 from glimp_core.router import GlimpRouter, StreamOptions
 from glimp_core.serve.catalogue import Catalogue, ServedModel
 from glimp_core.serve.failures import Refused
-from glimp_core.surrogates import mended_values
 from glimp_core.types import Message, SamplingParams
 
 SAMPLING = ("temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "stop", "seed")
@@ -93,7 +93,7 @@ class ChatRequest:
 
 def _document(body: bytes) -> dict[str, Any]:
     try:
-        document = mended_values(json.loads(body, parse_constant=_no_number))
+        document = with_texts(json.loads(body, parse_constant=_no_number), mended, mended)
     except (ValueError, RecursionError) as error:
         raise Refused(f"the body is no JSON: {error}", code="invalid_json") from error
     if not isinstance(document, dict):

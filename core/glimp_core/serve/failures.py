@@ -16,7 +16,7 @@ from glimp_core.errors import (
     RemoteEngineError,
     UnsupportedSchemaError,
 )
-from glimp_core.surrogates import mended
+from glimp_core.json_values import mended
 
 LONGEST_MESSAGE = 1000
 

@@ -1,4 +1,4 @@
-"""What every way of writing tool calls offers, and the grammar that they share."""
+"""What every way of writing tool calls offers, the grammar that they share, and what the file of a family says."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from glimp_core.chat.formats.builder import ToolCallBuilder
 from glimp_core.chat.formats.characters import CharStream, Parser
-from glimp_core.chat.grammar.json_schema import normalize_schema
+from glimp_core.chat.formats.thinking import ThinkingMarkup
 from glimp_core.chat.grammar.lark import Choice, Json, Many, Markup, Node, Optional, Pattern
 from glimp_core.chat.grammar.lark import Sequence as Seq
 from glimp_core.chat.request.tools import Tool
@@ -163,9 +163,22 @@ def _further(members: Sequence[tuple[Node, bool]], comma: str) -> Iterator[Node]
 
 def arguments_grammar(tool: Tool) -> Json:
     """Return the grammar of a tool's arguments as a JSON object."""
-    return schema_grammar(normalize_schema(tool.held))
+    return Json(tool.held.text)
 
 
 def schema_grammar(schema: Mapping[str, Any]) -> Json:
     """Return the grammar of JSON that follows a normalised schema."""
     return Json(json.dumps(schema, ensure_ascii=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The `calls` that a family writes, the likeliest first, and the `signs` it is known by.
+
+    A family is tried if one of its signs stands in the template or is a token of the vocabulary. Which
+    of its ways is right, and whether any is, the template's own rendering decides.
+    """
+
+    calls: tuple[ToolCallFormat, ...]
+    signs: tuple[str, ...]
+    thinking: ThinkingMarkup | None = None

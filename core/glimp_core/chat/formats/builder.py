@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from glimp_core.surrogates import mended_values
+from glimp_core.json_values import mended, with_texts
 from glimp_core.types import InvalidToolCall, ToolCall, ToolCallDelta
 
 NAMES = ("name", "tool_name")
@@ -112,7 +112,7 @@ class ToolCallBuilder:
             return {}
         value = _loaded(text)
         value = _loaded(value) if isinstance(value, str) else value
-        return mended_values(value) if isinstance(value, dict) else None
+        return with_texts(value, mended, mended) if isinstance(value, dict) else None
 
 
 def read_object(text: str) -> dict[str, Any] | None:

@@ -3,9 +3,8 @@
 
 from collections.abc import Sequence
 
-from glimp_core.chat.formats.base import CUT, NAME, Frame, NewCall
+from glimp_core.chat.formats.base import CUT, NAME, Family, Frame, NewCall
 from glimp_core.chat.formats.characters import CharStream, Parser
-from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.named_calls import NamedCalls
 from glimp_core.chat.formats.values import read_arguments
 from glimp_core.chat.request.tools import Tool

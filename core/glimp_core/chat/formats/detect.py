@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from glimp_core.chat.formats import deepseek, gemma4, harmony, hermes, kimi, lfm2, llama, mistral, phi, qwen_xml
-from glimp_core.chat.formats.base import ToolCallFormat
+from glimp_core.chat.formats.base import Family, ToolCallFormat
 from glimp_core.chat.formats.derived import KnownMarkup, derived_formats, rendered_call
-from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.reader import ReplyFormat, ReplyParser
 from glimp_core.chat.formats.template import ANSWER, PROBE_TOOLS, USER, Template
 from glimp_core.chat.formats.thinking import TAG, thinking_of, with_markup

@@ -8,6 +8,7 @@ from typing import Any
 from glimp_core.chat.formats.base import (
     CUT,
     FURTHER_NAME,
+    Family,
     NewCall,
     further_members,
     members_grammar,
@@ -16,10 +17,8 @@ from glimp_core.chat.formats.base import (
 )
 from glimp_core.chat.formats.builder import ToolCallBuilder
 from glimp_core.chat.formats.characters import END, CharStream, Parser
-from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.thinking import ThinkingMarkup
 from glimp_core.chat.formats.values import recover
-from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.grammar.lark import Choice, Many, Markup, Node, Optional, Pattern, RawText
 from glimp_core.chat.grammar.lark import Sequence as Seq
 from glimp_core.chat.grammar.schema_drafts import resolved
@@ -53,7 +52,7 @@ class GemmaCalls:
 
     def grammar(self, tools: Sequence[Tool], many: bool) -> Node:
         """Return the grammar of one call of the tools, or of several."""
-        calls = tuple(Seq((f"call:{tool.name}", self._arguments(normalize_schema(tool.held)))) for tool in tools)
+        calls = tuple(Seq((f"call:{tool.name}", self._arguments(tool.held.schema()))) for tool in tools)
         call = Seq((Markup(self.start), Choice(calls), Markup(self.end), Optional(Markup("<|tool_response>"))))
         return Many(call, "") if many else call
 

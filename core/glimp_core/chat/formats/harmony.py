@@ -7,9 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glimp_core.chat.formats.base import NAME, Frame, NewCall, arguments_grammar
+from glimp_core.chat.formats.base import NAME, Family, Frame, NewCall, arguments_grammar
 from glimp_core.chat.formats.characters import CharStream, Parser
-from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.tagged_calls import ParameterMarkup, TaggedCalls
 from glimp_core.chat.formats.values import read_arguments
 from glimp_core.chat.grammar.lark import Choice, Many, Markup, Node, Optional

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from glimp_core.chat.formats.base import NewCall
+from glimp_core.chat.formats.base import Family, NewCall
 from glimp_core.chat.formats.characters import CharStream, Parser
-from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.json_calls import JsonCalls
 from glimp_core.chat.formats.qwen_xml import QWEN_XML
 from glimp_core.chat.request.tools import Tool

@@ -8,7 +8,6 @@ from glimp_core.chat.formats.base import CUT, NewCall, schema_grammar
 from glimp_core.chat.formats.characters import CharStream, Parser
 from glimp_core.chat.formats.unmarked import call_openings
 from glimp_core.chat.formats.values import read_objects
-from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.grammar.lark import GAP, INDENT, Json, Many, Markup, Node, Optional
 from glimp_core.chat.grammar.lark import Sequence as Seq
 from glimp_core.chat.request.tools import Tool
@@ -74,7 +73,7 @@ class JsonCalls:
 
     def call_object(self, tools: Sequence[Tool]) -> Json:
         """Return the grammar of one object."""
-        schemas = {f"t{n}": normalize_schema(tool.held, f"#/$defs/t{n}") for n, tool in enumerate(tools)}
+        schemas = {f"t{n}": tool.held.schema(f"#/$defs/t{n}") for n, tool in enumerate(tools)}
         calls = [self._object(tool.name, {"$ref": f"#/$defs/t{n}"}) for n, tool in enumerate(tools)]
         return schema_grammar({"anyOf": calls, "$defs": schemas})
 

@@ -1,7 +1,6 @@
 """`<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{...}<|tool_call_end|>`: Kimi K2."""
 
-from glimp_core.chat.formats.base import INDEX, NAME, Frame
-from glimp_core.chat.formats.family import Family
+from glimp_core.chat.formats.base import INDEX, NAME, Family, Frame
 from glimp_core.chat.formats.named_calls import NamedCalls
 
 KIMI = NamedCalls(

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from glimp_core.chat.formats.base import NewCall
+from glimp_core.chat.formats.base import Family, NewCall
 from glimp_core.chat.formats.characters import CharStream, Parser
-from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.json_calls import JsonCalls
-from glimp_core.chat.formats.values import add_python_calls, read_objects
+from glimp_core.chat.formats.python_calls import add_python_calls
+from glimp_core.chat.formats.values import read_objects
 from glimp_core.chat.request.tools import Tool
 
 

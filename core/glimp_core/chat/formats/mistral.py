@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from glimp_core.chat.formats.base import CALL_ID, CUT, NAME, NewCall
+from glimp_core.chat.formats.base import CALL_ID, CUT, NAME, Family, NewCall
 from glimp_core.chat.formats.characters import CharStream, Parser
-from glimp_core.chat.formats.family import Family
 from glimp_core.chat.formats.json_calls import JsonCalls
 from glimp_core.chat.formats.named_calls import NamedCalls
 from glimp_core.chat.formats.values import read_arguments, read_objects

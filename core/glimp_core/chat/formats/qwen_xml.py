@@ -1,7 +1,6 @@
 """`<tool_call><function=name><parameter=key>value</parameter></function></tool_call>`: Qwen 3.5, Nemotron 3."""
 
-from glimp_core.chat.formats.base import NAME, Frame
-from glimp_core.chat.formats.family import Family
+from glimp_core.chat.formats.base import NAME, Family, Frame
 from glimp_core.chat.formats.tagged_calls import ParameterMarkup, TaggedCalls
 
 QWEN_XML = TaggedCalls(

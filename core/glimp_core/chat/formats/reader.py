@@ -156,7 +156,8 @@ class ReplyParser:
             elif marker == thought and thinking:
                 yield from self._stream((thinking.markup.end,), lambda text: self._put(Thought(text)))
             else:
-                if (yield from self._call(marker)):
+                calls, marker = self._format_of(marker)
+                if (yield from calls.parse(self._chars, self._new_call, self._requirements.tools, marker)):
                     yield from self._chars.skip_blank()
                 else:
                     self._put(whole)
@@ -168,14 +169,15 @@ class ReplyParser:
     def _ends(self) -> Parser[bool]:
         return (yield from self._chars.skip_blank()) == END
 
-    def _call(self, marker: str) -> Parser[bool]:
-        calls, tools = self._format.calls, self._requirements.tools
+    def _format_of(self, marker: str) -> tuple[ToolCallFormat, str]:
+        """Return the format of the call that an opening begins, and its start marker, "" if it has none."""
+        calls = self._format.calls
         if marker in calls.start_markers:
-            return (yield from calls.parse(self._chars, self._new_call, tools, marker))
+            return calls, marker
         if marker in HERMES.start_markers:
-            return (yield from HERMES.parse(self._chars, self._new_call, tools, marker))
+            return HERMES, marker
         self._chars.unread(marker)  # the beginning of a call that has no marker
-        return (yield from calls.parse(self._chars, self._new_call, tools, ""))
+        return calls, ""
 
     def _openings(self) -> tuple[str, ...]:
         format = self._format

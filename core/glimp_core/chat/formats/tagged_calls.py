@@ -23,7 +23,6 @@ from glimp_core.chat.formats.base import (
 from glimp_core.chat.formats.builder import ToolCallBuilder
 from glimp_core.chat.formats.characters import END, CharStream, Parser
 from glimp_core.chat.formats.values import read_objects, recover
-from glimp_core.chat.grammar.json_schema import normalize_schema
 from glimp_core.chat.grammar.lark import Choice, Json, Many, Markup, Node, Optional, Pattern, RawText
 from glimp_core.chat.grammar.lark import Sequence as Seq
 from glimp_core.chat.grammar.schema_drafts import resolved
@@ -109,7 +108,7 @@ class TaggedCalls:
         return self.frame.around(Choice(tuple(map(self._call_grammar, tools))), many)
 
     def _call_grammar(self, tool: Tool) -> Node:
-        schema = normalize_schema(tool.held)
+        schema = tool.held.schema()
         required = schema.get("required", ())
         parameters: list[Node] = []
         for name, part in named_members(schema).items():

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 from glimp_core.chat.formats.builder import ARGUMENTS, read_object
 from glimp_core.chat.formats.characters import END, CharStream, Parser
-from glimp_core.chat.formats.values import python_calls
-from glimp_core.chat.grammar.json_scan import JsonScan
+from glimp_core.chat.formats.python_calls import python_calls
+from glimp_core.chat.formats.values import JsonScan
 from glimp_core.chat.grammar.validation import is_valid
 from glimp_core.chat.request.tools import Tool
 

@@ -1,15 +1,141 @@
-"""Readers of what stands inside calls: JSON objects, arguments, and the values that models write in Python."""
+"""Readers of the JSON that stands inside calls, character by character: objects, and arguments alone."""
 
-import ast
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 from glimp_core.chat.formats.base import CUT, NewCall
 from glimp_core.chat.formats.builder import ARGUMENTS, NAMES, ToolCallBuilder
 from glimp_core.chat.formats.characters import END, CharStream, Parser
-from glimp_core.chat.grammar.json_scan import JsonScan
+
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_NUMBER_SO_FAR = re.compile(r"-?(?:(?:0|[1-9]\d*)(?:(?:\.\d*)?|(?:\.\d+)?[eE][+-]?\d*))?")
+_SPACE = " \t\r\n"
+_WORDS = ("true", "false", "null")
+
+_Expect = Literal["value", "item or ]", "key", "key or }", "colon", "comma", "nothing"]
+
+
+class JsonScan:
+    """Reads one JSON value. Line breaks and tabs inside strings are let pass, for models write them.
+
+    `done` once the value is complete (a number at the top never is); `in_string` inside a string; `depth` is the
+    number of open containers; `key` the last or current key of the outermost object, still with its opening quote
+    while it is being written; `member` the key whose value the last character is a part of, None outside of one.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self.in_string = False
+        self.key = ""
+        self.member: str | None = None
+        self._stack: list[str] = []
+        self._expect: _Expect = "value"
+        self._escape = 0
+        self._word = ""
+
+    @property
+    def depth(self) -> int:
+        """How many containers are open."""
+        return len(self._stack)
+
+    @property
+    def escaped(self) -> bool:
+        """Whether the last character began an escape that is not over."""
+        return self._escape > 0
+
+    def push(self, c: str) -> bool:
+        """Read one character; False if the text is no JSON any more."""
+        if self.in_string:
+            return self._string(c)
+        if self._word:
+            if (fine := self._continue_word(c)) is not None:
+                return fine
+        elif c in _SPACE:
+            return True
+        return self._structure(c)
+
+    def _string(self, c: str) -> bool:
+        if self._expect == "key" and self.depth == 1:
+            self.key += c
+        if self._escape:
+            fine = c in "0123456789abcdefABCDEF" if self._escape > 1 else c in '"\\/bfnrtu'
+            self._escape = 5 if self._escape == 1 and c == "u" else max(0, self._escape - 1)
+            self._escape = 0 if self._escape == 1 else self._escape
+            return fine
+        if c == "\\":
+            self._escape = 1
+        elif c == '"':
+            self.in_string = False
+            if self._expect == "key":
+                self._expect = "colon"
+                self.key = json.loads(self.key, strict=False) if self.depth == 1 else self.key
+            else:
+                self._value_done()
+        return True
+
+    def _continue_word(self, c: str) -> bool | None:
+        """Go on with a number or a literal; None if `c` comes after a number."""
+        word = self._word + c
+        if self._word[0] in "tfn":
+            self._word = word
+            if word in _WORDS:
+                self._word = ""
+                self._value_done()
+            return any(whole.startswith(word) for whole in _WORDS)
+        if c in "0123456789+-.eE":
+            self._word = word
+            return _NUMBER_SO_FAR.fullmatch(word) is not None
+        if _NUMBER.fullmatch(self._word) is None:
+            return False
+        self._word = ""
+        self._value_done()
+        return True if c in _SPACE else None
+
+    def _structure(self, c: str) -> bool:
+        if self._expect in ("value", "item or ]"):
+            return self._value(c)
+        if self._expect in ("key", "key or }") and c == '"':
+            self._expect, self.in_string = "key", True
+            self.key = '"' if self.depth == 1 else self.key
+            return True
+        if self._expect == "colon" and c == ":":
+            self._expect = "value"
+            self.member = self.key if self.depth == 1 else self.member
+            return True
+        if self._expect == "comma" and c == ",":
+            self._expect = "key" if self._stack[-1] == "{" else "value"
+            self.member = None if self.depth == 1 else self.member
+            return True
+        return self._close(c)
+
+    def _value(self, c: str) -> bool:
+        if c == '"':
+            self.in_string = True
+        elif c in "{[":
+            self._stack.append(c)
+            self._expect = "key or }" if c == "{" else "item or ]"
+        elif c in "-0123456789tfn":
+            self._word = c
+        else:
+            return self._close(c)
+        return True
+
+    def _close(self, c: str) -> bool:
+        fits = {"key or }": "{}", "item or ]": "[]"}.get(self._expect)
+        if self._expect == "comma":
+            fits = "{}" if self._stack[-1] == "{" else "[]"
+        if fits is None or c != fits[1]:
+            return False
+        self._stack.pop()
+        self.member = None if not self._stack else self.member
+        self._value_done()
+        return True
+
+    def _value_done(self) -> None:
+        self.done = not self._stack
+        self._expect = "comma" if self._stack else "nothing"
 
 
 def read_objects(
@@ -70,63 +196,6 @@ def recover(chars: CharStream, close: str, starts: Sequence[str]) -> Parser[None
     _, end = yield from chars.upto(*(ends or ["\0"]))
     if end and end != close:
         chars.back(len(end))
-
-
-def python_calls(text: str) -> list[tuple[str, dict[str, Any]]] | None:
-    """Read `[name(key=value), ...]`, `name(key=value)` and `name.call(key=value)`; None for anything else."""
-    source = _python_quotes(text.strip())
-    try:
-        tree = ast.parse(source, mode="eval").body
-        calls = tree.elts if isinstance(tree, ast.List) else [tree]
-        read = [_python_call(call) for call in calls]
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    found = [call for call in read if call is not None]
-    return found if found and len(found) == len(read) else None
-
-
-def _python_quotes(text: str) -> str:
-    """Write quoted texts as Python does: models break lines inside them, and write double quotes as JSON does."""
-    written: list[str] = []
-    quoted, escaped = "", False
-    for c in text:
-        if not quoted:
-            quoted = c if c in "'\"" else ""
-            written.append("" if quoted else c)
-            continue
-        quoted += c
-        if c == quoted[0] and not escaped:
-            written.append(_python_text(quoted))
-            quoted = ""
-        escaped = c == "\\" and not escaped
-    return "".join(written) + quoted
-
-
-def _python_text(quoted: str) -> str:
-    if quoted[0] == '"' and (text := _text(quoted)):
-        return repr(text)
-    return "".join({"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(c, c) for c in quoted)
-
-
-def _python_call(call: ast.expr) -> tuple[str, dict[str, Any]] | None:
-    if not isinstance(call, ast.Call) or call.args:
-        return None
-    function = call.func
-    if isinstance(function, ast.Attribute) and function.attr == "call":
-        function = function.value
-    values = {keyword.arg or "": _literal(keyword.value) for keyword in call.keywords}
-    json.dumps(values)
-    name = ast.unparse(function)
-    return (name, values) if "" not in values and re.fullmatch(r"[\w.]+", name) else None
-
-
-def _literal(node: ast.expr) -> Any:
-    """The value of a literal, JSON's words for the three that Python calls otherwise included."""
-    for part in ast.walk(node):
-        if isinstance(part, ast.Name) and part.id in ("true", "false", "null"):
-            word = {"true": "True", "false": "False", "null": "None"}[part.id]
-            part.id = word
-    return ast.literal_eval(ast.unparse(node))
 
 
 def _open_fence(chars: CharStream) -> Parser[bool]:
@@ -191,22 +260,18 @@ def _feed(builder: ToolCallBuilder, scan: JsonScan, text: str) -> bool:
 
 
 def _feed_member(builder: ToolCallBuilder, scan: JsonScan, text: str) -> bool:
+    """Read a text of a call object; the builder gets what belongs to its name and its arguments."""
     for c in text:
         member = scan.member
         if not scan.push(c):
             return False
-        _take_member(builder, scan, member, c)
+        if member in NAMES and scan.member == member:
+            builder.spelled += c
+        elif member in NAMES:
+            builder.set_name(json_string(builder.spelled))
+        elif member in ARGUMENTS and scan.member == member:
+            _add(builder, scan, c)
     return True
-
-
-def _take_member(builder: ToolCallBuilder, scan: JsonScan, member: str | None, c: str) -> None:
-    """Take one character of a call object, which belonged to the value of `member` before it."""
-    if member in NAMES and scan.member == member:
-        builder.spelled += c
-    elif member in NAMES:
-        builder.set_name(_text(builder.spelled))
-    elif member in ARGUMENTS and scan.member == member:
-        _add(builder, scan, c)
 
 
 def _give_up(chars: CharStream, builder: ToolCallBuilder, error: str, close: str = "") -> bool:
@@ -234,24 +299,13 @@ def _json_text(chars: CharStream) -> Parser[str]:
         if c == '"' and not escaped:
             break
         escaped = c == "\\" and not escaped
-    return _text(written)
+    return json_string(written)
 
 
-def _text(written: str) -> str:
+def json_string(written: str) -> str:
+    """Return the text that a JSON string holds, line breaks inside it let pass; "" for what is none."""
     try:
         value = json.loads(written, strict=False)
     except ValueError:
         return ""
     return value if isinstance(value, str) else ""
-
-
-def add_python_calls(text: str, new_call: NewCall, otherwise: str) -> None:
-    """Make the calls that a text of Python holds; a text that holds none is one invalid call, for `otherwise`."""
-    calls = python_calls(text)
-    if calls is None:
-        new_call().reject(text, otherwise)
-    for name, arguments in calls or ():
-        builder = new_call()
-        builder.set_name(name)
-        builder.add(json.dumps(arguments, ensure_ascii=False))
-        builder.finish()

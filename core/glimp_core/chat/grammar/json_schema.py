@@ -52,11 +52,20 @@ class Unenforced(NamedTuple):
 
 
 class PreparedSchema(NamedTuple):
-    """What a grammar holds of a schema, as JSON text, and what it does not."""
+    """What a grammar holds of a schema, as JSON text, and what it does not.
+
+    `parts` counts its schemas, `shortest` about the characters of the shortest value that follows it.
+    """
 
     text: str
     unenforced: tuple[Unenforced, ...]
     parts: int
+    shortest: float
+
+    def schema(self, at: str = "#") -> Any:
+        """Return what a grammar holds, its references moved to where it will stand: `at`."""
+        ready = json.loads(self.text)
+        return ready if at == "#" or '"$ref"' not in self.text else _moved(ready, at)
 
 
 def prepare_schema(schema: Mapping[str, Any] | bool) -> PreparedSchema:
@@ -67,14 +76,8 @@ def prepare_schema(schema: Mapping[str, Any] | bool) -> PreparedSchema:
     that is short enough.
     """
     if not schema and schema is not False:
-        return PreparedSchema(json.dumps(any_object()), (), 1)
+        return PreparedSchema(json.dumps(any_object()), (), 1, len("{}"))
     return _prepare(json.dumps(read_schema(schema), ensure_ascii=False))
-
-
-def normalize_schema(schema: Mapping[str, Any] | bool, at: str = "#") -> Any:
-    """Return what a grammar holds of a schema, its references moved to where it will stand: `at`."""
-    ready = json.loads(prepare_schema(schema).text)
-    return ready if at == "#" else _moved(ready, at)
 
 
 def any_object() -> dict[str, Any]:
@@ -107,7 +110,7 @@ def _prepare(text: str) -> PreparedSchema:
         long = f"the shortest value that follows the schema has more than {MAX_SHORTEST:,} characters"
         raise UnsupportedSchemaError(f"{long if shortest < math.inf else endless}: {text[:200]}")
     unenforced = tuple(dict.fromkeys(preparation.unenforced))
-    return PreparedSchema(json.dumps(ready, ensure_ascii=False), unenforced, preparation.parts)
+    return PreparedSchema(json.dumps(ready, ensure_ascii=False), unenforced, preparation.parts, shortest)
 
 
 def _moved(schema: Any, at: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from glimp_core.errors import UnsupportedSchemaError
-from glimp_core.surrogates import mended
+from glimp_core.json_values import mended
 
 MAX_DEPTH = 200
 """Levels of JSON: a schema that is nested deeper is refused."""

@@ -8,17 +8,126 @@ from typing import Protocol
 
 from glimp_core.chat.formats.json_calls import JsonCalls
 from glimp_core.chat.formats.reader import ReplyFormat
-from glimp_core.chat.grammar.compiler import GrammarCompiler
-from glimp_core.chat.grammar.constraint import GrammarConstraint
-from glimp_core.chat.grammar.json_schema import normalize_schema
+from glimp_core.chat.grammar.compiler import BYTES, GrammarCompiler
+from glimp_core.chat.grammar.json_schema import prepare_schema
+from glimp_core.chat.grammar.json_state import JsonState
 from glimp_core.chat.grammar.lark import Choice, Grammar, Json, Markup, Node, Optional, Pattern
 from glimp_core.chat.grammar.lark import Sequence as Seq
-from glimp_core.chat.grammar.schema_length import shortest_length
-from glimp_core.chat.request.held import relaxed
+from glimp_core.chat.grammar.shortest_completion import Path, advanced, shortest_completion
 from glimp_core.chat.request.requirements import CHECKED_AFTERWARDS, OutputRequirements
-from glimp_core.chat.request.tools import Tool
+from glimp_core.chat.request.tools import Tool, any_parameters, relaxed
 from glimp_core.context import Context
 from glimp_core.errors import UnsupportedSchemaError
+
+_SPACE = frozenset(b" \t\r\n")
+
+
+class GrammarConstraint:
+    """Holds a reply to a grammar.
+
+    It always knows a way to close the reply, and takes it when a drawn token would leave too few tokens for
+    any: whatever the model wants, the reply is whole within every limit of `shortest` tokens or more.
+    """
+
+    def __init__(self, compiler: GrammarCompiler, grammar: Grammar):
+        compiled = compiler.compile(grammar)
+        self.compiler = compiler
+        self._hints = compiled.hints
+        self._tokens, self._bytes = compiled.by_token.deep_copy(), compiled.by_byte.deep_copy()
+        self._outline = compiled.outline
+        self._closing: Path = compiled.closing
+        self._rest: list[int] | None = None
+        self._ended = False
+
+    @property
+    def shortest(self) -> int:
+        """How many tokens it takes to close the reply from here."""
+        return len(self.compiler.spell(self._closing))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the reply may end here."""
+        return bool(self._tokens.is_accepting())
+
+    @property
+    def done(self) -> bool:
+        """Whether the reply has ended: nothing more may come, or the closing path is at its end."""
+        return self._ended or self._rest == [] or (self.whole and bool(self._tokens.is_stopped()))
+
+    @property
+    def closing(self) -> bool:
+        """Whether the closing path is written from here on, whatever is drawn."""
+        return self._rest is not None
+
+    def copy(self) -> "GrammarConstraint":
+        """Return an independent copy, to try tokens on."""
+        twin = object.__new__(GrammarConstraint)
+        twin.__dict__.update(self.__dict__)
+        twin._tokens, twin._bytes = self._tokens.deep_copy(), self._bytes.deep_copy()
+        twin._rest = None if self._rest is None else list(self._rest)
+        return twin
+
+    def allowed(self) -> bytes:
+        """Return a bit for every token that may come next, lowest bit first."""
+        if not self._rest:
+            return bytes(self._tokens.compute_bitmask())
+        size = (self.compiler.size + 31) // 32 * 4
+        return (1 << self._rest[0]).to_bytes(size, "little")
+
+    def advance(self, token_id: int, left: int) -> int:
+        """Take a drawn token, with `left` more to come at most; return it, or the closing path's next one."""
+        if self._rest is None:
+            if token_id in self.compiler.stop_ids and self.whole:
+                self._ended = True
+                return token_id
+            if self._accept(token_id, left):
+                self._ended = left <= 0
+                return token_id
+            # the token does not fit, or leaves too few: from here on the known way is written, whatever is drawn
+            self._rest = self.compiler.spell(self._closing)
+        if not self._rest:
+            self._ended = True
+            return self.compiler.stop_ids[0]
+        token_id = self._rest.pop(0)
+        self._tokens.consume_token(token_id)
+        return token_id
+
+    def feed(self, path: Path, left: int) -> bool:
+        """Take text that stands already; tell whether it fits the grammar and can be closed in time."""
+        return all(self._accept(token_id, left) for token_id in self.compiler.spell(path))
+
+    def _accept(self, token_id: int, left: int) -> bool:
+        """Take a token if the reply can still be closed after it."""
+        piece = self.compiler.as_bytes(token_id)
+        if not self._tokens.try_consume_tokens([token_id]):
+            return False
+        self._bytes.consume_tokens(piece)
+        outline = advanced(self._outline, piece, self._hints)
+        closing = self._closing_after(piece, outline)
+        if closing is not None and (len(closing) <= left or len(self.compiler.spell(closing)) <= left):
+            self._outline, self._closing = outline, closing
+            return True
+        self._tokens.rollback(1)
+        self._bytes.rollback(len(piece))
+        return False
+
+    def _closing_after(self, piece: list[int], outline: JsonState) -> Path | None:
+        """Find how to close after a piece: the known way, less what has been written of it, or a new one."""
+        known = self._closing
+        solid = tuple(byte for byte in piece if byte not in _SPACE)
+        # most tokens go along the known way, take its first byte otherwise, or only add to free text before it:
+        # to check these three is cheap, and a search is needed only where the model leaves the way
+        for way in (known[len(solid) :] if known[: len(solid)] == solid else None, known[1:], known):
+            if way is not None and self._closes(way):
+                return way
+        return shortest_completion(self._bytes, outline, self._hints)
+
+    def _closes(self, way: Path) -> bool:
+        if not way:
+            return bool(self._bytes.is_accepting())
+        end = [BYTES]  # the end of the reply is allowed only where it is whole
+        return int(self._bytes.validate_tokens([*way, *end])) == len(way) + 1
+
 
 LONGEST_HEADER = 400
 """A reply that is a bare call names its tool within this many bytes."""
@@ -88,7 +197,7 @@ def compiled_requirements(
 
 def _loosened(tools: Sequence[Tool], names: bool) -> tuple[Tool, ...]:
     """Return tools of whose parameters no more is held than their names, or nothing, for each may do but not all."""
-    held = (relaxed(tool.held, any_value=True) if names else {"type": "object"} for tool in tools)
+    held = (relaxed(tool.held.schema(), any_value=True) if names else any_parameters() for tool in tools)
     return tuple(replace(tool, held=schema) for tool, schema in zip(tools, held, strict=True))
 
 
@@ -106,7 +215,8 @@ def _compile(
 def _holdable(compiler: GrammarCompiler, format: ReplyFormat, tool: Tool, context: Context) -> Tool:
     """Return a tool, held to as much of its parameters as a grammar can be made for."""
     why = ""
-    for held in (tool.held, relaxed(tool.held), relaxed(tool.held, any_value=True), {"type": "object"}):
+    schema = tool.held.schema()
+    for held in (tool.held, relaxed(schema), relaxed(schema, any_value=True), any_parameters()):
         candidate = replace(tool, held=held)
         try:
             compiler.compile(Grammar(format.calls.grammar((candidate,), False)), context.cancelled.is_set)
@@ -138,7 +248,7 @@ def _alone(format: ReplyFormat, tools: Sequence[Tool]) -> tuple[Node, ...]:
 
 def _shortest(tools: Sequence[Tool]) -> Sequence[Tool]:
     """Return the tools of several that have the shortest calls, a few of them, for one may have none."""
-    lengths = {tool.name: len(tool.name) + shortest_length(normalize_schema(tool.held)) for tool in tools}
+    lengths = {tool.name: len(tool.name) + tool.held.shortest for tool in tools}
     return sorted(tools, key=lambda tool: lengths[tool.name])[:TRIED] if len(tools) > 1 else ()
 
 
@@ -148,7 +258,7 @@ def required_grammar(format: ReplyFormat, requirements: OutputRequirements) -> G
     if requirements.tools:
         forms.append(format.calls.grammar(requirements.tools, many=not requirements.one_call))
     if requirements.schema is not None:
-        json_text = Json(json.dumps(normalize_schema(requirements.schema), ensure_ascii=False))
+        json_text = Json(prepare_schema(requirements.schema).text)
         forms.append(Seq((_maybe(format.content_start), json_text)))
     start = Optional(Pattern(r"\n{1,2}"))  # what models put after their thinking
     alone = _alone(format, requirements.tools) if requirements.schema is None else ()

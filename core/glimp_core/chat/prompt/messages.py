@@ -1,4 +1,7 @@
-"""Messages made ready for a chat template: every shape that callers send, in the one shape that templates take."""
+"""Messages made ready for a chat template: every shape that callers send, in the one shape that templates take.
+
+What a template does not show is told in words: tools, and the JSON that is to be written.
+"""
 
 import hashlib
 import json
@@ -11,6 +14,7 @@ from typing import Any
 from glimp_core.chat.formats.template import Template
 from glimp_core.chat.formats.thinking import KNOWN_PAIRS
 from glimp_core.chat.prompt.blocks import Content, read_content
+from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.request.tools import shown_names
 from glimp_core.errors import ConfigError, shown, unknown_name
 from glimp_core.types import Message, Request
@@ -294,3 +298,41 @@ def _shape_thoughts(message: dict[str, Any], template: Template) -> None:
 def _short_id(call_id: str) -> str:
     """Map any id to nine letters and digits, the same one each time."""
     return call_id if len(call_id) == 9 and call_id.isalnum() else hashlib.sha256(call_id.encode()).hexdigest()[:9]
+
+
+def instructions(requirements: OutputRequirements, in_words: bool, example: str = "") -> str:
+    """Return what to tell a model of the tools, where its template does not, and of the JSON it is to write.
+
+    `example` is a call in the model's own markup, "" if it is to write Hermes'.
+    """
+    return "\n\n".join(
+        filter(None, [_tools_in_words(requirements, example) if in_words else "", _format_in_words(requirements)])
+    )
+
+
+def _tools_in_words(requirements: OutputRequirements, example: str) -> str:
+    if not requirements.shown:
+        return ""
+    tools = "\n".join(json.dumps(tool.document()["function"], ensure_ascii=False) for tool in requirements.shown)
+    if example:
+        how = "To call one, write its name and arguments in exactly this markup:\n" + example
+    else:
+        how = (
+            "To call one, write its name and arguments as a JSON object inside <tool_call></tool_call> tags:\n"
+            '<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
+        )
+    return (
+        "# Tools\n\nYou may call these functions, given with the JSON schemas of their parameters:\n"
+        f"<tools>\n{tools}\n</tools>\n\n"
+        f"{how}"
+    )
+
+
+def _format_in_words(requirements: OutputRequirements) -> str:
+    if requirements.schema is None:
+        return ""
+    unless = "Unless you call a function, answer" if requirements.tools else "Answer"
+    if not requirements.schema:
+        return f"{unless} with one JSON object and nothing else."
+    schema = json.dumps(requirements.schema, ensure_ascii=False)
+    return f"{unless} with one JSON value and nothing else. It must follow this JSON schema:\n{schema}"

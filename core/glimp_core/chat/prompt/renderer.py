@@ -1,9 +1,12 @@
-"""From a request to the ids of a prompt, by the model's own template, and to the ids of the chain after it."""
+"""From a request to the ids of a prompt, by the model's own template, and to the ids of the chain after it.
+
+A prompt that cannot fit is refused before all of it is tokenised, and so holds up nobody else.
+"""
 
 import copy
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,14 +17,14 @@ from glimp_core.chat.formats.hermes import HERMES
 from glimp_core.chat.formats.reader import ReplyFormat
 from glimp_core.chat.formats.template import MEANS_OFF, PROBE_TOOLS, Template, check_template_options, in_parts
 from glimp_core.chat.formats.thinking import TAIL, Thinking, ThinkingMarkup, effort_options
-from glimp_core.chat.prompt.instructions import instructions
-from glimp_core.chat.prompt.messages import normalised, words_parted
+from glimp_core.chat.prompt.messages import instructions, normalised, words_parted
 from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.chat.tokens.vocabulary import Vocabulary
 from glimp_core.context import Context, Span, ThinkingClosed
-from glimp_core.errors import ConfigError, ModelLoadError
+from glimp_core.errors import Cancelled, ConfigError, ContextOverflowError, ModelLoadError
 from glimp_core.forking import Lock
-from glimp_core.surrogates import mended, with_texts
+from glimp_core.json_values import mended, with_texts
+from glimp_core.model_facts import Footprint, ModelFacts
 from glimp_core.types import ThinkingStyle
 
 
@@ -79,6 +82,26 @@ class Renderer:
         if not routed and style != "closed" and (closing := self._closing(context, thinking, style)):
             return RenderedPrompt([*ids, *self._vocabulary.encode_markup(closing)], "closed")
         return RenderedPrompt(ids, style, can_think and style != "open")
+
+    def facts(
+        self, place: str, window: int, footprint: Footprint | None = None, server: str | None = None
+    ) -> ModelFacts:
+        """Return what template and tokenizer tell of the model, with what its engine knows."""
+        format, thinking = self.format, self.format.thinking
+        return ModelFacts(
+            name=self._name,
+            place=place,
+            window=window,
+            thinking=thinking.default if thinking else "none",
+            markup=(thinking.markup.start.strip(), thinking.markup.end) if thinking else None,
+            switches=tuple(f"{key}={value!r}" for key, value in (thinking.on or {}).items()) if thinking else (),
+            calls=format.calls.name,
+            proved=format.native,
+            notes=format.notes,
+            token_bytes=self._vocabulary.token_bytes,
+            footprint=footprint,
+            server=server,
+        )
 
     def link(self, link: Span | ThinkingClosed, before: str, calls: bool = False) -> list[int]:
         """Return the ids of one link of the chain in this vocabulary; `before` is the text it follows.
@@ -234,3 +257,51 @@ class TokenizedRequest:
             self._text = link.text if isinstance(link, Span) else self._text
         self._links = len(self._context.spans)
         return list(self._token_ids)
+
+
+LARGE = 262_144
+"""Text of fewer characters is tokenised at once: it takes a fraction of a second."""
+
+PIECE = 65_536
+"""So many characters are counted between two looks at whether the request was cancelled."""
+
+CUT = 16
+"""A cut through a text makes at most so many tokens more than there are."""
+
+
+def check_length(
+    context: Context, encode: Callable[[str], Sequence[int]], window: int, large: int = LARGE, piece: int = PIECE
+) -> None:
+    """Count the tokens of a very long request piece by piece, until it is clear that it cannot fit the `window`.
+
+    Text of fewer than `large` characters is let pass, and a piece has `piece` of them. Raises
+    `ContextOverflowError`, and `Cancelled` if the request is cancelled meanwhile. A request that is to be
+    counted as a whole (`context.counted`) is let pass.
+    """
+    texts = [*_texts(context.request.messages), *_texts(context.request.tools)]
+    if context.counted or sum(map(len, texts)) < large:
+        return
+    tokens = 0
+    for text in texts:
+        for start in range(0, len(text), piece):
+            if context.cancelled.is_set():
+                raise Cancelled("the request was cancelled")
+            tokens += max(0, len(encode(text[start : start + piece])) - CUT)
+            if tokens > window:
+                raise ContextOverflowError(
+                    f"the prompt has {sum(map(len, texts)):,} characters, of which the first {tokens:,} tokens or so "
+                    f"fill the window of {window:,}: shorten it or choose a model with a longer window"
+                )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in messages and tools, however nested."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, Mapping):
+            left += part.values()
+        elif isinstance(part, Sequence) and not isinstance(part, bytes | bytearray):
+            left += part

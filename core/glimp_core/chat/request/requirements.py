@@ -1,15 +1,15 @@
-"""What a request demands of the reply: calls, JSON, or nothing in particular."""
+"""What a request demands of the reply: calls, JSON, or nothing in particular; and whether the whole reply keeps it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from glimp_core.chat.grammar.json_schema import prepare_schema
-from glimp_core.chat.request.held import relaxed
-from glimp_core.chat.request.tools import Tool, read_choice, read_tools
+from glimp_core.chat.request.tools import Tool, read_choice, read_tools, relaxed
 from glimp_core.context import Context
-from glimp_core.errors import ConfigError, UnsupportedSchemaError
-from glimp_core.types import Request
+from glimp_core.errors import ConfigError, OutputValidationError, UnsupportedSchemaError
+from glimp_core.types import InvalidToolCall, Request, ToolCall, ToolCallDelta
 
 CHECKED_AFTERWARDS = "left to the model in part, and checked when whole"
 MAX_TOOLS_PARTS = 4_000
@@ -81,13 +81,36 @@ class OutputRequirements:
 
     @property
     def bound(self) -> bool:
-        """Whether the reply may hold calls or JSON."""
+        """Whether the visible reply may hold calls or JSON: then one model writes it, in one go."""
         return bool(self.tools) or self.structured
 
     @property
     def structured(self) -> bool:
         """Whether the reply is bound from its first token."""
         return self.must_call or self.schema is not None
+
+    def checked_call(self, delta: ToolCallDelta) -> ToolCallDelta:
+        """Return a delta, its tool called as it was given, and a whole call that breaks its schema an invalid one.
+
+        Every call is checked: some slip past a grammar, or are read from a server.
+        """
+        names = {tool.name: tool.given for tool in self.tools}
+        delta = replace(delta, name=names.get(delta.name, delta.name))
+        if delta.call and delta.call.name in names:
+            delta = replace(delta, call=replace(delta.call, name=names[delta.call.name]))
+        call = delta.call
+        if not isinstance(call, ToolCall):
+            return delta
+        tool = next((tool for tool in self.tools if tool.given == call.name), None)
+        if tool is None or (broken := _violation(call.arguments, _closed(tool.parameters))) is None:
+            return delta
+        arguments = json.dumps(call.arguments, ensure_ascii=False)
+        return replace(delta, call=InvalidToolCall(call.id, call.name, arguments, broken))
+
+    def check_answer(self, text: str) -> None:
+        """Raise `OutputValidationError` for an answer that breaks its schema; one that was cut is let pass."""
+        if self.unheld and self.checked:
+            check_answer(text, self.schema)
 
 
 def _parallel(request: Request) -> bool | None:
@@ -105,13 +128,14 @@ def _is_strict(response_format: Any) -> bool:
 
 def _within_bounds(tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
     """Leave the largest schemas to be checked afterwards, where all together are too large for one grammar."""
-    sizes = {tool.name: prepare_schema(tool.held).parts for tool in tools}
+    sizes = {tool.name: tool.held.parts for tool in tools}
     loosened: dict[str, Tool] = {}
     for tool in sorted(tools, key=lambda tool: -sizes[tool.name]):
         if sum(sizes.values()) <= MAX_TOOLS_PARTS:
             break
         too_large = f"its schema has {sizes[tool.name]} parts, and all tools more than {MAX_TOOLS_PARTS:,}"
-        loosened[tool.name] = replace(tool, held=relaxed(tool.held, any_value=True), unheld=(*tool.unheld, too_large))
+        names = relaxed(tool.held.schema(), any_value=True)
+        loosened[tool.name] = replace(tool, held=names, unheld=(*tool.unheld, too_large))
         sizes[tool.name] = 1
     return tuple(loosened.get(tool.name, tool) for tool in tools)
 
@@ -132,3 +156,29 @@ def read_format(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] 
     if kind == "json_schema" and isinstance(schema, Mapping):
         return schema
     raise ConfigError(f"response_format={response_format!r:.300} cannot be read: pass {_FORMS}")
+
+
+def check_answer(text: str, schema: Any) -> None:
+    """Raise `OutputValidationError` for JSON that breaks a schema; text that is no JSON is let pass."""
+    try:
+        value = json.loads(text) if schema else None
+    except (ValueError, RecursionError):
+        return
+    if schema and (broken := _violation(value, schema)):
+        raise OutputValidationError(f"the answer does not follow its schema: {broken}", text)
+
+
+_OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "$ref", "if")
+
+
+def _closed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return parameters that take no others than they name, as the grammar has them too."""
+    if "properties" not in parameters or any(keyword in parameters for keyword in _OPEN):
+        return parameters
+    return {**parameters, "additionalProperties": False}
+
+
+def _violation(value: Any, schema: Mapping[str, Any]) -> str | None:
+    from glimp_core.chat.grammar.validation import violation  # jsonschema is loaded by the first value to check
+
+    return violation(value, schema)

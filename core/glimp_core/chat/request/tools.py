@@ -1,15 +1,15 @@
-"""The tools of a request, checked, and what it says about calling them."""
+"""The tools of a request, checked, what it says about calling them, and what a grammar holds their arguments to."""
 
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from glimp_core.chat.grammar.json_schema import PreparedSchema, prepare_schema
 from glimp_core.chat.grammar.schema_drafts import copied
-from glimp_core.chat.request.held import held_parameters
 from glimp_core.errors import ConfigError, UnsupportedSchemaError, shown, unknown_name
-from glimp_core.surrogates import mended
+from glimp_core.json_values import mended
 
 CALLABLE = re.compile(r"[\w.:/$-]{1,128}")
 """The names that every markup can carry."""
@@ -31,16 +31,11 @@ class Tool:
     """
 
     name: str
-    description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    given: str = ""
-    held: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    description: str
+    parameters: Mapping[str, Any]
+    given: str
+    held: PreparedSchema
     unheld: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "given", self.given or self.name)
-        if not self.held:
-            object.__setattr__(self, "held", self.parameters)
 
     def document(self) -> dict[str, Any]:
         """Return the tool as OpenAI writes it, which is what chat templates read."""
@@ -169,3 +164,50 @@ def _known(name: Any, names: set[str]) -> str:
     if not isinstance(name, str) or name not in names:
         raise unknown_name("tool in tool_choice", name, names or _WORDS)
     return name
+
+
+MOST_NAMES = 200
+"""Of a tool with more parameters than this, that cannot be held as it is, none is held."""
+
+
+def any_parameters() -> PreparedSchema:
+    """Return what holds a call to an object, of whatever names."""
+    return prepare_schema({"type": "object"})
+
+
+def held_parameters(parameters: Mapping[str, Any]) -> tuple[PreparedSchema, tuple[str, ...]]:
+    """Return what a grammar holds of the parameters of a tool, and what it does not."""
+    try:
+        held = prepare_schema(parameters)
+    except UnsupportedSchemaError as error:
+        return relaxed(parameters), (str(error),)
+    return held, tuple(map(str, held.unenforced))
+
+
+def relaxed(parameters: Mapping[str, Any], any_value: bool = False) -> PreparedSchema:
+    """Return what a grammar can hold of parameters: the names, and the values of those that can be held.
+
+    With `any_value` no value is held. An object of any names is left where the names cannot be held either.
+    """
+    named = parameters.get("properties")
+    if not isinstance(named, Mapping) or len(named) > MOST_NAMES:
+        return any_parameters()
+    shared = {key: parameters[key] for key in ("$defs", "definitions") if key in parameters}
+    values = {name: {} if any_value else _or_anything(part, shared) for name, part in named.items()}
+    required, rest = parameters.get("required"), parameters.get("additionalProperties")
+    listed = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+    names = [name for name in listed if name in values]
+    loose = {"type": "object", "properties": values, "required": names, **({} if any_value else shared)}
+    loose |= {"additionalProperties": rest} if isinstance(rest, bool) else {}
+    try:
+        return prepare_schema(loose)
+    except UnsupportedSchemaError:
+        return any_parameters() if any_value else relaxed(parameters, any_value=True)
+
+
+def _or_anything(part: Any, shared: Mapping[str, Any]) -> Any:
+    try:
+        prepare_schema({**part, **shared} if isinstance(part, Mapping) else part)
+    except UnsupportedSchemaError:
+        return {}
+    return part

@@ -1,36 +1,17 @@
-"""Arguments of a request: of the right kinds, and in JSON's own types however their caller made them."""
+"""JSON as its callers made it: put into JSON's own types, and half characters mended.
 
-from collections.abc import Mapping, Sequence
+JSON files, PDF readers and argument lists leave halves of surrogate pairs in texts.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from glimp_core.errors import ConfigError, shown
-from glimp_core.policy import Policy
 
 MAX_DEPTH = 400
 """What templates and JSON writers recurse into must end well before Python's own limit."""
 MAX_VALUES = 2_000_000
 """What contains itself would never end."""
-
-
-def check_options(response_format: Any, policy: Any, cancelled: Any) -> None:
-    """Raise `ConfigError` for an option of another kind, which would fail somewhere in the middle."""
-    check_kind("response_format", response_format, Mapping, "a dict such as {'type': 'json_object'}")
-    check_kind("policy", policy, Policy, "a policy such as EntropyThreshold(1.0)")
-    if cancelled is not None and not hasattr(cancelled, "is_set"):
-        raise ConfigError(f"cancelled={shown(cancelled)} cannot work: pass a threading.Event()")
-
-
-def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
-    """Raise `ConfigError` for an argument of another kind."""
-    missing = value is None and name == "messages"
-    if missing or isinstance(value, bytes) or not isinstance(value, (kind, type(None))):
-        raise ConfigError(f"{name}={shown(value)} cannot work: pass {wanted}")
-
-
-def listed_tools(tools: Any) -> tuple[Any, ...]:
-    """Return the tools of a request in JSON's own types. Raises `ConfigError` for what is no list."""
-    check_kind("tools", tools, Sequence, "a list of tools")
-    return tuple(in_json_types("tools", tools or ()))
 
 
 def in_json_types(name: str, value: Any) -> Any:
@@ -62,3 +43,29 @@ def _copy(name: str, part: Any) -> Any:
         return dict(part) if isinstance(part, Mapping) else list(part)
     except Exception as error:
         raise ConfigError(f"{name} has a {type(part).__name__} that cannot be read: {error!r:.200}") from error
+
+
+def mended(text: str) -> str:
+    """Return a text with halves of surrogate pairs joined, and those without another half replaced by U+FFFD."""
+    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def with_texts(value: Any, change: Callable[[str], str], change_name: Callable[[str], str]) -> Any:
+    """Return a copy of JSON with every text changed, and every name of a property; JSON may be nested as it likes."""
+    whole: list[Any] = [value]
+    left: list[tuple[Any, Any]] = [(whole, 0)]
+    made: Any
+    while left:
+        holder, place = left.pop()
+        part = holder[place]
+        if isinstance(part, str):
+            holder[place] = change(part)
+        elif isinstance(part, dict):
+            holder[place] = made = {change_name(name): inner for name, inner in part.items()}
+            left += [(made, name) for name in made]
+        elif isinstance(part, list):
+            holder[place] = made = list(part)
+            left += [(made, at) for at in range(len(made))]
+    return whole[0]
