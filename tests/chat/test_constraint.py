@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from chat.schemas import Case, cases
@@ -22,7 +22,12 @@ def constraint(schema: Any) -> GrammarConstraint:
     return GrammarConstraint(space(), Grammar(Json(prepare_schema(schema).text)))
 
 
+GIVEN_OBJECT: Any = {"enum": [{"a": [1]}]}
+LONGER: Any = {"properties": {"a": {"type": "string"}, "ab": {"type": "string"}}, "required": ["ab"]}
+
+
 @given(case=cases(), seed=st.integers(0, 2**32), more=st.sampled_from([0, 1, 2, 3, 5, 9, 30, 100]))
+@example(case=Case({"anyOf": [GIVEN_OBJECT, LONGER]}, 9), seed=0, more=0)  # its name is required by no schema
 @settings(SLOW, max_examples=80)
 def test_whatever_the_model_the_json_is_valid_within_any_limit_that_fits(case: Case, seed: int, more: int) -> None:
     """Law: for every schema, writer and limit of the shortest value's length or more, the reply validates."""

@@ -179,6 +179,7 @@ def _required(node: Any) -> Iterator[str]:
         yield from _required(json.loads(node.schema))
     elif isinstance(node, dict):
         yield from (name for name in node.get("required", ()) if isinstance(name, str))
+        yield from _keys([node.get("const"), node.get("enum")])
         for part in node.values():
             yield from _required(part)
     elif isinstance(node, (list, tuple)):
@@ -187,6 +188,14 @@ def _required(node: Any) -> Iterator[str]:
     elif is_dataclass(node):
         for field in fields(node):
             yield from _required(getattr(node, field.name))
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Yield the names of all objects in a JSON value: one that is given as it is requires them all."""
+    if isinstance(value, dict):
+        yield from value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _keys(part)
 
 
 def _texts(node: Any, root: Any = None) -> Iterator[Json]:
