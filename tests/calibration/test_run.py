@@ -107,7 +107,7 @@ def test_a_time_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds a question come from both models' own pace; the clock is theirs, so that no busy machine matters."""
     router = pair(pace=0.001)
     thinkers = (router.small, router.large)
-    for module in ("router", "writing"):
+    for module in ("router", "chain"):
         monkeypatch.setattr(f"glimp_core.{module}.perf_counter", lambda: sum(each.waited for each in thinkers))
     slow = router.generate("?", policy=EntropyThreshold(0.0)).finish.seconds
     profile = calibrate(router, questions(12), Goal("seconds", 0.5 * slow))
