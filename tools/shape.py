@@ -101,7 +101,12 @@ def patched_names(tests: Path) -> dict[str, list[str]]:
 
 
 def _names_from_elsewhere(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that other libraries are imported as, by a statement or by pytest's importorskip."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            call, _, library = ast.unparse(node.value).partition("(")
+            if call == "pytest.importorskip" and not library[1:].startswith("glimp_"):
+                yield node.targets[0].id
         if isinstance(node, ast.Import | ast.ImportFrom):
             for alias in node.names:
                 module = node.module if isinstance(node, ast.ImportFrom) else alias.name

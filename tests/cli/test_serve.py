@@ -14,6 +14,7 @@ Ran = list[tuple[list[ServedPair], ServiceSettings]]
 def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     """What would have been served."""
     found: Ran = []
+    # it listens until the process is ended
     monkeypatch.setattr(listening, "run_endpoint", lambda pairs, settings, sock: found.append((pairs, settings)))
     return found
 

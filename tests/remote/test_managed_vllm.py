@@ -63,6 +63,7 @@ class Counted:
         self.small = self.large = 0
         for role in ("small", "large"):
             engine: Any = getattr(router, role)
+            # a server that Glimp started tells of its requests nowhere, and this is where each of them begins
             patch.setattr(engine, "_feed", self._counting(role, engine._feed))
 
     def _counting(self, role: str, feed: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,6 +128,7 @@ def test_drafts_of_the_large_model_change_no_word(served: GlimpRouter, monkeypat
         for large in (served.large, drafted.large):
             lines: list[int] = []
             with monkeypatch.context() as patch:
+                # how many tokens a line of a stream holds is summed up and told nowhere
                 patch.setattr(StreamUsage, "take", _noting(take, lines))
                 router = GlimpRouter(served.small, large, AlwaysLarge(), config)
                 counted = Counted(router, patch)

@@ -22,6 +22,8 @@ def test_it(self, engine, monkeypatch):
     monkeypatch.setattr(engine, "forward", None)
     monkeypatch.setattr("random.uniform", None)
     monkeypatch.setattr(random.Random, "seed", None)
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "download", None)
 """
 
 
