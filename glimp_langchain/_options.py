@@ -16,38 +16,38 @@ from glimp_core.pair_model import NamedPairOptions
 
 
 class ChatGlimpOptions(NamedPairOptions, total=False):
-    """All that `ChatGlimp(...)` takes: the options of the pair, its own, and those of every LangChain chat model."""
+    """The options of `ChatGlimp(...)`: those of the pair, its own, and those of every LangChain chat model."""
 
     model: Annotated[str, "Both models as 'small+large', or the large one alone."]
-    router: Annotated[GlimpRouter | None, "A router made elsewhere, in place of small and large."]
-    policy: Annotated[Policy | None, "A whole policy, in place of a threshold."]
-    logprobs: Annotated[bool, "Report the log-probabilities of the answer's tokens where a local model knows them."]
+    router: Annotated[GlimpRouter | None, "A GlimpRouter, instead of small and large."]
+    policy: Annotated[Policy | None, "A policy, instead of a threshold."]
+    logprobs: Annotated[bool, "Report the log-probabilities of the answer's tokens, if a local model writes it."]
     step_events: Annotated[bool, "Send each decision to the run around the model as a custom event, 'glimp_step'."]
-    streaming: Annotated[bool | None, "Whether LangChain streams where it may choose; None leaves it to LangChain."]
-    max_retries: Annotated[int | None, "Accepted and without effect: nothing is lost on the way to a local model."]
+    streaming: Annotated[bool | None, "Whether LangChain streams if it may choose; None is LangChain's default."]
+    max_retries: Annotated[int | None, "Accepted without effect: calls of a local model need no retries."]
     hf_token: Annotated[SecretStr | str | None, "Token for gated models on the hub. HF_TOKEN if not set."]
     api_key: Annotated[SecretStr | str | None, "Another name of hf_token."]
 
     name: Annotated[str | None, "Name of this runnable in traces."]
-    cache: Annotated[BaseCache | bool | None, "Response cache: an own one, the global one (True), or none (False)."]
+    cache: Annotated[BaseCache | bool | None, "Response cache: a cache, the global one (True), or none (False)."]
     verbose: Annotated[bool, "Print what LangChain's callbacks print."]
     callbacks: Annotated[Callbacks, "Callbacks that see every run of this model."]
     tags: Annotated[list[str] | None, "Tags of every run in traces."]
     metadata: Annotated[dict[str, Any] | None, "Metadata of every run in traces."]
-    custom_get_token_ids: Annotated[Callable[[str], list[int]] | None, "Counts tokens in place of the large model's."]
+    custom_get_token_ids: Annotated[Callable[[str], list[int]] | None, "Counts tokens instead of the large model's."]
     rate_limiter: Annotated[BaseRateLimiter | None, "Limits how often the model is called."]
     disable_streaming: Annotated[bool | Literal["tool_calling"], "When `stream` gives the whole reply in one chunk."]
     output_version: Annotated[str | None, "Format of message contents: 'v1' has content blocks."]
-    profile: Annotated[ModelProfile | None, "What the pair can do; filled in if not set."]
+    profile: Annotated[ModelProfile | None, "The capabilities of the pair; filled in if not set."]
 
 
 TEXTS = described(ChatGlimpOptions)
 
 
 def concealed_token(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with their token as Pydantic's secret: its errors hold all that was given, in clear.
+    """Return the options with their token as a `SecretStr`, because Pydantic's errors show all other values.
 
-    Raises `ConfigError` for what is no token.
+    Raises `ConfigError` for a token that is not a text.
     """
     options = dict(given)
     for name in ("hf_token", "api_key"):

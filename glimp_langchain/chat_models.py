@@ -30,32 +30,32 @@ from glimp_langchain._structured import Method, structured
 
 
 class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
-    """A small and a large local model that share one chain of thought, as one chat model.
+    """A small and a large model that write one chain of thought, as one chat model.
 
     Setup:
-        `pip install "glimp[langchain]"`. The models are open ones; no key and no server are needed. Weights load at the
-        first call, once in a process: whoever names the same models shares them (`glimp_core.pair.release()` lets go).
+        `pip install "glimp[langchain]"`. No key and no server are needed. Weights load at the first call, once in a
+        process: objects that name the same models share them (`glimp_core.pair.release()` frees them).
 
     Completion params:
-        - `temperature`, `top_p`, `top_k`, `seed`: how tokens are drawn; unset, as the models' generation_config says.
-        - `max_tokens`: bounds the answer. `max_reasoning_tokens` bounds the thinking. Neither takes the other's room.
-        - `stop`: strings that end the answer, added to those of a call; the thinking is not searched for them.
+        - `temperature`, `top_p`, `top_k`, `seed`: sampling; unset values come from the models' generation_config.
+        - `max_tokens`: limits the answer. `max_reasoning_tokens` limits the thinking. The limits are independent.
+        - `stop`: strings that end the answer, in addition to those of a call. They do not end the thinking.
         - `reasoning`: "auto" (also True), "inline" (routes the visible reply) or "off" (also False).
-        - `reasoning_effort`: "none", "low", "medium", "high" or "xhigh": how much is thought, see `RouterConfig`.
-        - `threshold`: the entropy in nats above which the large model writes a step (default 1.0); or a whole `policy`.
-        - `chat_template_kwargs`: what the models' templates take, for example `{"preserve_thinking": True}`.
+        - `reasoning_effort`: "none", "low", "medium", "high" or "xhigh": amount of thinking, see `RouterConfig`.
+        - `threshold`: the entropy in nats above which the large model writes a step (default 1.0); or a `policy`.
+        - `chat_template_kwargs`: variables for the models' templates, for example `{"preserve_thinking": True}`.
         - `step_events`: whether the run around the model gets each decision as a custom event, "glimp_step".
-        - `timeout`: seconds a call may take. `max_retries` is accepted and has no effect: nothing is sent anywhere.
+        - `timeout`: the longest time of a call in seconds. `max_retries` is accepted and has no effect.
 
     Client params:
         - `small`, `large`: a Hugging Face id, a folder, a `.gguf` file, a loaded `(model, tokenizer)` or an engine; or
           a `router` made of them; or both as `model="small+large"`; or all from a pair file (`config_file`).
-        - `http://host:8001/v1#name` is a model at a server: `small_tokenizer`, `large_tokenizer`, `api_key_env`.
+        - `http://host:8001/v1#name` is a model on a server: `small_tokenizer`, `large_tokenizer`, `api_key_env`.
         - `dtype`, `device`, `device_map`, `quantization_config`, `attn_implementation`, `revision`: how they load.
-        - `max_batch`, `max_cached_tokens`, `prepacked`: how they serve.
+        - `max_batch`, `max_cached_tokens`, `prepacked`: how they run.
         - `config`: a `RouterConfig`. `api_key` (or `hf_token`): a token of the hub, else HF_TOKEN.
 
-    All but the client params may also be given in a call, and `model=` too: the large model of that call.
+    A call may set all params except the client params. It may also set `model=`, the large model of that call.
 
     Instantiate:
         ```python
@@ -115,14 +115,14 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         ```
 
     Token usage:
-        Thinking is included, and also counted apart.
+        Thinking is included, and also counted separately.
 
         ```python
         llm.invoke("Hello").usage_metadata
         ```
 
     Logprobs:
-        Of the answer's tokens, if a local model writes the answer alone.
+        For the answer's tokens, if one local model writes the answer.
 
         ```python
         llm.invoke("Hello", logprobs=True).response_metadata["logprobs"]["content"]
@@ -141,7 +141,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         ```
 
     Routing:
-        Live on the first chunk of each step, and complete on the message.
+        The first chunk of each step has its writer. The message has all steps.
 
         ```python
         message.additional_kwargs["glimp"]["steps"]  # [{"step": 0, "model": "small", "entropy": 0.1, ...}, ...]
@@ -153,7 +153,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         arbitrary_types_allowed=True,
         populate_by_name=True,
         protected_namespaces=(),
-        hide_input_in_errors=True,  # an error about one option would show all, the token among them
+        hide_input_in_errors=True,  # an error about one option would show all options, also the token
     )
 
     option_texts = TEXTS
@@ -174,7 +174,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _read_names(cls, given: Any) -> Any:
-        """Split `model="small+large"`, read the file, and refuse what is not known: Pydantic would drop it unsaid."""
+        """Split `model="small+large"`, read the file, and refuse unknown options: Pydantic would ignore them."""
         given = dict(given)
         if model := given.pop("model", None):
             small, _, large = str(model).rpartition("+")
@@ -202,7 +202,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
 
     @property
     def active_router(self) -> GlimpRouter:
-        """The router behind this model: the given one, or one made of the fields. Making one loads no weights."""
+        """The router of this model: the passed one, or one made from the fields. Making one loads no weights."""
         if self.router is not None and self.router_config() == self.router.config:
             return self.router
         router = self.pair.router(self.routing_policy(), self.router_config())
@@ -211,7 +211,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         return router
 
     def warm_up(self) -> Self:
-        """Load the weights of both models now, rather than at the first call; the profile then knows their window."""
+        """Load the weights of both models now, and not at the first call. The profile then has their window."""
         router = self.active_router
         router.load()
         if self.profile is not None:
@@ -228,9 +228,9 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Offer tools to the model: functions, `BaseTool`s, Pydantic or TypedDict classes, or schemas.
 
-        `tool_choice` is None or "auto" (the model decides), "any", "required" or True (it must call one), "none", or
-        a tool's name. A call that must be made is one call, unless `parallel_tool_calls=True`. Other arguments,
-        `response_format` among them, are bound as they are.
+        `tool_choice` is None or "auto" (the model decides), "any", "required" or True (it must call a tool), "none", or
+        a tool's name. A demanded call is one call, unless `parallel_tool_calls=True`. Other arguments, such as
+        `response_format`, are bound unchanged.
         """
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
         return self.bind(tools=tool_specs(tools, strict), **choice, **kwargs)
@@ -244,17 +244,17 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Make the model answer in a schema: a Pydantic (v2 or v1) or TypedDict class, a JSON schema or a function.
+        """Make the model answer with a schema: a Pydantic (v2 or v1) or TypedDict class, a JSON schema or a function.
 
-        The model thinks freely; a grammar then holds the answer to the schema, by every `method`: "json_schema" as
-        the text of the answer, "function_calling" as a forced tool call, "json_mode" as JSON (of any kind, without
-        a schema). Returns instances of a Pydantic class, else dicts; with `include_raw` a dict of `raw`, `parsed`
-        and `parsing_error`. Other arguments are bound as they are.
+        The thinking is not constrained. A grammar enforces the schema of the answer with every `method`: "json_schema"
+        as the text of the answer, "function_calling" as a forced tool call, "json_mode" as JSON (of any form without a
+        schema). Returns instances of a Pydantic class, or else dicts; with `include_raw` a dict of `raw`, `parsed`
+        and `parsing_error`. Other arguments are bound unchanged.
         """
         return structured(self, schema, method, include_raw, strict, kwargs)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the ids of a text in the large model's tokens, without a template."""
+        """Return the large model's token ids of a text, without a template."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         large = self.active_router.large
@@ -264,7 +264,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         return encode(text)
 
     def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """Count the tokens of a prompt by the large model's own template, `tools` included."""
+        """Return the number of the large model's tokens in a prompt, with its template and `tools`."""
         with langchain_errors():
             shown = core_messages(messages), tool_specs(tools), self.chat_template_kwargs
             return self.active_router.count_tokens(*shown) if messages else 0
@@ -303,7 +303,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         with closing(call.events(threading.Event())) as events:
             for message in (message for event in events for message in reply.push(event)):
                 chunk = ChatGenerationChunk(message=message)
-                if run_manager:  # only where the caller does not report chunks itself
+                if run_manager:  # only if the caller does not report chunks itself
                     run_manager.on_llm_new_token(str(message.content), chunk=chunk)
                 yield chunk
 
@@ -338,7 +338,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
         return {"token_usage": names, "model_name": self.model_name}
 
     def with_options(self, given: Mapping[str, Any]) -> Self:
-        """Return this model with some fields changed, None leaves a field as it is. Raises `ConfigError`."""
+        """Return a copy of this model with some fields changed; None changes nothing. Raises `ConfigError`."""
         given = {name: value for name, value in given.items() if value is not None}
         if given.get("model") in (self.model_name, self.model_name.rpartition("+")[2]):
             del given["model"]
@@ -363,7 +363,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """All that changes a reply: LangChain's response caches tell models apart by this."""
+        """Everything that changes a reply: the key of LangChain's response caches."""
         sampling = self.sampling().over(self.router.sampling if self.router else SamplingParams())
         return {
             "model_name": self.model_name,
@@ -377,7 +377,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Secrets by the environment variable that holds them."""
+        """The environment variables of the secrets."""
         return {"hf_token": "HF_TOKEN"}
 
     def _made_elsewhere(self) -> tuple[GlimpRouter | None, Policy | None]:

@@ -45,17 +45,17 @@ from glimp_llamaindex._tools import only_first_call, selections, tool_demands, w
 
 
 class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
-    """A small and a large model that share their thinking, as one LlamaIndex LLM.
+    """A small and a large model that write one chain of thought, as one LlamaIndex LLM.
 
         llm = GlimpLLM(small="Qwen/Qwen3-0.6B", large="Qwen/Qwen3-8B", threshold=1.0)
 
-    Takes two models, or `router=` with a `GlimpRouter` made elsewhere, or `config_file="pair.toml"`; a `threshold`, or
-    a `policy`. Reasoning is
-    never in the text: it comes as a `ThinkingBlock` and, while streaming, as `additional_kwargs["thinking_delta"]`.
-    `raw["usage"]` counts tokens, `raw["routing"]` says which model wrote what. Keyword arguments of a call win over
-    the fields; `Demands` lists them. As in all of LlamaIndex, `system_prompt` is for `predict`, `stream` and the
-    structured methods; `chat` and `complete` send what they are given. Raises `GlimpError`, which is a `ValueError`.
-    Making one loads nothing and imports no torch; copies share the models.
+    The models are `small` and `large`, or those of `router=` (a `GlimpRouter`), or those of `config_file="pair.toml"`.
+    A `threshold` or a `policy` decides. The thinking is not in the text: it is a `ThinkingBlock`, and in streams
+    `additional_kwargs["thinking_delta"]`. `raw["usage"]` counts tokens, `raw["routing"]` has the writer of each step.
+    Keyword arguments of a call override the fields; `Demands` lists them. As in all of LlamaIndex, `system_prompt` is
+    for `predict`, `stream` and the structured methods; `chat` and `complete` send only their messages. Raises
+    `GlimpError`, which is a `ValueError`. Making an object loads no weights and imports no torch; copies share the
+    models.
     """
 
     option_texts = TEXTS
@@ -89,12 +89,12 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name that stands for this class in saved data."""
+        """Return the name of this class in saved data."""
         return "GlimpLLM"
 
     @property
     def router(self) -> GlimpRouter:
-        """The router behind this LLM, made at the first use; its weights load at the first request."""
+        """The router of this LLM, made at the first use. Its weights load at the first request."""
         given, made, config = self._given, self._made, self.router_config()
         if given is not None and self._policy is None and config == given.config:
             return given
@@ -110,7 +110,7 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
 
     @property
     def tokenizer(self) -> Callable[[str], list[int]]:
-        """The large model's tokenizer, for `Settings.tokenizer`. Raises `ConfigError` if it has none here."""
+        """The large model's tokenizer, for `Settings.tokenizer`. Raises `ConfigError` if it is not in this process."""
         large = self.router.large
         encode: Callable[[str], list[int]] | None = getattr(large, "encode", None)
         if encode is None:
@@ -119,7 +119,7 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex plans with; known without weights. `num_output` leaves room for thinking and answer."""
+        """The metadata for LlamaIndex, known without weights. `num_output` includes thinking and answer."""
         window = self.pair.window or self.router.window
         config = self.router_config().with_effort()
         thinking = config.max_reasoning_tokens if config.reasoning == "auto" else 0
@@ -132,7 +132,7 @@ class GlimpLLM(GrammarPrediction, PairModel, FunctionCallingLLM):
         )
 
     def to_payload(self) -> dict[str, Any]:
-        """Return what observability may see of this LLM; there are no secrets in it."""
+        """Return the data of this LLM for observability, without secrets."""
         pair = self.pair
         return {
             "class_name": self.class_name(),

@@ -13,10 +13,10 @@ from glimp_core.types import Role
 
 
 def route(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Iterator[Event]:
-    """Write one reply with two models; yields its events and leaves its steps in `chain`.
+    """Write one reply with two models: yield its events, and append its steps to `chain`.
 
-    The small model glimpses at the first token of each step. Where it is certain it goes on and writes
-    the step (delegate); where it is not, the large model does (intervene). One model writes the answer.
+    The small model predicts the first token of each step. If it is certain, it writes the step (delegate). If it is
+    not, the large model writes the step (intervene). One model writes the answer.
     """
     engines: dict[Role, Engine] = {"small": small, "large": large}
     while chain.routed:
@@ -30,7 +30,7 @@ def route(chain: Chain, small: Glimpser, large: Engine, policy: Policy) -> Itera
 
 
 def write_alone(chain: Chain, small: Engine, large: Engine, writer: Role) -> Iterator[Event]:
-    """Have one model write all, step by step, under the rules that hold for a pair: where the large one fails, too."""
+    """Write everything with one model, step by step, by the rules of a pair, also if the large model fails."""
     engines: dict[Role, Engine] = {"small": small, "large": large}
     while not chain.complete:
         yield from write(chain, engines, writer, Clock())

@@ -1,4 +1,4 @@
-"""One reply while it is written: its steps, its phase, what is left of its budgets, and the calls of engines for it."""
+"""One reply while it is written: its steps, its phase, the rest of its budgets, and the calls of the engines."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
@@ -27,13 +27,13 @@ from glimp_core.types import (
 )
 
 MOST_TOKENS = 4
-"""A token of one vocabulary is hardly ever more than so many of another one."""
+"""A token of one vocabulary is rarely more than this many tokens of another one."""
 
 
 class Chain:
-    """Grows by whole steps. `routed` while the next step is to be glimpsed at, `complete` when all is said.
+    """A reply that grows by steps. `routed`: the next step needs a glimpse. `complete`: the reply has ended.
 
-    `room` counts the tokens that are left in the fuller window, where two vocabularies count a step differently.
+    `room` counts the tokens that are left in the fuller window, if two vocabularies count a step differently.
     """
 
     def __init__(
@@ -61,32 +61,32 @@ class Chain:
 
     @property
     def routed(self) -> bool:
-        """Whether the next step has its writer chosen by a glimpse."""
+        """Whether a glimpse decides which model writes the next step."""
         return not self.complete and (self.phase != "answer" or self.config.answer_by == "routed")
 
     @property
     def answer_by(self) -> Role:
-        """Who writes the answer when it is not routed."""
+        """The model that writes the answer if it is not routed."""
         return "small" if self.config.answer_by == "small" else "large"
 
     @property
     def finish_reason(self) -> FinishReason:
-        """Why the reply is over: "length" only when the answer itself was cut, be it at a paragraph break."""
+        """The finish reason: "length" only if the answer itself was cut, also if it was cut at a blank line."""
         if self.tool_calls:
             return "tool_calls"
         return "length" if not self.steps or self.steps[-1].end in ("length", "break") else "stop"
 
     @property
     def _bound(self) -> bool:
-        """Whether what is written now may hold calls or JSON, which cannot be written step by step."""
+        """Whether the current phase may have calls or JSON, which cannot be written step by step."""
         return self.phase != "thinking" and self.requirements.bound
 
     def spares(self, writer: Role, begun: bool) -> bool:
-        """Whether the reply may go on without `writer`, who failed; a call or JSON it has begun cannot change hands."""
+        """Whether the reply can continue without `writer`, which failed. A begun call or JSON cannot be continued."""
         return writer == "large" and self.config.on_large_failure == "small" and not (begun and self._bound)
 
     def params(self) -> GenerationParams:
-        """Say how the next step is to be written."""
+        """Return the parameters of the next engine call."""
         left = self._left[self.phase]
         stepwise = self.routed and not self._bound
         limit = min(left, self.config.max_step_tokens) if stepwise else left
@@ -96,16 +96,16 @@ class Chain:
         return GenerationParams(self.phase, limit, stepwise, self.sampling, len(self.steps), logprobs)
 
     def _free(self) -> int | None:
-        """Return how many tokens of the fuller window this phase may fill; None where one count holds for both."""
+        """Return the tokens of the fuller window that this phase may use; None if both models count the same."""
         if self._room is None:
             return None
         return self._room() - (self.plan.answer_tokens + CLOSING if self.phase == "thinking" else 0)
 
     def show(self, text: str) -> str:
-        """Return what may be shown of the next written text.
+        """Return the part of the next written text that may be shown.
 
-        Stop strings apply to the visible reply alone; the blank lines that part it from the thinking
-        belong to neither.
+        Stop strings apply only to the visible reply. The blank lines between the thinking and the visible reply belong
+        to neither of them.
         """
         if self.phase == "thinking":
             return text
@@ -115,7 +115,7 @@ class Chain:
         return self.stop.push(text)
 
     def append(self, step: Step, written: str, token_ids: tuple[int, ...], vocabulary: str) -> None:
-        """Take a finished step with all that was written of it, and settle what follows."""
+        """Append a finished step with its written text, and set the next phase."""
         self.steps.append(step)
         self.context.append(Span(written, token_ids, vocabulary))
         self._left[self.phase] -= step.tokens
@@ -138,14 +138,14 @@ class Chain:
         self.complete = step.end in ("eos", "stop") or self._left[self.phase] <= 0 or over
         if self.phase == "inline":
             self.thinking_end = ending
-            if ending == "repetition" and not self.complete:  # the large model finishes what went in circles
+            if ending == "repetition" and not self.complete:  # the large model finishes a reply that repeats itself
                 self._left["answer"] = self._left["inline"]
                 self.phase = "answer"
         elif ending == "repetition":
             self.complete = True
 
     def ending(self, step: Step) -> ThinkingEnd | None:
-        """Say what ends the routed steps with this one, the last of the chain; None if they go on."""
+        """Return why the routed steps end with this step, the last one of the chain; None if they continue."""
         if step.end in ("close", "eos"):
             return "close" if step.end == "close" else "eos"
         if self._left[self.phase] <= 0:

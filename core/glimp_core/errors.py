@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import Any
 
 LISTED, LONGEST = 50, 100
-"""As many names are listed in a message at most, and so many characters of each."""
+"""The most names in a message, and the most characters of each."""
 
 
 class GlimpError(ValueError):
@@ -76,12 +76,12 @@ _SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 8
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it: cut short, however long or deep it is. Never raises."""
+    """Return a value as text for an error, shortened if it is long or deep. Never raises."""
     return _SHORT.repr(value)[:400]
 
 
 def unknown_name(what: str, name: object, known: Iterable[str]) -> ConfigError:
-    """Return the error for a name that is not one of `known`, with the nearest one suggested."""
+    """Return the error for a name that is not in `known`. It suggests the nearest name."""
     names = sorted(known)
     close = difflib.get_close_matches(name[:200], names, n=1) if isinstance(name, str) else []
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
@@ -91,7 +91,7 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> ConfigError:
 
 
 def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
-    """Raise `ConfigError` for an argument of another kind."""
+    """Raise `ConfigError` for an argument of a wrong type."""
     missing = value is None and name == "messages"
     if missing or isinstance(value, bytes) or not isinstance(value, (kind, type(None))):
         raise ConfigError(f"{name}={shown(value)} cannot work: pass {wanted}")

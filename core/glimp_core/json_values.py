@@ -1,4 +1,4 @@
-"""JSON as its callers made it: put into JSON's own types, and half characters mended.
+"""JSON values of callers: they are converted to JSON's own types, and half surrogate pairs are replaced.
 
 JSON files, PDF readers and argument lists leave halves of surrogate pairs in texts.
 """
@@ -9,9 +9,9 @@ from typing import Any
 from glimp_core.errors import ConfigError, shown
 
 MAX_DEPTH = 400
-"""What templates and JSON writers recurse into must end well before Python's own limit."""
+"""The deepest nesting: templates and JSON writers are recursive, and must stay far below Python's limit."""
 MAX_VALUES = 2_000_000
-"""What contains itself would never end."""
+"""The most parts: a value that contains itself would have infinitely many."""
 
 
 def in_json_types(name: str, value: Any) -> Any:
@@ -53,7 +53,7 @@ def mended(text: str) -> str:
 
 
 def with_texts(value: Any, change: Callable[[str], str], change_name: Callable[[str], str]) -> Any:
-    """Return a copy of JSON with every text changed, and every name of a property; JSON may be nested as it likes."""
+    """Return a copy of JSON with a change to every text and every name of a property. Any depth is allowed."""
     whole: list[Any] = [value]
     left: list[tuple[Any, Any]] = [(whole, 0)]
     made: Any

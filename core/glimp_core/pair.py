@@ -1,8 +1,8 @@
-"""A pair of models by description: what an adapter holds until it is first asked something.
+"""The description of a pair of models, which an adapter holds until its first request.
 
-Describing a pair imports no torch and loads nothing. All who name the same model in the same way share its weights,
-which stay in memory until the process ends or `release()` is called. A `Reference` stands for an engine or a router,
-so that what holds one can be compared, copied and pickled.
+A description imports no torch and loads nothing. Equal descriptions of a model share its weights, which stay in memory
+until the process ends or `release()` is called. A `Reference` refers to an engine or a router, so that an object that
+holds one can be compared, copied and pickled.
 """
 
 import json
@@ -31,7 +31,7 @@ _living: "WeakValueDictionary[str, Any]" = WeakValueDictionary()
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Stands for an object of this process; two references are equal when they stand for the same object."""
+    """A reference to an object of this process. Two references are equal if they refer to the same object."""
 
     key: str
     description: str = ""
@@ -39,13 +39,13 @@ class Reference:
     @classmethod
     def to(cls, living: Any) -> "Reference":
         """Return the reference to an object, which it does not keep alive."""
-        with _lock:  # others that come into being meanwhile would change the table that is looked through
+        with _lock:  # objects that are made meanwhile would change the table during the search
             key = next((key for key, value in list(_living.items()) if value is living), None) or uuid.uuid4().hex
             _living[key] = living
         return cls(key, type(living).__name__)
 
     def resolve(self) -> Any:
-        """Return the object. Raises `ConfigError` if it is gone, or lives in another process."""
+        """Return the object. Raises `ConfigError` if it was collected, or belongs to another process."""
         if (living := _living.get(self.key)) is None:
             raise ConfigError(
                 f"this {self.description} is gone, or lives in another process: what holds one can be unpickled only "
@@ -121,7 +121,7 @@ class Pair:
         return GlimpRouter(small, large, policy, config, sampling)
 
     def engines(self) -> tuple[Any, Any]:
-        """Return both engines; who names the same model the same way gets the same one while somebody holds it.
+        """Return both engines. Equal descriptions get the same engine, as long as something refers to it.
 
         Raises `ConfigError` if the `remote` extra, or the key of a server, is missing.
         """
@@ -129,10 +129,10 @@ class Pair:
         return small, large
 
     def default_config(self, policy: Policy | None = None) -> RouterConfig:
-        """Return the settings of a router for which none are given.
+        """Return the default settings of a router.
 
-        A server that Glimp starts for the small model would send megabytes for each glimpse of the whole vocabulary:
-        there glimpses measure "top20", unless the policy was made for another definition.
+        A server that Glimp starts for the small model would send megabytes for each glimpse of the whole vocabulary. So
+        glimpses measure "top20" there, unless the policy needs another kind of entropy.
         """
         small = self._described("small")
         if small is None or small.engine is None or _software(small) is None:
@@ -170,7 +170,7 @@ def _software(described: ModelDescription) -> Any:
 
 
 def release() -> None:
-    """Forget the models that were named; their weights are freed when nothing uses them any more."""
+    """Forget all named models. Their weights are freed when nothing uses them any more."""
     _kept.clear()
 
 

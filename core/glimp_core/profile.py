@@ -1,4 +1,4 @@
-"""A calibration as a small JSON file: the threshold that was measured, on which pair, from what."""
+"""Profiles: the result of a calibration as a small JSON file."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +15,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What one threshold would give, estimated from the glimpses of the calibration; None if it is unknown."""
+    """The estimated figures of one threshold, from the glimpses of the calibration; None if unknown."""
 
     threshold: float
     rate: float
@@ -25,12 +25,12 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A threshold in nats with its 95 % `interval`, and where it comes from.
+    """A threshold in nats with its 95 % `interval`, and its calibration.
 
-    `target` is what was asked for ("rate", "share" or "seconds") at `target_value`. The `measured_*` values are of
-    a routed run at this threshold over `checked` prompts that were not used to find it, with the 95 % interval of what
-    was the target; the other of the `n` prompts gave `steps` glimpses. `pair` holds the identities of the small and the
-    large model.
+    `target` is the goal ("rate", "share" or "seconds") with its `target_value`. The `measured_*` values are from a
+    routed run at this threshold over `checked` prompts that were not used to find it; `measured_interval` is the 95 %
+    interval of the target. The other ones of the `n` prompts gave `steps` glimpses. `pair` has the identities of the
+    small and the large model.
     """
 
     threshold: float
@@ -53,19 +53,19 @@ class Profile:
 
     @property
     def target_rate(self) -> float | None:
-        """The intervention rate that was asked for, None if it was something else."""
+        """The intervention rate that was the goal, None for another goal."""
         return self.target_value if self.target == "rate" else None
 
     def policy(self) -> CalibratedThreshold:
-        """Return the policy, which a router of another pair or another entropy refuses."""
+        """Return the policy. A router with another pair or another kind of entropy refuses it."""
         return CalibratedThreshold(self.threshold, self.entropy, self.on_tie, self.pair)
 
     def document(self) -> dict[str, Any]:
-        """Return the profile as it is written down."""
+        """Return the profile as a JSON document."""
         return {**asdict(self), "target_rate": self.target_rate}
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the profile. Raises `ConfigError` if that cannot be done."""
+        """Write the profile to a file. Raises `ConfigError` if this fails."""
         try:
             Path(path).write_text(json.dumps(self.document(), indent=1) + "\n")
         except OSError as error:
@@ -73,7 +73,7 @@ class Profile:
 
 
 def read_profile(path: str | PathLike[str]) -> Profile:
-    """Return a saved profile. Raises `ConfigError` for a file that is none, or of a newer schema."""
+    """Read a profile. Raises `ConfigError` for an invalid file, or one of a newer schema."""
     try:
         document = json.loads(Path(path).read_text())
     except OSError as error:
@@ -84,10 +84,10 @@ def read_profile(path: str | PathLike[str]) -> Profile:
 
 
 def load_profile(path: str | PathLike[str]) -> Policy:
-    """Return the policy of a profile that `glimp calibrate` wrote.
+    """Return the policy of a profile from `glimp calibrate`.
 
-    A router refuses it (`ConfigError`) for another pair of models, or another definition of entropy, than it was
-    measured on. Raises `ConfigError` for a file that is no profile.
+    A router with another pair of models or another kind of entropy refuses it with a `ConfigError`. Raises
+    `ConfigError` for a file that is not a profile.
     """
     return read_profile(path).policy()
 

@@ -1,4 +1,4 @@
-"""GlimpRouter: a pair of models that answers as one."""
+"""GlimpRouter: a small and a large model that answer chat requests together."""
 
 import threading
 import uuid
@@ -50,11 +50,11 @@ class StreamOptions(TypedDict, total=False):
 
 
 class GlimpRouter:
-    """Answers chat requests with a small and a large model, deciding step by step who writes.
+    """Answers chat requests with a small and a large model. The policy decides which model writes each step.
 
-    May be called from any number of threads. The events of each request pass through the `taps` (a `TraceFile`, a
-    `SpanTap`), first to last. Raises `ConfigError` for an engine that cannot serve its role, or a policy that measures
-    another entropy than `config` names, or was calibrated on another pair.
+    It can be used from several threads at once. The events of each request pass through the `taps` (a `TraceFile`, a
+    `SpanTap`), in their order. Raises `ConfigError` for an engine that cannot be used in its role, and for a policy
+    that needs another kind of entropy than that of `config`, or that was calibrated on another pair.
     """
 
     def __init__(
@@ -89,15 +89,16 @@ class GlimpRouter:
         taps: Sequence[Tap] = (),
         **options: Unpack[ModelOptions],
     ) -> "GlimpRouter":
-        """Make a router of two models, named or loaded; weights load at the first request.
+        """Make a router from two models, by name or loaded. Weights load at the first request.
 
         `small` and `large` are a Hugging Face id, a folder, a `.gguf` file, a `(model, tokenizer)` pair, an
-        engine, a model at a server ("http://host:8001/v1#name"), or "glimp-tiny-small" and "glimp-tiny-large"; a dict
-        of `model` and own options is what a pair file has as a table. `options` go to both: `ModelOptions` describes
-        them. With engine="vllm" or "llama.cpp" Glimp starts a server for each; without a `config`, glimpses measure
-        "top20" there. Raises `ConfigError` for an unknown option, or one that neither model can use.
+        engine, a model on a server ("http://host:8001/v1#name"), or "glimp-tiny-small" and "glimp-tiny-large". A dict
+        of `model` and its own options is the same as a table in a pair file. `options` are for both models;
+        `ModelOptions` describes them. With engine="vllm" or "llama.cpp" Glimp starts a server for each model. Without
+        a `config`, glimpses then measure "top20". Raises `ConfigError` for an unknown option, or one that neither
+        model can use.
         """
-        from glimp_core.pair import Pair  # the composition root: the one place that reaches for engines
+        from glimp_core.pair import Pair  # the composition root: only here the router imports engines
 
         pair = Pair(small, large, options)
         return cls(*pair.engines(), policy, config or pair.default_config(policy), sampling, taps)
@@ -111,10 +112,10 @@ class GlimpRouter:
         sampling: SamplingParams | None = None,
         taps: Sequence[Tap] = (),
     ) -> "GlimpRouter":
-        """Make a router of a pair file: "pair.toml", or "pair.toml#NAME" for one of several (docs/pair-file.md).
+        """Make a router from a pair file: "pair.toml", or "pair.toml#NAME" for one of several (docs/pair-file.md).
 
-        What is given here wins over the file, `sampling` value by value. Raises `ConfigError` for a file that cannot
-        be read, an unknown key, or a value that cannot work.
+        The arguments override the file, `sampling` value by value. Raises `ConfigError` for a file that cannot be
+        read, an unknown key, or an invalid value.
         """
         from glimp_core.pair_file import read_pair
 
@@ -124,7 +125,7 @@ class GlimpRouter:
         return cls(*file.pair.engines(), policy or file.policy, config or file.config, drawn, taps)
 
     def generate(self, messages: Sequence[Message] | str, **options: Unpack[StreamOptions]) -> Completion:
-        """Answer once; takes what `stream` takes and folds its events."""
+        """Answer a request and return the complete reply. The options and errors are those of `stream`."""
         return Completion.fold(self.stream(messages, **options))
 
     def stream(
@@ -144,11 +145,11 @@ class GlimpRouter:
         alone: Role | None = None,
         cancelled: threading.Event | None = None,
     ) -> Generator[Event, None, None]:
-        """Answer step by step; closing the generator, or setting `cancelled`, stops the models within a token.
+        """Answer a request as events. Closing the generator, or setting `cancelled`, stops the models within one token.
 
-        What is given here wins over what the router was made with. `logprobs` has deltas say how sure the model was of
-        their tokens, if its engine can. `alone` has one model write all, without glimpses and drafts. The request is
-        checked at once, the models start with the first event. Raises any `GlimpError` but `OutputValidationError`.
+        The arguments override the settings of the router. With `logprobs`, deltas have log-probabilities, if the engine
+        supports it. With `alone`, one model writes everything, without glimpses and drafts. The request is checked at
+        once; the models start at the first event. Raises any `GlimpError` except `OutputValidationError`.
         """
         _check_options(policy, cancelled)
         request = self._request(
@@ -174,14 +175,14 @@ class GlimpRouter:
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
-        """Return the size of a prompt in the large model's tokens, template and tools included."""
+        """Return the number of the large model's tokens in a prompt, including its template and its tools."""
         asked = self._request(messages, None, chat_template_kwargs, tools=tools)
         with Context(read_request(asked), self.config.reasoning) as context:
             context.counted = True
             return self.large.prepare(context).tokens
 
     def load(self) -> None:
-        """Load the weights of both models now, rather than at the first request."""
+        """Load the weights of both models now, and not at the first request."""
         self.small.load()
         self.large.load()
 
@@ -191,9 +192,9 @@ class GlimpRouter:
         return min(self.small.window, self.large.window)
 
     def large_for(self, plan: Plan, config: RouterConfig) -> Engine:
-        """Return the large model, with the small one drafting for it if that is wanted and possible.
+        """Return the large model, with the small model as its drafter if that is requested and possible.
 
-        Raises `ConfigError` if `config` wants it and it cannot be.
+        Raises `ConfigError` if `config` requires drafts and they are not possible.
         """
         wanted = plan.mode == "large_only" if config.speculate is None else config.speculate
         drafted = self.large.drafted_by(self.small) if wanted and isinstance(self.large, Draftable) else None
@@ -202,7 +203,7 @@ class GlimpRouter:
         return drafted or self.large
 
     def _room_of(self, context: Context) -> Callable[[], int] | None:
-        """Return what counts the tokens left in the fuller window; None where one count holds for both models."""
+        """Return a function that counts the tokens left in the fuller window; None if both models count the same."""
         if self.small.vocabulary == self.large.vocabulary:
             return None
 
@@ -249,10 +250,10 @@ class GlimpRouter:
         config: RouterConfig | None = None,
         cancelled: threading.Event | None = None,
     ) -> Generator[Start | E | Finish, None, None]:
-        """Have `loop` write the reply to a request; yields Start, what the loop yields, and Finish.
+        """Write the reply to a request with `loop`; yield Start, the events of the loop, and Finish.
 
-        `stream` runs `route`, the benchmarks run their other loops: all that is around a loop is here, once.
-        `config` is the router's own unless given. Raises what `stream` raises.
+        `stream` runs `route`, and the benchmarks run other loops with the same code around them. `config` is the
+        router's own by default. Raises the errors of `stream`.
         """
         config = (config or self.config).with_effort()
         with Context(request, config.reasoning, cancelled, config.reasoning_effort) as context:
@@ -285,7 +286,7 @@ class GlimpRouter:
         return replace(config, speculate=False, prewarm=False) if alone else config
 
     def plan(self, messages: Sequence[Message] | str) -> Plan:
-        """Settle what would be done with a request, before any weights load: the mode, the budgets, and notes.
+        """Return how a request would be answered, before any weights load: the mode, the budgets, and notes.
 
         Raises `ConfigError` for a pair that cannot share a chain of thought, `ContextOverflowError` for a long prompt.
         """
@@ -304,7 +305,7 @@ class GlimpRouter:
         return settle(small, large, config, *limits), large.tokens
 
     def _prepared(self, context: Context, config: RouterConfig) -> tuple[Prompt, Prompt]:
-        """Render the request for both models, with thinking switched on where one of the two leaves it off."""
+        """Render the request for both models. If only one of them leaves thinking off by default, switch it on."""
         small = large = self.small.prepare(context)
         with _may_fail(context, config):
             large = self.large.prepare(context)
@@ -317,7 +318,7 @@ class GlimpRouter:
         return small, large
 
     def _checked(self, policy: Policy) -> Policy:
-        """Refuse a threshold on another entropy than the one this router measures, or one of another pair."""
+        """Raise `ConfigError` for a threshold on another kind of entropy, or for another pair."""
         definition = getattr(policy, "entropy", self.config.entropy)
         if definition != self.config.entropy:
             raise ConfigError(
@@ -334,14 +335,14 @@ class GlimpRouter:
 
 
 def _check_options(policy: Any, cancelled: Any) -> None:
-    """Raise `ConfigError` for an option of another kind, which would fail somewhere in the middle."""
+    """Raise `ConfigError` for an option of a wrong type, which would otherwise fail later with an unclear error."""
     check_kind("policy", policy, Policy, "a policy such as EntropyThreshold(1.0)")
     if cancelled is not None and not hasattr(cancelled, "is_set"):
         raise ConfigError(f"cancelled={shown(cancelled)} cannot work: pass a threading.Event()")
 
 
 def _only(writer: Role) -> Policy:
-    """Return the policy of which a reply by one model alone is the outcome."""
+    """Return the policy that is recorded for a reply by one model alone."""
     policies: dict[str, Policy] = {"small": AlwaysSmall(), "large": AlwaysLarge()}
     if writer not in list(policies):
         raise unknown_name("alone", writer, policies)
@@ -350,7 +351,7 @@ def _only(writer: Role) -> Policy:
 
 @contextmanager
 def _may_fail(context: Context, config: RouterConfig) -> Iterator[None]:
-    """Do without a large model that cannot be reached, if that is wanted."""
+    """If the large model cannot be reached, continue without it, or raise its error, as `config` says."""
     try:
         yield
     except EngineError as error:

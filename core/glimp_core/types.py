@@ -1,6 +1,6 @@
-"""The values that travel through Glimp: what is asked, what an engine says, what happened.
+"""The values that the parts of Glimp exchange: requests, the output of engines, and steps.
 
-All of them are frozen and free of torch. Counts are tokens, durations are seconds, entropies are nats.
+All of them are immutable and import no torch. Counts are in tokens, durations in seconds, entropies in nats.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class InvalidToolCall:
-    """What was meant as a tool call and cannot be one: its raw `arguments`, and the `error` in words."""
+    """An invalid tool call: its raw `arguments`, and the `error` as text."""
 
     id: str
     name: str
@@ -47,27 +47,25 @@ class ToolCallDelta:
 
 
 Message: TypeAlias = Mapping[str, Any]
-"""One chat message, OpenAI-shaped: `role`, `content`, and where they apply `name`, `tool_calls`,
-`tool_call_id` and `reasoning_content`."""
+"""One chat message in OpenAI's form: `role`, `content`, and optionally `name`, `tool_calls`, `tool_call_id` and
+`reasoning_content`."""
 
 Role = Literal["small", "large"]
-"""Which of the two models: a type here, the attribute `engine` of decisions, deltas and steps."""
+"""Which of the two models. Decisions, deltas and steps have it as the attribute `engine`."""
 
 Phase = Literal["thinking", "inline", "answer"]
-"""What a step is part of: the chain of thought, a visible reply that is routed, or the answer."""
+"""The part of the reply that a step belongs to: the chain of thought, a routed visible reply, or the answer."""
 
 ThinkingStyle = Literal["open", "closed", "none"]
-"""How a rendered prompt stands to thinking: it ends inside an open tag, past a closed one, or the
-model has no such tag."""
+"""Thinking in a rendered prompt: the prompt ends inside an open tag, after a closed tag, or the model has no tag."""
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 StepEnd = Literal["break", "close", "eos", "length", "stop", "failure"]
-"""What ended one engine call: a paragraph break, the closing think tag, an end-of-sequence token,
-the token limit, a stop string, or a failure after which the other model goes on."""
+"""What ended one engine call: a blank line, the closing think tag, an end-of-sequence token, the token limit, a stop
+string, or a failure after which the other model continues."""
 
 ThinkingEnd = Literal["close", "eos", "budget", "repetition"]
-"""What ended the routed steps: the models themselves (`close`, `eos`), the token budget, or a chain
-that went in circles."""
+"""What ended the routed steps: the closing tag, the end of the sequence, the token budget, or repeated steps."""
 
 Entropy = Literal["full", "top20"]
 """Which quantity an entropy is: of the whole vocabulary, or of the 20 likeliest tokens renormalised."""
@@ -75,7 +73,7 @@ Entropy = Literal["full", "top20"]
 
 TEMPERATURES = "0 (greedy) or a number of 1e-10 or more, and no infinite one"
 LONGEST_STOP = 1_000_000
-"""How many characters stop strings may have together: each takes some memory."""
+"""The most characters of all stop strings together: they use memory."""
 
 
 def _stop_strings(stop: object) -> tuple[str, ...]:
@@ -90,10 +88,10 @@ def _stop_strings(stop: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to draw tokens; `None` leaves a field to the router, then to the model's generation_config.
+    """Sampling parameters. A field that is None has the value of the router, or else of the model's generation_config.
 
-    `max_tokens` bounds the answer, not the thinking; `max_completion_tokens` bounds both together. `temperature=0` is
-    greedy. A `seed` makes sampling deterministic, whatever else runs beside it. Raises `ConfigError` on impossible
+    `max_tokens` limits the answer, not the thinking; `max_completion_tokens` limits both together. `temperature=0` is
+    greedy. A `seed` makes sampling deterministic, independent of other requests. Raises `ConfigError` for invalid
     values.
     """
 
@@ -128,11 +126,11 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to the pair: messages, and what is demanded of the reply.
+    """One request to the pair: messages, and the requirements for the reply.
 
-    `parallel_tool_calls` None means one call where a call is demanded, any number else; `lenient_tool_calls` lets a
-    reply count as calls that is nothing but calls, but lacks the marks of the model's own markup. `left_out` names what
-    stood in the messages and no model can read.
+    `parallel_tool_calls` None means one call if a call is demanded, and any number otherwise. With
+    `lenient_tool_calls`, a reply that contains only calls counts as calls if the markers of the model's markup are
+    missing. `left_out` names parts of the messages that no model can read.
     """
 
     messages: tuple[Message, ...]
@@ -161,11 +159,11 @@ def zero() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What an engine makes of a request: its size in this model's tokens, and where thinking stands.
+    """The rendered request of one engine: its number of tokens, the context window, and the state of thinking.
 
-    `shortest_answer` tells how many tokens the answer needs at least where its form is demanded; it is asked of the
-    model that writes the answer alone, for finding out takes time. `can_think` says that thinking is closed or left
-    out in the prompt, and could be switched on.
+    `shortest_answer` returns the least number of tokens of a demanded answer. It is called only for the model that
+    writes the answer, because it can be slow. `can_think` says that thinking is closed or missing in the prompt, and
+    can be switched on.
     """
 
     tokens: int
@@ -177,12 +175,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class ModelUsage:
-    """What one model did: forwards, tokens by kind and seconds by part. Adds up with `+`.
+    """The usage of one model: forwards, tokens by kind, and seconds by part. Two usages are added with `+`.
 
-    `prefill_tokens` were read in chunks, `decode_tokens` one a forward; `drafted_tokens` were proposed by the other
-    model, or by a server's own drafter, and `accepted_tokens` of them kept; `cached_tokens` of the prompt were found in
-    the cache. `sent_tokens` are those of all prompts that a server was sent, each time anew, and `sent_cached_tokens`
-    what it says to have found of them in its cache; both are 0 for a model in this process.
+    `prefill_tokens` were read in chunks, `decode_tokens` one in each forward. `drafted_tokens` were proposed by the
+    other model, or by a server's own drafter, and `accepted_tokens` of them were accepted. `cached_tokens` of the
+    prompt were in the cache. `sent_tokens` are the tokens of all prompts that were sent to a server, each prompt in
+    full, and `sent_cached_tokens` those of them that the server reports as cached. Both are 0 for a local model.
     """
 
     forwards: int = 0
@@ -199,7 +197,7 @@ class ModelUsage:
 
     @property
     def seconds(self) -> float:
-        """Time inside this model's forwards and sampling."""
+        """Seconds in this model's forwards and sampling."""
         return self.prefill_seconds + self.decode_seconds
 
     def __add__(self, other: "ModelUsage") -> "ModelUsage":
@@ -208,9 +206,9 @@ class ModelUsage:
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """The small model's view of one step's first token: `entropy` in nats, of which `definition`.
+    """The small model's prediction of a step's first token: its `entropy` in nats, by a `definition`.
 
-    `text` is the likeliest first token, with its `probability`; `margin` is its lead over the second.
+    `text` is the likeliest first token, with its `probability`; `margin` is its probability less that of the second.
     """
 
     entropy: float
@@ -223,9 +221,9 @@ class Glimpse:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a policy makes of a glimpse: who writes the step, and why in a few words.
+    """The decision of a policy: which model writes the step, and a short reason.
 
-    `threshold` is the entropy that the glimpse was compared with, in nats, None where it was not.
+    `threshold` is the entropy in nats with which the glimpse was compared, None if it was not compared.
     """
 
     intervene: bool
@@ -245,24 +243,24 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class GenerationParams:
-    """What one engine call writes: one step (`stepwise`, up to a paragraph break) or all that is left."""
+    """What one engine call has to write: one step (`stepwise`, up to a blank line), or the whole rest."""
 
     phase: Phase
     max_tokens: int
     stepwise: bool = True
     sampling: SamplingParams = SamplingParams()
     index: int = 0
-    """The number of this step in its request: part of the seed, so that every step has its own draws."""
+    """The number of this step in its request. It is part of the seed, so that each step has other random numbers."""
     logprobs: bool = False
-    """Have chunks say how sure the model was of their tokens; a local engine that writes alone can."""
+    """Whether chunks have log-probabilities. Only a local engine that writes alone supports this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of text with the ids that spell it, and what the call has used so far.
+    """A piece of text with its token ids, and the usage of the call so far.
 
-    `drafting` is what a drafting model has used for it, `measure` is there where it was asked for. The last chunk of
-    a call says what `end`ed it. Ids of control tokens come with no text, and so do those of a tool call, whose
+    `drafting` is the usage of the drafting model, `measure` has log-probabilities if they were requested. The last
+    chunk of a call has its `end`. Ids of control tokens have no text. Ids of a tool call have no text either: its
     pieces are in `tool_call`.
     """
 
@@ -274,12 +272,12 @@ class Chunk:
     drafting: ModelUsage = ModelUsage()
     measure: TokenMeasure | None = None
     thought: bool = False
-    """The text is part of a thought that stands in the answer; it is reported with the thinking."""
+    """The text is thinking inside the answer; it is reported as thinking."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One finished step: the routed steps and, last, the answer. `tokens` counts every id written."""
+    """One finished step. The last step of a reply is the answer. `tokens` counts all written ids."""
 
     index: int
     phase: Phase
@@ -291,8 +289,8 @@ class Step:
     entropy: float | None = None
     usage: ModelUsage = ModelUsage()
     drafting: ModelUsage = ModelUsage()
-    """What the small model used to draft for this step."""
+    """The usage of the small model as the drafter of this step."""
 
 
 History: TypeAlias = Sequence[Step]
-"""The steps written so far in this request, oldest first."""
+"""The steps of this request so far, oldest first."""

@@ -94,7 +94,7 @@ def test_a_real_pair_offers_odd_tools_and_calls_the_others(choice: str) -> None:
     pair = GlimpRouter.from_pretrained("glimp-tiny-small", "glimp-tiny-large", config=RouterConfig(reasoning="off"))
     sampling = SamplingParams(temperature=1.0, seed=1, max_tokens=60)
     done = pair.generate("x", tools=tools, tool_choice=choice, sampling=sampling)
-    assert len([note for note in done.start.notes if "checked when whole" in note]) == 2
+    assert len([note for note in done.start.notes if "checked when complete" in note]) == 2
     done = pair.generate("x", tools=tools, tool_choice="now", sampling=sampling)
     assert [call.arguments for call in done.tool_calls] == [{}]
 
@@ -117,7 +117,7 @@ def test_tools_that_are_too_much_together_are_offered_all_the_same() -> None:
         held = compiled_requirements(Small(), ReplyFormat(), asked, context)  # type: ignore[arg-type]
         assert [tool.name for tool in held.tools] == [tool.name for tool in asked.tools]
         assert all(tool.parameters == before.parameters for tool, before in zip(held.tools, asked.tools, strict=True))
-        assert context.notes == ["the calls of all 9 tools: left to the model in part, and checked when whole: "
+        assert context.notes == ["the calls of all 9 tools: enforced in part, and checked when complete: "
                                  "the grammar is too large"]  # fmt: skip
 
 

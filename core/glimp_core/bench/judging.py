@@ -1,4 +1,4 @@
-"""Loops that judge a step after it was written: the small model tries every step, and what fails is thrown away."""
+"""Loops that judge a step after it was written: the small model tries every step, and a rejected step is discarded."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +24,11 @@ UNREADABLE = 0.0
 """The score of a step to which the judge gives no digit (as in SpecReason's code)."""
 
 HESITATION = ("wait", "but", "however", "hmm", "actually", "alternatively", "maybe", "perhaps", "not sure")
-"""Words of doubt. TrigReason names the kind and not the list; this one is ours."""
+"""Words of doubt. TrigReason describes such words, but has no list; this one is ours."""
 
 
 class WrittenStep(Wrapped):
-    """Writes, as its next step, what the inner engine has written already: a draft that is to be kept."""
+    """Writes, as its next step, the text that the inner engine has already written and that was accepted."""
 
     def __init__(self, engine: Engine, chunks: Sequence[Chunk]):
         super().__init__(engine)
@@ -74,13 +74,13 @@ class WrittenStep(Wrapped):
         return under / max(1, sum(tokens for tokens, _ in measured))
 
     def generate(self, context: Context, params: GenerationParams) -> Iterator[Chunk]:
-        """Say again what was written."""
+        """Yield the written chunks again."""
         return iter(self.chunks)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a step measures, whether it is kept, and what the judge used to find out."""
+    """The measured value of a step, whether it is kept, and the usage of the judge."""
 
     measure: float
     keep: bool
@@ -177,9 +177,9 @@ def never(steps: Sequence[Step]) -> str:
 def try_first(
     chain: Chain, small: Engine, large: Engine, judge: Judge, logprobs: bool, call: Call = never
 ) -> Iterator[Happening]:
-    """The small model writes every step, and the large one writes it again where the judge does not keep it.
+    """The small model writes every step, and the large model writes it again if the judge rejects it.
 
-    Where `call` has a reason the large model writes the step untried.
+    If `call` returns a reason, the large model writes the step at once.
     """
     engines: dict[Role, Engine] = {"small": small, "large": large}
     while chain.routed:

@@ -24,7 +24,7 @@ FEWEST = 4
 """Questions that a calibration needs: some to find the threshold, some to check it."""
 
 ROUNDS = 3
-"""How often a threshold is checked at most; after a miss it is sought again where the pair is, not the small model."""
+"""The most checks of a threshold. After a failed check, the threshold is computed again from replies of the pair."""
 
 CURVE_POINTS = 41
 
@@ -53,12 +53,13 @@ def calibrate(
 def calibrating(
     router: GlimpRouter, questions: Sequence[Question], goal: Goal, **options: Unpack[StreamOptions]
 ) -> Generator[Progress, None, Profile]:
-    """Calibrate step by step, and return the profile.
+    """Calibrate, yield the progress, and return the profile.
 
-    Every third question is kept for checking. The small model alone answers the others: its entropies give a first
-    threshold, and a routed run on the kept questions measures what it does. Where that misses the goal, entropies are
-    taken anew from a routed run at this threshold, which go their own way after an intervention. `options` go to
-    every request. Raises `ConfigError` for too few questions, a pair that routes nothing, or a goal out of reach.
+    Every third question is reserved for checks. The small model alone answers the others. Its entropies give a first
+    threshold, and a routed run on the reserved questions measures the result. If it misses the goal, entropies are
+    measured again in a routed run at this threshold, because they change after an intervention. `options` are for every
+    request. Raises `ConfigError` for too few questions, for a pair that routes nothing, and for a goal that cannot be
+    reached.
     """
     if len(questions) < FEWEST:
         raise ConfigError(f"{len(questions)} questions are too few to calibrate on: give {FEWEST} or more")

@@ -1,4 +1,4 @@
-"""LocalEngine: a transformers model in this process, as a Glimpser."""
+"""LocalEngine: a transformers model in this process. It can glimpse, so it can be the small model."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -42,17 +42,17 @@ from glimp_core.source import ModelSource, load_generation_config, load_tokenize
 from glimp_core.types import Chunk, Entropy, GenerationParams, Glimpse, Prompt
 
 MAX_BATCH = 32
-"""How many requests a model serves at once, unless its options say otherwise."""
+"""The default number of requests that a model serves at once."""
 
 CACHE_SHARE = 0.05
-"""What share of the device's memory finished requests may leave in its cache, unless `max_cached_tokens` says else."""
+"""The share of the device's memory for cached tokens of finished requests, if `max_cached_tokens` is not set."""
 
 
 class LocalEngine:
-    """Runs one causal language model. Weights load with `load()` or the first call that needs them.
+    """An engine for one causal language model. Weights load at `load()` or at the first call that needs them.
 
-    Requests may come from any number of threads; their forwards are run, together where that is quicker, by the
-    thread that owns the device. Raises `ModelLoadError` for a model that cannot be read or cannot serve.
+    It can be used from several threads at once. The thread that owns the device runs all forwards, and packs them if
+    that is faster. Raises `ModelLoadError` for a model that cannot be read or used.
     """
 
     def __init__(self, source: ModelSource):
@@ -62,7 +62,7 @@ class LocalEngine:
 
     @classmethod
     def from_pretrained(cls, name: str, **options: Any) -> "LocalEngine":
-        """Name a Hugging Face id, a local folder, a `.gguf` file or a bundled model; see `ModelSource` for options."""
+        """Make an engine from a hub id, a folder, a `.gguf` file or a bundled model; `ModelSource` has the options."""
         return cls(ModelSource.of(name, **options))
 
     def __repr__(self) -> str:
@@ -70,7 +70,7 @@ class LocalEngine:
 
     @property
     def name(self) -> str:
-        """The model's name as it was given."""
+        """The model's name as it was passed."""
         return self.source.name
 
     @property
@@ -84,23 +84,23 @@ class LocalEngine:
         return context_window(load_config(self.source))
 
     def load(self) -> None:
-        """Load the weights and prove the model's cache, unless that is done.
+        """Load the weights and test the model's cache, unless this is done.
 
-        Raises `ModelLoadError` for a model that does not go on rightly from a cache.
+        Raises `ModelLoadError` for a model that cannot continue correctly from a cache.
         """
         with self._loading:
             if self._use is None:
-                # from Python 3.12 on cached_property has no lock: two threads would make two of what must be one
+                # since Python 3.12 cached_property has no lock, and two threads would make two objects
                 self.admission, self._renderer, self._space  # noqa: B018
                 (use,) = self.scheduler.submit(Task(self._prove, lambda: False)).results()
                 self._use = use
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, in which nothing is taken for a control token; needs the tokenizer only."""
+        """Return the ids of a text without control tokens. It needs only the tokenizer."""
         return self.table.encode(text)
 
     def prepare(self, context: Context) -> Prompt:
-        """Render the request with the model's template; needs the tokenizer only."""
+        """Render the request with the model's template. It needs only the tokenizer."""
         check_length(context, self.encode, self.window)
         conversation = self.conversation(context)
         prompt = conversation.prompt
@@ -108,11 +108,11 @@ class LocalEngine:
         return Prompt(len(prompt.token_ids), self.window, prompt.thinking, shortest, prompt.can_think)
 
     def count_chain(self, context: Context) -> int:
-        """Return how many tokens the prompt and the chain so far have; needs the tokenizer only."""
+        """Return the number of tokens of the prompt and the chain so far. It needs only the tokenizer."""
         return len(self.conversation(context).token_ids())
 
     def glimpse(self, context: Context, definition: Entropy = "full") -> Glimpse:
-        """Measure the first token that would follow; the logits are kept for the step that begins with it."""
+        """Measure the next token. The logits are kept, so a step that begins with it needs no other forward."""
         (glimpse,) = self.run(context, lambda task: self._glimpse(task, context, definition))
         return glimpse  # type: ignore[no-any-return]
 
@@ -122,7 +122,7 @@ class LocalEngine:
         yield from self.run(context, lambda task: self._generate(task, context, params))
 
     def prewarm(self, context: Context, beside: Engine | None = None) -> None:
-        """Begin to read the chain so far and return at once; not on the device of the engine `beside`."""
+        """Start to prefill the chain so far and return at once, except on the device of the engine `beside`."""
         if isinstance(beside, LocalEngine) and beside.device == self.device:
             return
         conversation = self.conversation(context)
@@ -132,7 +132,7 @@ class LocalEngine:
             conversation.read_ahead(self.scheduler.submit(task))
 
     def run(self, context: Context, work: Callable[[Task], Generator[Forward, None, None]]) -> Iterator[Any]:
-        """Have the scheduler of this model's device do some work; yields what it puts."""
+        """Run work in the scheduler of this model's device, and yield its results."""
         self.load()
         for note in (*self.cache_use.notes, *ModelForward.of(self._model).notes):
             context.note(note)
@@ -145,7 +145,7 @@ class LocalEngine:
         return self.scheduler.submit(task).results()
 
     def chain(self, context: Context) -> tuple[KVSession, list[int]]:
-        """Return the session that serves a request, and the ids of its prompt and chain so far."""
+        """Return the session of a request, and the ids of its prompt and chain so far."""
         conversation = self.conversation(context)
         token_ids = conversation.token_ids()
         if len(token_ids) >= self.window:
@@ -156,32 +156,32 @@ class LocalEngine:
         return conversation.session(self.pool), token_ids
 
     def drafted_by(self, draft: Engine) -> Engine | None:
-        """Return an engine that writes this one's words with another's drafts, None if that cannot be."""
+        """Return an engine with this one's output and another's drafts, None if that is not possible."""
         return SpeculativeEngine(self, draft) if isinstance(draft, LocalEngine) and draft is not self else None
 
     def inspect(self) -> ModelFacts:
-        """Tell what the model is and takes, from its config and tokenizer."""
+        """Return the facts of the model and its memory, from its config and tokenizer."""
         footprint = footprint_of(self.source, load_config(self.source))
         footprint = replace(footprint, loaded=self._use is not None or self.source.loaded is not None)
         place = f"this process, on {footprint.device}"
         return self._renderer.facts(place, self.window, footprint)
 
     def path(self) -> str:
-        """Load the model, and say in words how its cache is used."""
+        """Load the model, and return in words how its cache is used."""
         return path_in_words(self.cache_use, ModelForward.of(self._model).packable)
 
     def forget(self) -> None:
-        """Drop what finished requests left in the cache: the next request starts cold, and memory is freed."""
+        """Drop the cached tokens of finished requests. The next request starts without a cache."""
         if "pool" in self.__dict__:
             self.pool.clear()
 
     def sampler(self, params: GenerationParams) -> Sampler:
-        """Return the drawer of one call's tokens."""
+        """Return the sampler of one call."""
         rule = DrawingRule.of(params.sampling, self._model.generation_config)
         return Sampler(rule, params.sampling.seed, params.index, self.device)
 
     def output_processor(self, context: Context, params: GenerationParams, room: int) -> OutputProcessor:
-        """Return what takes the tokens of one call."""
+        """Return the output processor of one call."""
         if params.phase == "thinking":
             thinking = self._renderer.thinking
             return OutputProcessor(self.table, self.stop_ids, params, room, thinking=thinking)
@@ -193,7 +193,7 @@ class LocalEngine:
         return OutputProcessor(self.table, self.stop_ids, params, room, parser, constraint, note=context.note)
 
     def make_grammars(self, context: Context, params: GenerationParams | None = None) -> OutputRequirements:
-        """Make the grammars of an answer in the calling thread, before the one that owns the device needs them."""
+        """Compile the grammars of an answer in the calling thread: the device's thread must not wait for them."""
         conversation = self.conversation(context)
         if conversation.requirements.bound and (params is None or params.phase != "thinking"):
             conversation.requirements = compiled_requirements(
@@ -202,7 +202,7 @@ class LocalEngine:
         return conversation.requirements
 
     def shortest_answer(self, context: Context) -> int:
-        """Return how many tokens the shortest answer has that a request takes, 0 if it demands no form."""
+        """Return the number of tokens of the shortest answer that a request allows, 0 if it demands no form."""
         requirements = self.make_grammars(context)
         if not requirements.structured:
             return 0
@@ -229,14 +229,14 @@ class LocalEngine:
         conversation.meter.cached_tokens += conversation.newly_cached(shared)
 
     def _synced(self, context: Context, meter: Meter) -> Generator[Forward, None, tuple[KVSession, int]]:
-        """Bring the session up to the chain, after steps that the other model wrote; returns the room left, too."""
+        """Read the steps that the other model wrote into the session. Also returns the free tokens of the window."""
         session, token_ids = self.chain(context)
         shared = yield from meter.forwards(session.sync(token_ids))
         meter.cached_tokens += self.conversation(context).newly_cached(shared)
         return session, self.window - len(token_ids)
 
     def conversation(self, context: Context) -> Conversation:
-        """Return what this engine knows of a request."""
+        """Return this engine's state of a request."""
         if self not in context.engine_state:
             context.engine_state[self] = conversation = Conversation(context, self._renderer)
             Visit.of(context).leases.append(conversation.give_back)
@@ -281,7 +281,7 @@ class LocalEngine:
 
     @cached_property
     def admission(self) -> Admission:
-        """Who is served, and who waits."""
+        """The admission of requests."""
         return Admission(self.source.options.get("max_batch", MAX_BATCH))
 
     @cached_property
@@ -298,18 +298,18 @@ class LocalEngine:
 
     @property
     def cache_use(self) -> CacheUse:
-        """How this model's cache is used, as it was proved when the model was loaded."""
+        """How this model's cache is used, as it was tested when the model was loaded."""
         self.load()
         assert self._use is not None
         return self._use
 
     @property
     def loaded(self) -> tuple[Any, Any]:
-        """The model and the tokenizer, as transformers knows them."""
+        """The model and the tokenizer of transformers."""
         return self._model, self._tokenizer
 
     @property
     def device(self) -> torch.device:
-        """Where the model reads its tokens."""
+        """The device of the model's input tokens."""
         device: torch.device = self._model.device
         return device

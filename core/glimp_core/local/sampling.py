@@ -1,4 +1,4 @@
-"""From logits to a token, and to what a glimpse shows."""
+"""Sampling a token from logits, and the figures of a glimpse."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from glimp_core.source import sampling_defaults
 from glimp_core.types import Entropy, Glimpse, SamplingParams
 
 CANDIDATES = 64
-"""Top-p looks at this many tokens first: sorting a whole vocabulary costs a third of a forward."""
+"""Top-p sorts only this many tokens first: sorting a whole vocabulary takes a third of a forward."""
 
 
 def entropy(logits: torch.Tensor) -> float:
@@ -26,12 +26,12 @@ def likeliest(logits: torch.Tensor, count: int) -> list[tuple[int, float]]:
 
 
 def token_measure(logits: torch.Tensor, token_id: int) -> TokenMeasure:
-    """Return how sure the model was of a token that it wrote out of float32 logits [vocabulary]."""
+    """Return the entropy and the surprisal of a written token, from float32 logits [vocabulary]."""
     return TokenMeasure(entropy(logits), float(logits.logsumexp(-1) - logits[token_id]))
 
 
 def top_two(logits: torch.Tensor) -> tuple[int, float, float]:
-    """Return the likeliest token, its probability, and its lead over the second."""
+    """Return the likeliest token, its probability, and the difference to the second."""
     values, ids = logits.topk(2)
     first, second = (values - logits.logsumexp(-1)).exp().tolist()
     return int(ids[0]), first, first - second
@@ -47,13 +47,13 @@ class DrawingRule:
 
     @classmethod
     def of(cls, params: SamplingParams, defaults: Any) -> "DrawingRule":
-        """Take what the request leaves open from a model's generation_config."""
+        """Return the parameters with unset ones from the model's generation_config."""
         chosen = params.over(sampling_defaults(defaults))
         return cls(chosen.temperature or 0.0, chosen.top_p or 1.0, chosen.top_k or 0)
 
 
 class Sampler:
-    """Draws tokens by one rule; with a seed the draws of step `index` depend on nothing else."""
+    """Draws tokens. With a seed, the draws depend only on the seed and the step's `index`."""
 
     def __init__(self, rule: DrawingRule, seed: int | None, index: int, device: torch.device):
         self.rule = rule
@@ -80,13 +80,13 @@ class Sampler:
         return float(torch.rand((), generator=self._generator, device=self._generator.device))
 
     def full_distribution(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return what a token is drawn from, as probabilities of the whole vocabulary [vocabulary]."""
+        """Return the distribution of the next token over the whole vocabulary [vocabulary]."""
         probabilities, ids = self.distribution(logits)
         probabilities = probabilities / probabilities.sum()
         return probabilities if ids is None else torch.zeros_like(logits).scatter_(0, ids, probabilities)
 
     def distribution(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the probabilities of the tokens that may be drawn, and their ids (None: all, in order)."""
+        """Return the probabilities of the tokens that can be drawn, and their ids (None: all, in order)."""
         scaled = logits / self.rule.temperature
         if not self.rule.top_k and self.rule.top_p >= 1:
             return scaled.softmax(-1), None
@@ -99,7 +99,7 @@ class Sampler:
         return probabilities, ids
 
     def _likeliest(self, scaled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tokens that can pass top-k and top-p, likeliest first; a full sort only where few do not suffice."""
+        """Return the tokens that pass top-k and top-p, likeliest first. All are sorted only if a few are not enough."""
         size = scaled.shape[-1]
         if self.rule.top_k:
             return scaled.topk(min(self.rule.top_k, size))

@@ -14,7 +14,7 @@ from glimp_core.types import Decision, Entropy, Glimpse, History
 class EntropyThreshold:
     """Intervene when H_init > threshold, in nats (the paper, section 3.2); `on_tie` makes it >=.
 
-    A threshold belongs to one definition of entropy; deciding on another raises `ConfigError`.
+    A threshold is valid for one kind of entropy; a glimpse with another kind raises `ConfigError`.
     """
 
     threshold: float = 1.0
@@ -27,7 +27,7 @@ class EntropyThreshold:
 
     @classmethod
     def of(cls, threshold: float, config: RouterConfig) -> "EntropyThreshold":
-        """Return the threshold on the quantity, and with the tie rule, that `config` names."""
+        """Return the policy with the kind of entropy and the tie rule of `config`."""
         return EntropyThreshold(threshold, entropy=config.entropy, on_tie=config.intervene_on_tie)
 
     def decide(self, glimpse: Glimpse, history: History) -> Decision:
@@ -40,9 +40,9 @@ class EntropyThreshold:
 
 @dataclass(frozen=True, slots=True)
 class CalibratedThreshold(EntropyThreshold):
-    """A threshold that was measured on one `pair` of models, which the router that gets it must be of.
+    """A threshold that was calibrated on one `pair` of models. A router with another pair refuses it.
 
-    What `glimp_core.load_profile` returns.
+    `glimp_core.load_profile` returns it.
     """
 
     pair: tuple[str, str] = ("", "")
@@ -56,7 +56,7 @@ def model_identity(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """Intervene when the likeliest first token leads the second by less than `margin`, in probability."""
+    """Intervene if the probabilities of the two likeliest first tokens differ by less than `margin`."""
 
     margin: float = 0.3
 
@@ -65,6 +65,6 @@ class Margin:
             raise ConfigError(f"margin={self.margin!r} cannot work: it is a difference of probabilities, 0 to 1")
 
     def decide(self, glimpse: Glimpse, history: History) -> Decision:
-        """Compare the lead with the margin."""
+        """Compare the glimpse with the margin."""
         under = glimpse.margin < self.margin
         return Decision(under, f"margin {glimpse.margin:.2f} {'under' if under else 'at least'} {self.margin:g}")

@@ -50,16 +50,16 @@ def parts_of(
         return [ConstrainedPart(wire.lark_grammar(write_lark(node, vocabulary.lark)))]
     if requirements.tools and requirements.schema is not None:
         raise ConfigError(
-            "this server can be held to JSON but not to either a call or JSON, which vLLM can: leave response_format "
-            "or the tools out, or demand a call with tool_choice='required'"
+            "this server can enforce JSON, but not a choice between a call and JSON, as vLLM can: leave out "
+            "response_format or the tools, or demand a call with tool_choice='required'"
         )
     assert isinstance(node, Sequence), "a start and the forms"
     gap = "\n" if getattr(format.calls, "start", "").endswith("\n") else ""
     parts = _flat(node.parts[-1], gap, server)
     if parts is None:
         raise ConfigError(
-            f"this server can be held to JSON, and calls written as {format.calls.name!r} are more than that, which "
-            "vLLM can be held to: name one tool in tool_choice, or leave the choice to the model"
+            f"this server can enforce only JSON, and not calls in the format {format.calls.name!r}, as vLLM can: name "
+            "one tool in tool_choice, or leave the choice to the model"
         )
     return parts
 

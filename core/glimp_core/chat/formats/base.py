@@ -1,4 +1,4 @@
-"""What every way of writing tool calls offers, the grammar that they share, and what the file of a family says."""
+"""The interface of a tool call format, grammar that several formats share, and the content of a family's file."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,21 +19,21 @@ CUT = "the reply ended inside it"
 
 
 class ToolCallFormat(Protocol):
-    """One way to write tool calls: its markers, its grammar and its parser."""
+    """A tool call format: its markers, its grammar and its parser."""
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         ...
 
     @property
     def start_markers(self) -> tuple[str, ...]:
-        """What opens calls in free text, without blank space around it."""
+        """The markers that open calls in free text, without blank space around them."""
         ...
 
     @property
     def sections(self) -> bool:
-        """Whether several calls stand behind one start marker."""
+        """Whether one start marker can open several calls."""
         ...
 
     def openings(self, tools: Sequence[Tool]) -> tuple[str, ...]:
@@ -53,18 +53,18 @@ class ToolCallFormat(Protocol):
         ...
 
     def parse(self, chars: CharStream, new_call: NewCall, tools: Sequence[Tool], marker: str) -> Parser[bool]:
-        """Read the calls that stand behind a start marker, and what closes them. Never raises.
+        """Read the calls after a start marker, and their end. Never raises.
 
-        Returns False if it was no call after all; all that was read is given back then.
+        Returns False if it was not a call. All characters are then given back.
         """
         ...
 
 
 NAME, CALL_ID, INDEX = "\0name", "\0id", "\0index"
-"""What stands in the header of a call in place of the tool's name, the call's id and its number."""
+"""Placeholders in the header of a call for the tool's name, the call's id and its number."""
 
 Header = tuple[str, ...]
-"""The markup in front of a call's arguments: texts, and NAME, CALL_ID or INDEX between them."""
+"""The markup before a call's arguments: texts, and NAME, CALL_ID or INDEX between them."""
 
 _PATTERNS = {CALL_ID: r"[A-Za-z0-9_\-]{1,40}", INDEX: r"[0-9]{1,3}"}
 
@@ -128,7 +128,7 @@ def named_members(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 FURTHER_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
-"""How members are called that a schema does not name."""
+"""The pattern of the names of members that a schema does not name."""
 
 
 def further_members(schema: Mapping[str, Any]) -> Any:
@@ -173,10 +173,10 @@ def schema_grammar(schema: Mapping[str, Any]) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The `calls` that a family writes, the likeliest first, and the `signs` it is known by.
+    """The formats of `calls` of a family, the likeliest first, and the `signs` by which it is recognised.
 
-    A family is tried if one of its signs stands in the template or is a token of the vocabulary. Which
-    of its ways is right, and whether any is, the template's own rendering decides.
+    A family is tried if one of its signs is in the template or is a token of the vocabulary. The template's text for a
+    test call decides which of its formats is right, and whether one is.
     """
 
     calls: tuple[ToolCallFormat, ...]

@@ -1,4 +1,4 @@
-"""One tool call while it is read: its name and arguments as they come, and what it is in the end."""
+"""A tool call while it is parsed: its name and its arguments as they arrive, and the finished call."""
 
 import ast
 import json
@@ -22,9 +22,9 @@ def new_call_id() -> str:
 
 
 class ToolCallBuilder:
-    """Puts the deltas of call number `index`: name once, fragments of the arguments, and the finished call.
+    """Emits the deltas of call number `index`: the name once, fragments of the arguments, and the finished call.
 
-    The fragments joined are the arguments as JSON. Nothing is put before the name is known.
+    The fragments, joined, are the arguments as JSON. Nothing is emitted before the name is known.
     """
 
     def __init__(self, index: int, put: Callable[[ToolCallDelta], None]):

@@ -1,4 +1,4 @@
-"""Which format a model's replies have: proposed by families and by its template, and proved by reading back."""
+"""The format of a model's replies: families and the template propose formats, and a test parses the template's text."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ FAMILIES: tuple[Family, ...] = (
     harmony.FAMILY, harmony.MUSE_FAMILY, gemma4.FAMILY, deepseek.FAMILY, kimi.FAMILY, mistral.FAMILY, lfm2.FAMILY,
     qwen_xml.FAMILY, phi.FAMILY, llama.FAMILY, hermes.FAMILY,
 )  # fmt: skip
-"""Families in the order in which they are tried. A new one is a file, and a line here."""
+"""Families in the order in which they are tried. A new family is a file, and a line here."""
 
 FORMATS: tuple[ToolCallFormat, ...] = tuple(calls for family in FAMILIES for calls in family.calls)
 
@@ -34,9 +34,9 @@ _PROBES: tuple[list[tuple[str, dict[str, Any]]], ...] = (
 
 
 def reply_format(template: Template, vocabulary: Vocabulary, stop_ids: Iterable[int] = ()) -> ReplyFormat:
-    """Find out how a model writes its replies. What its template writes is read back before a format is chosen.
+    """Return the format of a model's replies. A chosen format can parse the calls that the template writes.
 
-    `stop_ids` end a reply: they are no part of its markup.
+    `stop_ids` end a reply: they are not part of its markup.
     """
     families = [family for family in FAMILIES if _shows_signs(family, template, vocabulary)]
     thinking = thinking_of(template, vocabulary.markers)
@@ -79,15 +79,15 @@ def _with_calls(
 def _unproved(
     format: ReplyFormat, template: Template, vocabulary: Vocabulary, families: Sequence[Family]
 ) -> ReplyFormat:
-    """Choose the format of a family whose markers are tokens; the Hermes words of the history are read as well."""
+    """Choose the format of a family whose markers are tokens. Hermes calls in the history are parsed too."""
     named = (calls for family in families for calls in family.calls if _is_token(calls, vocabulary))
-    note = "this model's template does not render earlier tool calls and their results: words stand for them"
+    note = "this model's template does not render earlier tool calls and their results: the prompt has them as text"
     notes = (note,) if "tool_calls" in template.source else ()
     return replace(format, calls=next(named, format.calls), native=False, notes=notes)
 
 
 def _native(proved: Sequence[ToolCallFormat], call: str) -> ToolCallFormat | None:
-    """Choose the format whose grammar allows the very text of the template's call, else the first that reads it."""
+    """Choose the format whose grammar allows the template's text of a call, else the first that can parse it."""
     tools = read_tools(PROBE_TOOLS)
     for calls in proved:
         try:
@@ -108,7 +108,7 @@ def _is_token(calls: ToolCallFormat, vocabulary: Vocabulary) -> bool:
 
 
 def _proved(format: ReplyFormat, template: Template) -> bool:
-    """Whether the calls that the template writes come back as the calls they are."""
+    """Return whether parsing the template's text gives the calls that were rendered."""
     probes = _PROBES[:1] if template.single_calls else _PROBES
     return all(_read_back(format, template.calls_text(probe) or "") == probe for probe in probes)
 

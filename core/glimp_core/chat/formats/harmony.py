@@ -1,6 +1,6 @@
-"""Replies in messages with a header each: OpenAI's harmony (gpt-oss) and Muse's addressed messages.
+"""Replies of several messages with headers: OpenAI's harmony (gpt-oss) and Muse's addressed messages.
 
-A header names who a message is for and which channel it is on; thoughts, words to the user and calls are messages.
+A header names the recipient and the channel of a message. Thinking, text for the user and calls are messages.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Calls that are a tool's name between markers, and its arguments as JSON behind it."""
+"""Calls that are a tool's name between markers, followed by its arguments as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

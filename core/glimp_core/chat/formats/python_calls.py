@@ -1,4 +1,4 @@
-"""Calls in the manner of Python: `[name(key=value, ...), ...]`."""
+"""Calls in Python's syntax: `[name(key=value, ...), ...]`."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""A reply read as it is written: plain text, the thoughts and the calls among it."""
+"""Parsing of a reply while it is written: text, thinking and calls."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +17,7 @@ from glimp_core.chat.request.requirements import OutputRequirements
 from glimp_core.types import ToolCallDelta
 
 PLAIN_THOUGHTS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<thinking>", "</thinking>"))
-"""What is a thought at the beginning of any model's reply, known markup or not."""
+"""Markup of thinking at the beginning of any model's reply, also if the model's markup is not known."""
 
 
 class Thought(NamedTuple):
@@ -31,12 +31,12 @@ OutputPart: TypeAlias = str | Thought | ToolCallDelta
 
 @dataclass(frozen=True, slots=True)
 class ReplyFormat:
-    """How one model writes its replies.
+    """The format of one model's replies.
 
-    `header` is what its template puts in front of a reply, `content_start` and `content_ends` what the model puts
-    around words to the user, `lead` what it writes between a thought and anything else. `native` is false where the
-    calls are not the template's own way; `notes` say to the user what is unusual. `controls` are the
-    texts of control tokens, which are markup wherever they stand.
+    `header` is the template's text before a reply, `content_start` and `content_ends` are the markup around text for
+    the user, `lead` is the text between thinking and the rest. `native` is false if the calls are not in the template's
+    own format. `notes` are messages for the user. `controls` are the texts of control tokens, which are markup at any
+    place.
     """
 
     calls: ToolCallFormat = HERMES
@@ -65,12 +65,12 @@ class ReplyFormat:
 
 
 class ReplyParser:
-    """Takes a reply's text in pieces of any size; gives back plain text, thoughts and the deltas of its calls.
+    """A parser for a reply's text in pieces of any size. It returns text, thinking and the deltas of calls.
 
-    Never raises on what a model writes: a call that cannot be read becomes an InvalidToolCall, and text that is
-    no call comes out as it went in. Blank space beside a call belongs to the call. With `lenient`, a reply that
-    is nothing but calls without markers, of offered tools and with fitting arguments, is read as calls; text is
-    held back only while it can still become that. Without tools nothing is a call.
+    It never raises for a model's text: a call that cannot be parsed becomes an InvalidToolCall, and text that is not a
+    call is returned unchanged. Blank space next to a call belongs to the call. With `lenient`, a reply that contains
+    only calls without markers, of offered tools and with valid arguments, is parsed as calls. Text is held back only
+    while this is still possible. Without tools nothing is a call.
     """
 
     def __init__(self, format: ReplyFormat, requirements: OutputRequirements, lenient: bool = True):
@@ -86,13 +86,13 @@ class ReplyParser:
         next(self._parser)
 
     def push(self, text: str) -> list[OutputPart]:
-        """Take the next text; return what is certain now."""
+        """Add text, and return the parts that are certain."""
         for character in text:
             self._parser.send(character)
         return self._released()
 
     def finish(self) -> list[OutputPart]:
-        """Return what was held back; the reply is over."""
+        """Return the text that was held back, at the end of the reply."""
         with suppress(StopIteration):
             self._parser.send(END)
         return self._released()
@@ -240,8 +240,8 @@ class ReplyParser:
         return END
 
     def _say(self, text: str, openings: Sequence[str]) -> str:
-        """Put what of a text can be no part of an opening; return the rest, with the blank space before a call."""
-        if not self._requirements.tools:  # nothing is held back that a model which fails would take with it
+        """Emit the part of a text that cannot belong to an opening; return the rest, with blanks before a call."""
+        if not self._requirements.tools:  # held text would be lost if the model failed
             blank = len(text) - len(text.lstrip())
             self._put(text[:blank])
             text = text[blank:]

@@ -1,4 +1,4 @@
-"""Calls whose parameters stand between tags of their own, texts as they are and everything else as JSON."""
+"""Calls whose parameters are between their own tags: strings as raw text, all other values as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ class TaggedCalls:
 
     @property
     def sections(self) -> bool:
-        """Whether several calls stand behind one start marker."""
+        """Whether one start marker can open several calls."""
         return bool(self.frame.end.strip()) and not self.frame.each
 
     @property

@@ -1,4 +1,4 @@
-"""Replies that are calls without any mark: bare, in a list or in a code fence. Models forget their markup."""
+"""Replies that are calls without markers: bare, in a list or in a code fence. Models sometimes omit their markup."""
 
 import json
 from collections.abc import Sequence

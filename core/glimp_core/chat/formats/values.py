@@ -1,4 +1,4 @@
-"""Readers of the JSON that stands inside calls, character by character: objects, and arguments alone."""
+"""Parsers of the JSON inside calls, character by character: objects, or only arguments."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Schemas of which one has to be followed: whether a value that follows one can follow another as well."""
+"""Alternatives of a schema: whether a value can be valid for two of them."""
 
 import json
 from collections.abc import Mapping, Sequence

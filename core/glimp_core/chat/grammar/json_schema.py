@@ -1,4 +1,4 @@
-"""JSON schemas made ready for a grammar: what it can hold, bounded where the schema is not, and what is left over."""
+"""JSON schemas prepared for a grammar: the part that it can enforce, with bounds, and the keywords that it cannot."""
 
 import difflib
 import json
@@ -42,7 +42,7 @@ _SILENT = {"minContains", "maxContains", "then", "else"}
 
 
 class Unenforced(NamedTuple):
-    """A keyword that a grammar does not hold, and where it stands in the schema."""
+    """A keyword that a grammar does not enforce, and its place in the schema."""
 
     keyword: str
     path: str
@@ -52,7 +52,7 @@ class Unenforced(NamedTuple):
 
 
 class PreparedSchema(NamedTuple):
-    """What a grammar holds of a schema, as JSON text, and what it does not.
+    """The part of a schema that a grammar enforces, as JSON text, and the keywords that it does not.
 
     `parts` counts its schemas, `shortest` about the characters of the shortest value that follows it.
     """
@@ -69,11 +69,11 @@ class PreparedSchema(NamedTuple):
 
 
 def prepare_schema(schema: Mapping[str, Any] | bool) -> PreparedSchema:
-    """Return what a grammar holds of a schema, and the keywords it leaves to the model.
+    """Return the part of a schema that a grammar enforces, and the keywords that it does not enforce.
 
-    Bounds strings and integers, makes required free strings non-empty, and keeps objects to the properties that they
-    name. Raises `UnsupportedSchemaError` for what is no schema, for a misspelt keyword, and where no value is valid
-    that is short enough.
+    It adds bounds to strings and integers, makes required free strings non-empty, and closes objects that name their
+    properties. Raises `UnsupportedSchemaError` for an invalid schema, for a misspelt keyword, and for a schema without
+    a valid value that is short enough.
     """
     if not schema and schema is not False:
         return PreparedSchema(json.dumps(any_object()), (), 1, len("{}"))

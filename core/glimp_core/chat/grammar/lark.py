@@ -1,4 +1,4 @@
-"""Small grammars as values, written out in the Lark dialect that llguidance reads."""
+"""Small grammars as values, which are converted to llguidance's dialect of Lark."""
 
 import json
 from collections.abc import Callable, Iterator

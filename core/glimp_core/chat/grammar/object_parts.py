@@ -1,4 +1,4 @@
-"""Which properties an object may have, where several parts of a schema speak of it."""
+"""The properties of an object, if several parts of a schema apply to it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Schemas of any draft, and OpenAPI's, read as one: copied, checked, and written as draft 2020-12 has it."""
+"""Schemas of any draft and of OpenAPI: they are copied, checked, and converted to draft 2020-12."""
 
 import difflib
 import math

@@ -1,4 +1,4 @@
-"""The formats of strings, as patterns that a grammar holds."""
+"""The formats of strings, as patterns that a grammar can enforce."""
 
 _YEAR = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
 _LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"

@@ -1,4 +1,4 @@
-"""Whether values follow a JSON schema, by the jsonschema library, and text read as the type that a schema names."""
+"""Validation of values with the jsonschema library, and conversion of text to the type of a schema."""
 
 import ipaddress
 import json

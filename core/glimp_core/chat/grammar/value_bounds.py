@@ -1,4 +1,4 @@
-"""Bounds for single values, where a schema says none, and their sizes."""
+"""Default bounds for single values, if a schema has none, and their sizes."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""What steers the tokens of a reply: a grammar from the first one on, one that waits for a call, or nothing."""
+"""The constraints of a reply: a grammar from its first token, a grammar that starts at a call, or none."""
 
 import json
 import re
@@ -23,10 +23,10 @@ _SPACE = frozenset(b" \t\r\n")
 
 
 class GrammarConstraint:
-    """Holds a reply to a grammar.
+    """Constrains a reply to a grammar.
 
-    It always knows a way to close the reply, and takes it when a drawn token would leave too few tokens for
-    any: whatever the model wants, the reply is whole within every limit of `shortest` tokens or more.
+    It always has a sequence of bytes that closes the reply. If a drawn token would leave too few tokens to close the
+    reply, this sequence is written instead. So the reply is complete for every limit of `shortest` or more tokens.
     """
 
     def __init__(self, compiler: GrammarCompiler, grammar: Grammar):
@@ -41,7 +41,7 @@ class GrammarConstraint:
 
     @property
     def shortest(self) -> int:
-        """How many tokens it takes to close the reply from here."""
+        """The number of tokens that close the reply from here."""
         return len(self.compiler.spell(self._closing))
 
     @property
@@ -51,12 +51,12 @@ class GrammarConstraint:
 
     @property
     def done(self) -> bool:
-        """Whether the reply has ended: nothing more may come, or the closing path is at its end."""
+        """Whether the reply has ended: the grammar allows nothing more, or the closing sequence is written."""
         return self._ended or self._rest == [] or (self.whole and bool(self._tokens.is_stopped()))
 
     @property
     def closing(self) -> bool:
-        """Whether the closing path is written from here on, whatever is drawn."""
+        """Whether the closing sequence is written from here on, independent of the drawn tokens."""
         return self._rest is not None
 
     def copy(self) -> "GrammarConstraint":
@@ -75,7 +75,7 @@ class GrammarConstraint:
         return (1 << self._rest[0]).to_bytes(size, "little")
 
     def advance(self, token_id: int, left: int) -> int:
-        """Take a drawn token, with `left` more to come at most; return it, or the closing path's next one."""
+        """Add a drawn token, with at most `left` to follow. Return it, or the next token of the closing sequence."""
         if self._rest is None:
             if token_id in self.compiler.stop_ids and self.whole:
                 self._ended = True
@@ -83,7 +83,7 @@ class GrammarConstraint:
             if self._accept(token_id, left):
                 self._ended = left <= 0
                 return token_id
-            # the token does not fit, or leaves too few: from here on the known way is written, whatever is drawn
+            # the token is not allowed, or leaves too few tokens: from here on the closing sequence is written
             self._rest = self.compiler.spell(self._closing)
         if not self._rest:
             self._ended = True
@@ -93,11 +93,11 @@ class GrammarConstraint:
         return token_id
 
     def feed(self, path: Path, left: int) -> bool:
-        """Take text that stands already; tell whether it fits the grammar and can be closed in time."""
+        """Add text that is already written. Return whether it is allowed and the reply can be closed in time."""
         return all(self._accept(token_id, left) for token_id in self.compiler.spell(path))
 
     def _accept(self, token_id: int, left: int) -> bool:
-        """Take a token if the reply can still be closed after it."""
+        """Add a token if the reply can still be closed after it. Return whether it was added."""
         piece = self.compiler.as_bytes(token_id)
         if not self._tokens.try_consume_tokens([token_id]):
             return False
@@ -112,11 +112,11 @@ class GrammarConstraint:
         return False
 
     def _closing_after(self, piece: list[int], outline: JsonState) -> Path | None:
-        """Find how to close after a piece: the known way, less what has been written of it, or a new one."""
+        """Return the closing sequence after a piece: the rest of the known sequence, or a new one."""
         known = self._closing
         solid = tuple(byte for byte in piece if byte not in _SPACE)
-        # most tokens go along the known way, take its first byte otherwise, or only add to free text before it:
-        # to check these three is cheap, and a search is needed only where the model leaves the way
+        # most tokens follow the known sequence, replace its first byte, or extend free text before it:
+        # these three checks are cheap, and a search is needed only if none of them succeeds
         for way in (known[len(solid) :] if known[: len(solid)] == solid else None, known[1:], known):
             if way is not None and self._closes(way):
                 return way
@@ -125,7 +125,7 @@ class GrammarConstraint:
     def _closes(self, way: Path) -> bool:
         if not way:
             return bool(self._bytes.is_accepting())
-        end = [BYTES]  # the end of the reply is allowed only where it is whole
+        end = [BYTES]  # the grammar allows the end of the reply only if the reply is complete
         return int(self._bytes.validate_tokens([*way, *end])) == len(way) + 1
 
 
@@ -137,11 +137,11 @@ TRIED = 3
 
 
 class TokenConstraint(Protocol):
-    """Steers the tokens of one reply."""
+    """Constrains the tokens of one reply."""
 
     @property
     def done(self) -> bool:
-        """Whether nothing more may come."""
+        """Whether the reply must end here."""
         ...
 
     def allowed(self) -> bytes | None:
@@ -149,7 +149,7 @@ class TokenConstraint(Protocol):
         ...
 
     def advance(self, token_id: int, left: int) -> int:
-        """Take a drawn token, with `left` more to come at most; return it, or what stands in for it."""
+        """Add a drawn token, with at most `left` to follow. Return it, or the token that replaces it."""
         ...
 
 
@@ -271,9 +271,9 @@ def _maybe(markup: str) -> Node:
 
 
 class TriggeredConstraint:
-    """Lets text pass freely, and holds a call to the grammar of the tools once one is opened.
+    """Does not constrain text. After a call begins, it is constrained to the grammar of the tools.
 
-    A call that begins wrong, or too late to be closed in time, is left to the model.
+    A call is not constrained if its beginning is invalid, or if it begins too late to be closed before the limit.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From the tokens of one engine call to its chunks: ids become text, thoughts and calls, and something ends it.
+"""The output processor: the tokens of one engine call become text, thinking and calls, and an end.
 
 A chain of thought ends at a token, or at a text that may be spelled in several.
 """
@@ -24,13 +24,12 @@ def no_note(text: str) -> None:
 
 
 class OutputProcessor:
-    """Takes the tokens of one step or answer, and knows its `end`; at most `room` tokens fit the window.
+    """Processes the tokens of one step or answer until its `end`. At most `room` tokens fit into the window.
 
-    A step that reaches its limit inside a character goes on to the end of the character, so that the
-    other model can follow; an answer does not show the broken one, and does not end before it has said something.
-    With a `constraint` tokens are held to a form. With a `parser` calls and thoughts are read out of the text, in
-    which control tokens are written out. `thinking` says what closes a chain of thought. `note` is told what the
-    user should know.
+    A step that reaches its limit inside a character continues to the end of the character, because the other model
+    needs complete characters. An answer omits an incomplete character, and does not end without text. A `constraint`
+    constrains the tokens. A `parser` finds calls and thinking in the text, which contains the texts of control tokens.
+    `thinking` is the markup that closes a chain of thought. `note` is called with messages for the user.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class OutputProcessor:
 
     @property
     def constrained(self) -> bool:
-        """Whether a mask says what the next token may be."""
+        """Whether a mask constrains the next token."""
         return self.allowed() is not None
 
     def allowed(self) -> bytes | None:
@@ -80,16 +79,17 @@ class OutputProcessor:
         return self._constraint.allowed() if self._constraint else None
 
     def refuses(self, token_id: int) -> bool:
-        """Say whether a drawn token would end an answer that has said nothing.
+        """Return whether a drawn token would end an answer without any text.
 
-        It is to be drawn again then, by a mask that begins a word: a model that wants to end does not want to call.
+        It is then drawn again with a mask that allows only beginnings of words. The mask does not allow a call: a model
+        that tries to end its answer has decided against a call.
         """
         refused = self._silent and token_id in self._stop_ids and not self.constrained
         self._owes_word = self._owes_word or refused
         return refused
 
     def advance(self, token_id: int) -> int:
-        """Return the token to write for a drawn one: itself, or one that completes in time what is demanded."""
+        """Return the token to write for a drawn one: itself, or one that completes a demanded answer in time."""
         return self._constraint.advance(token_id, self.left - 1) if self._constraint else token_id
 
     def push(self, token_id: int) -> Iterator[Chunk]:
@@ -117,7 +117,7 @@ class OutputProcessor:
         yield from self._chunks(written, token_id, whole is not None)
 
     def _settle(self, piece: bytes, broken: bool) -> None:
-        """See whether the token that was written ends this call."""
+        """Check whether the written token ends this call."""
         if self._boundary and self._boundary.push(piece):
             self.end = "break"
         elif self._constraint and self._constraint.done:
@@ -179,9 +179,7 @@ class OutputProcessor:
         if self._parser.unmarked:
             self._note(UNMARKED)
         if unknown := sorted(control for control in self._controls if control in self._visible):
-            self._note(
-                f"the model wrote control tokens that no known markup has, and they stand in the answer: {unknown}"
-            )
+            self._note(f"the model wrote control tokens of unknown markup, which are left in the answer: {unknown}")
 
     def _chunk(self, part: OutputPart) -> Chunk:
         if isinstance(part, Thought):

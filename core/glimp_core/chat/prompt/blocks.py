@@ -1,4 +1,4 @@
-"""The parts of a message's content, whoever's they are: text, thoughts, calls, results, or what cannot be passed on."""
+"""The parts of a message's content, of any provider: text, thinking, calls, results, and unsupported parts."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Messages made ready for a chat template: every shape that callers send, in the one shape that templates take.
+"""Messages prepared for a chat template: all forms that callers send become the one form that templates support.
 
 What a template does not show is told in words: tools, and the JSON that is to be written.
 """

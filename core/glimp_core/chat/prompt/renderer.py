@@ -1,6 +1,6 @@
-"""From a request to the ids of a prompt, by the model's own template, and to the ids of the chain after it.
+"""Rendering: a request becomes the ids of a prompt, by the model's own template, and of the chain after it.
 
-A prompt that cannot fit is refused before all of it is tokenised, and so holds up nobody else.
+A prompt that cannot fit is refused before all of it is tokenised, so that it does not delay other requests.
 """
 
 import copy
@@ -30,7 +30,7 @@ from glimp_core.types import ThinkingStyle
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """The ids of a prompt, how it stands to thinking, and whether thinking could be switched on if it is not."""
+    """The ids of a prompt, its state of thinking, and whether thinking can be switched on if it is off."""
 
     token_ids: list[int]
     thinking: ThinkingStyle
@@ -38,7 +38,7 @@ class RenderedPrompt:
 
 
 class Renderer:
-    """Renders the requests of one model. Content can never become a control token: it is sanitised."""
+    """Renders the requests of one model. Content never becomes a control token, because it is sanitised."""
 
     def __init__(self, tokenizer: Any, vocabulary: Vocabulary, name: str, stop_ids: Iterable[int] = ()):
         if not getattr(tokenizer, "chat_template", None):
@@ -66,7 +66,7 @@ class Renderer:
         return self.format.thinking.markup if self.format.thinking else None
 
     def prompt(self, context: Context) -> RenderedPrompt:
-        """Render a request up to where the model goes on. Raises `ConfigError` if the template refuses it."""
+        """Render a request up to where the model continues. Raises `ConfigError` if the template refuses it."""
         check_template_options(context.request.chat_template_kwargs, self._tokenizer)
         thinking = self.format.thinking
         options = self._options(context, thinking)
@@ -237,7 +237,7 @@ def _broken(token: re.Match[str]) -> str:
 
 
 class TokenizedRequest:
-    """Follows a context: prompt and chain are encoded once, link by link, and never again."""
+    """The token ids of a context: the prompt and each span of the chain are encoded once."""
 
     def __init__(self, context: Context, renderer: Renderer):
         self.requirements = OutputRequirements.of_context(context)

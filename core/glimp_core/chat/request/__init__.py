@@ -1,1 +1,1 @@
-"""What is asked of a reply: tools, and what the output must be."""
+"""The requirements for a reply: tools, and the form of the output."""

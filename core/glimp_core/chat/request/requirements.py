@@ -1,4 +1,4 @@
-"""What a request demands of the reply: calls, JSON, or nothing in particular; and whether the whole reply keeps it."""
+"""The requirements of a request for its reply: calls, JSON, or none; and the check of a complete reply."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from glimp_core.context import Context
 from glimp_core.errors import ConfigError, OutputValidationError, UnsupportedSchemaError
 from glimp_core.types import InvalidToolCall, Request, ToolCall, ToolCallDelta
 
-CHECKED_AFTERWARDS = "left to the model in part, and checked when whole"
+CHECKED_AFTERWARDS = "enforced in part, and checked when complete"
 MAX_TOOLS_PARTS = 4_000
-"""A grammar does not hold tools whose schemas have more parts than this together."""
+"""A grammar does not enforce tools whose schemas have more parts than this together."""
 
 _FORMS = "{'type': 'text'}, {'type': 'json_object'} or {'type': 'json_schema', 'json_schema': {'schema': {...}}}"
 
@@ -38,10 +38,10 @@ class OutputRequirements:
 
     @classmethod
     def of(cls, request: Request) -> "OutputRequirements":
-        """Read a request. Raises `ConfigError` for tools, a choice or a format that cannot be read.
+        """Read a request. Raises `ConfigError` for invalid tools, an invalid choice or an invalid format.
 
-        Where a call is demanded and nothing is said of parallel calls, it is one: agents that ask for "any"
-        tool expect one, and a weak model would not know when to stop.
+        A demanded call is one call if the request does not mention parallel calls: agents that demand "any" tool expect
+        one call, and a weak model may never stop calling.
         """
         tools = shown = read_tools(request.tools)
         choice = read_choice(request.tool_choice, tools)
@@ -86,7 +86,7 @@ class OutputRequirements:
 
     @property
     def structured(self) -> bool:
-        """Whether the reply is bound from its first token."""
+        """Whether the reply is constrained from its first token."""
         return self.must_call or self.schema is not None
 
     def checked_call(self, delta: ToolCallDelta) -> ToolCallDelta:

@@ -1,4 +1,4 @@
-"""The tools of a request, checked, what it says about calling them, and what a grammar holds their arguments to."""
+"""The tools of a request, its tool choice, and the part of their schemas that a grammar enforces."""
 
 import itertools
 import re

@@ -1,1 +1,1 @@
-"""Between ids and text: a tokenizer as a table of bytes, and its stream as whole characters."""
+"""Tokens and text: a tokenizer as a table of bytes, and streams of complete characters."""

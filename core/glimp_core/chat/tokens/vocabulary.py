@@ -1,4 +1,4 @@
-"""A tokenizer seen as a table from token ids to bytes: what steps, streaming and the hand-over between models need.
+"""A tokenizer as a table from token ids to bytes. Steps, streams and the exchange of text between models need it.
 
 A detokenizer turns the bytes of a stream into text, without ever showing half a character.
 """
@@ -53,7 +53,7 @@ class Vocabulary:
 
     @cached_property
     def key(self) -> str:
-        """The identity of the table: equal for tokenizers whose ids mean the same bytes."""
+        """The identity of the table. It is equal for tokenizers whose ids have the same bytes."""
         digest = hashlib.sha256()
         for piece in self.token_bytes:
             digest.update(b"\xff" if piece is None else len(piece).to_bytes(4, "big") + piece)
@@ -70,7 +70,7 @@ class Vocabulary:
         return bytes(mask)
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, in which nothing is ever taken for a control token."""
+        """Return the ids of a text. No part of it becomes a control token."""
         ids: list[int] = self._encoder.encode(self._prefix + mended(text), add_special_tokens=False).ids
         return ids[len(self._lead) :]
 
@@ -171,7 +171,7 @@ _lock = Lock()
 
 
 class Detokenizer:
-    """Turns the bytes of tokens into text; a token waits until every character it is part of is whole.
+    """Converts the bytes of tokens to text. A token waits until all its characters are complete.
 
     >>> stream = Detokenizer()
     >>> stream.push(1, "é".encode()[:1]), stream.push(2, "é".encode()[1:])
@@ -184,7 +184,7 @@ class Detokenizer:
         self._token_ids: list[int] = []
 
     def push(self, token_id: int, piece: bytes) -> tuple[str, tuple[int, ...]] | None:
-        """Take one token; return the text that is now whole with the ids that spell it, None while it is not."""
+        """Add one token. Return the complete text with its ids, None if the text is not complete."""
         self._token_ids.append(token_id)
         self._text += self._decoder.decode(piece)
         unfinished, _ = self._decoder.getstate()
