@@ -66,7 +66,7 @@ def test_a_call_or_json() -> None:
     with ScriptedServer(script(), structure=obedient) as served:
         done = pair(served, served).generate("?", tools=[TOOL], response_format=FORM)
         assert [call.name for call in done.tool_calls] == ["add"]
-    refused = pytest.raises(ConfigError, match="either a call or JSON")
+    refused = pytest.raises(ConfigError, match="between a call and JSON")
     with ScriptedServer(script(), "sglang", structure=obedient) as served, refused:
         pair(served, served).generate("?", tools=[TOOL], response_format=FORM)
 

@@ -39,7 +39,7 @@ def test_the_small_model_goes_on_after_a_large_one_that_left() -> None:
         large.troubles = [Trouble("leave", 900)]
         done, _ = run(router)
     assert (done.reasoning, done.answer) == (WHOLE, ANSWER)
-    assert "takes no new connections" in " ".join(done.summary().notes)
+    assert "accepts no new connections" in " ".join(done.summary().notes)
 
 
 def test_a_restart_changes_nothing() -> None:
