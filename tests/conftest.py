@@ -32,7 +32,6 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.enable()
-        gc.freeze()
 
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}

@@ -31,10 +31,11 @@ def abandon(router: GlimpRouter, question: str, events: int = 3) -> None:
 def collected_by_hand() -> Iterator[None]:
     """Nothing is collected but when a test says so."""
     gc.collect()
-    gc.freeze()  # what is there already need not be looked at each time, neither here nor in the tests that follow
+    gc.freeze()  # what is there already need not be looked at each time
     gc.disable()
     yield
     gc.enable()
+    gc.unfreeze()
     gc.collect()
 
 
