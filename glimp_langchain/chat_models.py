@@ -52,7 +52,7 @@ class ChatGlimp(LiveCopies, PairModel, BaseChatModel):
           a `router` made of them; or both as `model="small+large"`; or all from a pair file (`config_file`).
         - `http://host:8001/v1#name` is a model on a server: `small_tokenizer`, `large_tokenizer`, `api_key_env`.
         - `dtype`, `device`, `device_map`, `quantization_config`, `attn_implementation`, `revision`: how they load.
-        - `max_batch`, `max_cached_tokens`, `prepacked`: how they run.
+        - `max_batch`, `max_cached_tokens`, `max_memory_bytes`, `prepacked`: how they run.
         - `config`: a `RouterConfig`. `api_key` (or `hf_token`): a token of the hub, else HF_TOKEN.
 
     A call may set all params except the client params. It may also set `model=`, the large model of that call.

@@ -19,6 +19,7 @@ class LoadOptions(TypedDict, total=False):
     token: Annotated[str | None, "Token for gated models on the hub. Not set: that of HF_TOKEN."]
     max_batch: Annotated[int | None, "How many requests a model serves at once; other requests wait."]
     max_cached_tokens: Annotated[int | None, "How many tokens of finished requests stay in the cache."]
+    max_memory_bytes: Annotated[int | None, "How many bytes the weights and caches of a model take at most."]
     engine: Annotated[Any, "What runs the models: 'vllm' or 'llama.cpp' on servers that Glimp starts, or this process."]
     prepacked: Annotated[bool | None, "Keep a second copy of float32 weights, with which a CPU is faster in batches."]
 

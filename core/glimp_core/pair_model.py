@@ -76,6 +76,7 @@ class PairModel(BaseModel):
     revision: str | None = Field(None, description=_TEXTS["revision"])
     max_batch: int | None = Field(None, description=_TEXTS["max_batch"])
     max_cached_tokens: int | None = Field(None, description=_TEXTS["max_cached_tokens"])
+    max_memory_bytes: int | None = Field(None, description=_TEXTS["max_memory_bytes"])
     engine: Any = Field(None, description=_TEXTS["engine"])
     prepacked: bool | None = Field(None, description=_TEXTS["prepacked"])
     small_tokenizer: str | None = Field(None, description=_TEXTS["small_tokenizer"])

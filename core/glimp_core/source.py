@@ -21,7 +21,7 @@ from glimp_core.types import SamplingParams
 
 T = TypeVar("T")
 
-COUNTS = ("max_batch", "max_cached_tokens")
+COUNTS = ("max_batch", "max_cached_tokens", "max_memory_bytes")
 SERVING = (*COUNTS, "prepacked")
 LOADING = tuple(name for name in LOAD_OPTIONS if name not in (*SERVING, "engine"))
 """The options that are transformers' own."""

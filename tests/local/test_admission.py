@@ -174,7 +174,7 @@ def test_held_streams_hold_no_memory_that_others_want() -> None:
         stream.close()
 
 
-@pytest.mark.parametrize("option", ["max_batch", "max_cached_tokens"])
+@pytest.mark.parametrize("option", ["max_batch", "max_cached_tokens", "max_memory_bytes"])
 @pytest.mark.parametrize("value", [0, -1, "many"])
 def test_limits_that_cannot_work(option: str, value: object) -> None:
     """A limit below one is refused, by its name and value."""

@@ -57,6 +57,10 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         """How many tokens fit before the buffers grow."""
         return 0 if self.buffers is None else self.buffers[0].shape[2]
 
+    def capacity_for(self, tokens: int) -> int:
+        """Return how many tokens fit once the buffers have grown for so many."""
+        return self.capacity if tokens <= self.capacity else max(tokens, 2 * self.capacity, self._capacity)
+
     def grew(self, tokens: int) -> None:
         """Count tokens that a graph has written into the buffers."""
         self.length += tokens
@@ -104,9 +108,9 @@ class GrowLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys, self.values
 
     def _reserved(self, keys: torch.Tensor, values: torch.Tensor, needed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.buffers is not None and needed <= self.capacity:
+        capacity = self.capacity_for(needed)
+        if self.buffers is not None and capacity == self.capacity:
             return self.buffers
-        capacity = max(needed, 2 * self.capacity, self._capacity)
         # zeros: a graph attends to the whole buffer, and NaN in a masked place would make the result NaN
         grown = [states.new_zeros(*states.shape[:2], capacity, states.shape[3]) for states in (keys, values)]
         for buffer, held in zip(grown, self.buffers or (), strict=False):

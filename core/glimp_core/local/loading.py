@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,23 @@ def device_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return machine_memory() or 8 * 2**30
+
+
+def weight_bytes(model: Any) -> int:
+    """Return the memory of a model's weights and buffers, packed copies of them included."""
+    tensors = [*model.parameters(), *model.buffers()]
+    packed = [x.weight for x in model.modules() if isinstance(x, torch.nn.Linear) and isinstance(x.forward, partial)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in [*tensors, *packed])
+
+
+def check_fits(source: ModelSource, weights: int) -> None:
+    """Refuse weights that take all of the memory that a model may take."""
+    most = source.options.get("max_memory_bytes")
+    if most is not None and weights >= most:
+        raise ModelLoadError(
+            f"the weights of {source.name!r} take {weights:,} bytes, and max_memory_bytes={most:,} is for weights and "
+            "caches together: raise it, load with a smaller dtype or quantised, or choose a smaller model"
+        )
 
 
 def context_window(config: Any) -> int:

@@ -28,7 +28,14 @@ from glimp_core.local.admission import Admission, Visit
 from glimp_core.local.conversation import Conversation
 from glimp_core.local.forward import ModelForward
 from glimp_core.local.inspection import footprint_of, path_in_words
-from glimp_core.local.loading import context_window, device_memory, load_config, load_model
+from glimp_core.local.loading import (
+    check_fits,
+    context_window,
+    device_memory,
+    load_config,
+    load_model,
+    weight_bytes,
+)
 from glimp_core.local.meter import Meter
 from glimp_core.local.pool import SessionPool
 from glimp_core.local.proof import TEXT, prove
@@ -262,7 +269,13 @@ class LocalEngine:
 
     @cached_property
     def _model(self) -> Any:
-        return load_model(self.source)
+        bounded = self.source.options.get("max_memory_bytes") is not None
+        if bounded and self.source.loaded is None:  # before the memory is taken
+            check_fits(self.source, footprint_of(self.source, load_config(self.source)).weight_bytes)
+        model = load_model(self.source)
+        if bounded:
+            check_fits(self.source, weight_bytes(model))
+        return model
 
     @cached_property
     def pool(self) -> SessionPool:
@@ -272,12 +285,18 @@ class LocalEngine:
             return KVSession(self._model, self._use)
 
         if most := self.source.options.get("max_cached_tokens"):
-            pool = SessionPool(make, most, wake=self.scheduler.wake)
+            pool = SessionPool(make, most, wake=self.scheduler.wake, bound=self._cache_bound)
         else:
             most = int(CACHE_SHARE * device_memory(self.device))
-            pool = SessionPool(make, most, attrgetter("bytes"), wake=self.scheduler.wake)
+            pool = SessionPool(make, most, attrgetter("bytes"), wake=self.scheduler.wake, bound=self._cache_bound)
         self.scheduler.pools.add(pool)
         return pool
+
+    @property
+    def _cache_bound(self) -> int | None:
+        """The bytes that `max_memory_bytes` leaves for caches."""
+        most = self.source.options.get("max_memory_bytes")
+        return None if most is None else most - weight_bytes(self._model)
 
     @cached_property
     def admission(self) -> Admission:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
+from glimp_core.errors import EngineError
 from glimp_core.forking import Lock, renewed_in_children
 from glimp_core.local.batch_graph import forget_batch
 from glimp_core.local.session import TAIL, KVSession
@@ -17,6 +18,7 @@ class SessionPool:
 
     The `size` of a session is its capacity in tokens by default. The device's scheduler, which `wake` wakes, puts
     returned sessions into the pool between two turns, because during a turn a forward of the session may still run.
+    With a `bound`, all sessions together, those in use included, take at most so many bytes.
     """
 
     def __init__(
@@ -25,10 +27,12 @@ class SessionPool:
         most: int,
         size: Callable[[KVSession], int] = attrgetter("capacity"),
         wake: Callable[[], None] = lambda: None,
+        bound: int | None = None,
     ):
         self._make = make
         self._most = most
         self._size = size
+        self._bound = bound
         self._free: list[KVSession] = []
         self._wake = wake
         self._lent: list[KVSession] = []
@@ -57,15 +61,40 @@ class SessionPool:
             branch = max((shared for _, shared in known.values()), default=0)
             if best in self._free and 2 * known[best][1] >= max(1, len(best.token_ids)):
                 self._free.remove(best)
-            elif best is not None and known[best][0] >= WORTH_COPYING:
+            elif best is not None and known[best][0] >= WORTH_COPYING and self._fits(best.bytes):
                 best = best.fork(known[best][0])
             else:
                 best = self._make()
+            if self._bound is not None:
+                best.owner = self
             if best.keeps_states:
                 end = len(token_ids) if prompt is None else prompt
                 best.plan(token_ids[:end], [length for length in (branch, opening()) if length < end - TAIL])
             self._lent.append(best)
             return best
+
+    def claim(self, session: KVSession, tokens: int) -> None:
+        """Make room for so many more tokens in a session in use: sessions that wait are dropped for it.
+
+        Raises `EngineError` if those in use leave no room.
+        """
+        assert self._bound is not None
+        with self._lock:
+            wanted = session.bytes_after(tokens)
+            others = sum(max(other.bytes, other.claimed) for other in self._lent if other is not session)
+            while self._free and others + wanted + sum(waiting.bytes for waiting in self._free) > self._bound:
+                self._free.pop(0)
+            session.claimed = wanted if others + wanted <= self._bound else 0
+        if others + wanted > self._bound:
+            raise EngineError(
+                f"max_memory_bytes leaves {self._bound:,} bytes for caches: {len(session.token_ids) + tokens} tokens "
+                f"of this request take {wanted:,}, and other requests that run hold {others:,}. Raise it, or lower "
+                "max_batch, the prompt's length or max_tokens"
+            )
+
+    def _fits(self, more: int) -> bool:
+        held = sum(max(one.bytes, one.claimed) for one in (*self._free, *self._lent))
+        return self._bound is None or more + held <= self._bound
 
     @property
     def leased(self) -> tuple[KVSession, ...]:

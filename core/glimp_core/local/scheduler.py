@@ -86,6 +86,7 @@ class Task:
         if (whole := self._whole) is not None:
             self._fed += len(forward.token_ids)
             whole.seconds += forward.seconds
+            whole.effort += forward.effort
             if self._fed == len(whole.token_ids):
                 whole.done, self._whole, self._fed = True, None, 0
 
@@ -286,7 +287,9 @@ def _next(task: Task, flops: float | None) -> Forward | None:
     """Return the next forward of a task, of about this many operations; None at its end."""
     try:
         task.check()
-        return task.next_forward(flops)
+        forward = task.next_forward(flops)
+        forward.session.claim(len(forward.token_ids))
+        return forward
     except StopIteration:
         task.end()
     except BaseException as error:  # the caller gets the error, and the thread continues with the other tasks

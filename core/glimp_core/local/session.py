@@ -1,9 +1,10 @@
 """One model's KV cache and the token ids it holds. `sync` is the only method that changes what a session holds."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any
+from time import perf_counter, thread_time
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import PreTrainedModel
@@ -63,6 +64,8 @@ class Forward:
     token_ids: Sequence[int]
     keep: int = 1
     seconds: float = 0.0
+    effort: float = 0.0
+    """The seconds by the session's `clock`."""
     done: bool = False
     alone: bool = False
     """Whether it must run alone."""
@@ -78,10 +81,11 @@ class Forward:
 
     def run(self) -> None:
         """Run the forward, and measure its seconds."""
-        started = perf_counter()
+        started, began = perf_counter(), self.session.clock()
         self.session.read_back()
         self.session.feed(self.token_ids, self.keep)
         self.seconds, self.done = perf_counter() - started, True
+        self.effort = self.session.clock() - began
 
     def run_in_halves(self) -> None:
         """Run it again after a failure, with half of the tokens at a time if the cache allows that."""
@@ -92,6 +96,14 @@ class Forward:
             session.feed(self.token_ids[:half])
         session.feed(self.token_ids[max(half, 0) :], self.keep)
         self.seconds, self.done = perf_counter() - started, True
+        self.effort = self.seconds
+
+
+class CacheOwner(Protocol):
+    """Who says whether a session may grow."""
+
+    def claim(self, session: "KVSession", tokens: int) -> None:
+        """Make room for so many more tokens. Raises `EngineError` if there is none."""
 
 
 class KVSession:
@@ -108,6 +120,11 @@ class KVSession:
         self._snapshots: list[Snapshot] = []
         self._checkpoint: Snapshot | None = None
         self._marks: set[int] = set()
+        self.clock = clock_of(model.device)
+        self.owner: CacheOwner | None = None
+        """Who is asked before the cache grows."""
+        self.claimed = 0
+        """The bytes that it may take until it rests: a forward that is about to run takes them later."""
         self._graph: DecodeGraph | None = None
         self._decoded = 0
         self._forward = ModelForward.of(model)
@@ -254,6 +271,27 @@ class KVSession:
         """The memory of the cache and of its kept states."""
         return grown_bytes(self.cache) + state_bytes(self.cache) + sum(saved.bytes for saved in self._kept_states)
 
+    def claim(self, tokens: int) -> None:
+        """Have room made for so many more tokens. Raises `EngineError` if there is none."""
+        if self.owner is not None:
+            self.owner.claim(self, tokens)
+
+    def bytes_after(self, tokens: int) -> int:
+        """Return what the cache and its states take at most once so many more tokens are read.
+
+        It is known from the first forward of the model on, which is part of its proof.
+        """
+        places, states = _sizes.get(self.model, ([], 0))
+        taken = sum(each * _capacity_after(x, tokens) for x, each in zip(self.cache.layers, places, strict=False))
+        # a state may be kept at a mark, and another one before a draft
+        windows = sum(each * x.window for x, each in self._windows(places))
+        more = 2 * (states + windows) if self.keeps_states else 0
+        return taken + max(states, state_bytes(self.cache)) + sum(saved.bytes for saved in self._kept_states) + more
+
+    def _windows(self, places: Sequence[int]) -> list[tuple[WindowLayer, int]]:
+        layers = zip(self.cache.layers, places, strict=False)
+        return [(layer, each) for layer, each in layers if isinstance(layer, WindowLayer)]
+
     @property
     def _kept_states(self) -> list[Snapshot]:
         return [*self._snapshots, *([self._checkpoint] if self._checkpoint else [])]
@@ -267,11 +305,13 @@ class KVSession:
         """Keep the tokens, and free everything that only a running request needs."""
         self.logits = None  # the logits would save only one forward, and only if the same chain were requested again
         self._graph = self._checkpoint = None
-        self._marks = set()
+        self._marks, self.claimed = set(), 0
         own_states(self.cache)
 
     def took(self, token_ids: Sequence[int], logits: torch.Tensor) -> None:
         """Note the tokens that a forward has added to the cache, and its logits."""
+        if self.model not in _sizes:
+            _sizes[self.model] = [_place_bytes(layer) for layer in self.cache.layers], state_bytes(self.cache)
         self.logits = logits
         self.token_ids.extend(token_ids)
 
@@ -368,9 +408,32 @@ class KVSession:
         return self.rollback == "crop" and not any(isinstance(layer, WindowLayer) for layer in self.cache.layers)
 
 
+def _place_bytes(layer: Any) -> int:
+    """Return what a token takes in a layer whose keys and values grow."""
+    if not isinstance(layer, GrowLayer) or layer.buffers is None:
+        return 0
+    return sum(buffer.numel() * buffer.element_size() for buffer in layer.buffers) // layer.capacity
+
+
+def _capacity_after(layer: Any, tokens: int) -> int:
+    return layer.capacity_for(layer.length + tokens) if isinstance(layer, GrowLayer) else 0
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return the clock by which forwards on a device are compared.
+
+    On a CPU it is the time that the thread runs: what other programs take away says nothing about a model.
+    """
+    return thread_time if device.type == "cpu" else perf_counter
+
+
 def common_prefix(held: Sequence[int], wanted: Sequence[int]) -> int:
     """Return the length of the common prefix of two lists of ids."""
     shared = min(len(held), len(wanted))
     if held[:shared] == wanted[:shared]:  # compared at C speed, scanned only where they differ
         return shared
     return next(i for i, (a, b) in enumerate(zip(held, wanted, strict=False)) if a != b)
+
+
+_sizes: WeakKeyDictionary[Any, tuple[list[int], int]] = WeakKeyDictionary()
+"""What a token takes in each layer of a model, and what its states take."""
