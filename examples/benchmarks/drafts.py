@@ -104,7 +104,7 @@ def _measured(
         "warm": plain / warm,
         "cold_wall": wall / first_wall,
         "warm_wall": wall / again_wall,
-        "same_text": first.answer == again.answer == alone.answer and first.tool_calls == alone.tool_calls,
+        "same_text": _said(first) == _said(again) == _said(alone),
         "forwards": [alone.usage.large.forwards, usage.large.forwards, twice.large.forwards],
         "drafted": [usage.large.drafted_tokens, twice.large.drafted_tokens],
         "accepted": [usage.large.accepted_tokens, twice.large.accepted_tokens],
@@ -126,6 +126,10 @@ def _ask(
     cpu, wall = process_time(), perf_counter()
     done = router.generate(question, sampling=SamplingParams(temperature=0), **options)
     return process_time() - cpu, done, perf_counter() - wall
+
+
+def _said(done: Completion) -> Any:
+    return done.answer, [(call.name, call.arguments) for call in done.tool_calls]
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -52,6 +52,7 @@ class BatchGraph:
             if session in mine:
                 session.took(mine[session].token_ids, own)
                 mine[session].seconds, mine[session].done = share, True
+                mine[session].effort = share
 
     def record(self, forwards: Sequence[Forward]) -> None:
         """Make a graph if it is needed, directly after forwards of one token each."""

@@ -28,6 +28,10 @@ SEEN = 8
 STEADY_STATE = 16
 """A model that lacks more tokens than this is read up to the chain, which is no part of a usual round."""
 
+MARGIN = 0.9
+"""A draft is made if it pays with this share of what it seems to save: what a busy machine measures is off by some
+percent."""
+
 FIRST_TRIAL, LATER_TRIAL = 0.1, 0.05
 """What a trial may cost: this share of the expected time of the first request, and of the time since the last trial."""
 
@@ -112,7 +116,7 @@ class DraftLengthController:
         kind, plain = self._kind(place.kind), self.large.seconds(1)
         reading = self.small.seconds(max(2, place.unread_by_small))
         rest = min(place.left, max(kind.usual - place.written, place.written, 1.0))
-        if rest * (plain - self._pace_with_drafts(kind)) > reading - self.small.seconds(2):
+        if rest * (MARGIN * plain - self._pace_with_drafts(kind)) > reading - self.small.seconds(2):
             return True
         price, time = reading + 2 * self.small.seconds(1), kind.idle
         share = LATER_TRIAL / kind.patience
@@ -147,7 +151,7 @@ class DraftLengthController:
 
     def pays(self, kind: Any) -> bool:
         """Whether drafts of the small model are quicker in calls of a kind, once it has read up to the chain."""
-        return self._pace_with_drafts(self._kind(kind)) < self.large.seconds(1)
+        return self._pace_with_drafts(self._kind(kind)) < MARGIN * self.large.seconds(1)
 
     def record(self, place: Place, drafted: bool, written: int, seconds: float) -> None:
         """Take the measure of one round, in which the small model was asked to draft or not."""
@@ -180,7 +184,7 @@ class DraftLengthController:
     @property
     def _value(self) -> float:
         """What a token that is saved is worth in seconds."""
-        return min(self.large.seconds(1), self._pace.value if self._pace else self.large.seconds(1))
+        return MARGIN * min(self.large.seconds(1), self._pace.value if self._pace else self.large.seconds(1))
 
     def _kind(self, kind: Any) -> "_Kind":
         return self._kinds.setdefault(kind, _Kind())

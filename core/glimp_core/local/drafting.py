@@ -81,8 +81,9 @@ class PromptLookup:
             if length >= longest:
                 longest, found = length, end
         proposed = ids[found : found + min(room, LONGEST_DRAFT)] if found else []
-        # what was the same so many times is once more, by Laplace's rule of succession
-        sure = [1 - 1 / (number + 2) for number in range(longest, longest + len(proposed))]
+        # Laplace's rule of succession, for the tokens that the run has beyond the shortest, which may be chance
+        beyond = range(longest - SHORTEST_MATCH + 1, longest - SHORTEST_MATCH + 1 + len(proposed))
+        sure = [(number + 1) / (number + 2) for number in beyond]
         return Draft(proposed, [None] * len(proposed), sure, "lookup")
 
     def rests(self) -> bool:
@@ -156,7 +157,7 @@ class Drafter:
     def __init__(
         self, session: KVSession, token_ids: Sequence[int], bridge: Bridge, sampler: Sampler, stop_ids: frozenset[int]
     ):
-        self.meter = Meter()
+        self.meter = Meter(clock=session.clock)
         self.compared: tuple[list[float], list[bool]] = [], []
         """How sure the model was of tokens that were written without it, and if rightly, when it last read them."""
         self._session = session
@@ -183,14 +184,14 @@ class Drafter:
         What it takes goes to the `costs`.
         """
         new = max(0, min(compare, self.unread - 1, len(self._token_ids) - self._start))
-        fed, seconds = self.meter.fed, self.meter.seconds
+        fed, seconds = self.meter.fed, self.meter.effort
         yield from self.meter.forwards(self._session.sync(self._token_ids, keep=new + 1))
         self.compared = self._comparison(new) if new else ([], [])
         with self.meter.decoding():
             assert self._session.logits is not None
             float(self._session.logits[-1, 0])  # a GPU is waited for here, and not in the first draft
         if self.meter.fed > fed:
-            costs.add(self.meter.fed - fed, self.meter.seconds - seconds)
+            costs.add(self.meter.fed - fed, self.meter.effort - seconds)
 
     def _comparison(self, new: int) -> tuple[list[float], list[bool]]:
         assert self._session.logits is not None
@@ -213,7 +214,7 @@ class Drafter:
         while True:
             drawn = self._draw()
             if seconds is not None:
-                costs.add(1, self.meter.seconds - seconds)
+                costs.add(1, self.meter.effort - seconds)
             if drawn is None:
                 return draft
             token_id, own_id, probability, distribution = drawn
@@ -223,7 +224,7 @@ class Drafter:
             over = ends_draft(self._bridge.target, self._stop_ids, token_id, stepwise)
             if over or len(draft) >= limit or not goes_on(draft.sure):
                 return draft
-            seconds = self.meter.seconds
+            seconds = self.meter.effort
             forward = Forward(self._session, [own_id])
             yield forward
             self.meter.add(forward)

@@ -4,9 +4,10 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
+from time import perf_counter, thread_time
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -148,6 +149,14 @@ def distance(some: torch.Tensor, others: torch.Tensor) -> float:
     centred = others - others.mean(-1, keepdim=True)
     apart = (some - others).norm(dim=-1) / centred.norm(dim=-1).clamp(min=1e-9)
     return float(apart.nan_to_num(nan=torch.inf).median())
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return the clock by which forwards on a device are compared.
+
+    On a CPU it is the time that the thread runs: the time of other programs says nothing about a model.
+    """
+    return thread_time if device.type == "cpu" else perf_counter
 
 
 def positions_after(held: int, token_ids: Sequence[int], device: torch.device) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """What one engine call does, counted: forwards, tokens, seconds."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TypeVar
@@ -12,19 +12,19 @@ T = TypeVar("T")
 
 
 class Meter:
-    """Counts what one engine call does. A forward of one token is decoding, of many prefill."""
+    """Counts what one engine call does. A forward of one token is decoding, of many prefill.
 
-    def __init__(self, glimpses: int = 0) -> None:
+    `effort` is the seconds by a session's clock, in forwards and, by `clock`, with their logits.
+    """
+
+    def __init__(self, glimpses: int = 0, clock: Callable[[], float] = perf_counter) -> None:
+        self.effort = 0.0
+        self._clock = clock
         self.cached_tokens = 0
         self._glimpses = glimpses
         self._forwards = self._prefill_tokens = self._decode_tokens = 0
         self._drafted_tokens = self._accepted_tokens = 0
         self._prefill_seconds = self._decode_seconds = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Time in forwards and with their logits."""
-        return self._prefill_seconds + self._decode_seconds
 
     @property
     def fed(self) -> int:
@@ -47,6 +47,7 @@ class Meter:
     def add(self, forward: Forward) -> None:
         """Count one forward that was run."""
         self._forwards += 1
+        self.effort += forward.effort
         if len(forward.token_ids) == 1:
             self._decode_tokens += 1
             self._decode_seconds += forward.seconds
@@ -62,9 +63,10 @@ class Meter:
     @contextmanager
     def decoding(self) -> Iterator[None]:
         """Count the time of what is done with logits; on a GPU that is where a forward is waited for."""
-        started = perf_counter()
+        started, began = perf_counter(), self._clock()
         yield
         self._decode_seconds += perf_counter() - started
+        self.effort += self._clock() - began
 
     def usage(self) -> ModelUsage:
         """Return the counts so far."""

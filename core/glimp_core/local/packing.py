@@ -125,7 +125,8 @@ class Packing:
 
     def _attempt(self, forwards: Sequence[Forward]) -> Exception | None:
         """Run the forwards as one. After an error of the model's code the sessions are unchanged."""
-        started = perf_counter()
+        clock = forwards[0].session.clock
+        started, began = perf_counter(), clock()
         lengths = [len(forward.session.token_ids) for forward in forwards]
         try:
             _feed(forwards, self._joined)
@@ -143,9 +144,11 @@ class Packing:
                 self._rest(error, self.short_pause)
             return error
         # the seconds of one session cannot be measured, so they are divided by tokens
-        share = (perf_counter() - started) / sum(len(forward.token_ids) for forward in forwards)
+        tokens = sum(len(forward.token_ids) for forward in forwards)
+        seconds, effort = (perf_counter() - started) / tokens, (clock() - began) / tokens
         for forward in forwards:
-            forward.seconds, forward.done = share * len(forward.token_ids), True
+            forward.seconds, forward.done = seconds * len(forward.token_ids), True
+            forward.effort = effort * len(forward.token_ids)
         return None
 
     def _prove(self, forwards: Sequence[Forward]) -> None:

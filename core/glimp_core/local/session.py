@@ -1,10 +1,9 @@
 """One model's KV cache and the token ids it holds. `sync` is the only method that changes what a session holds."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from time import perf_counter, thread_time
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from time import perf_counter
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -21,7 +20,8 @@ from glimp_core.local.cache import (
     rollback_kind,
     state_bytes,
 )
-from glimp_core.local.forward import ModelForward, positions_after
+from glimp_core.local.cache_growth import CacheGrowth, CacheOwner
+from glimp_core.local.forward import ModelForward, clock_of, positions_after
 from glimp_core.local.graph import WARM_UP, DecodeGraph, can_record, decode_graph
 
 CHUNK, CPU_CHUNK = 512, 256
@@ -97,13 +97,6 @@ class Forward:
         session.feed(self.token_ids[max(half, 0) :], self.keep)
         self.seconds, self.done = perf_counter() - started, True
         self.effort = self.seconds
-
-
-class CacheOwner(Protocol):
-    """Who says whether a session may grow."""
-
-    def claim(self, session: "KVSession", tokens: int) -> None:
-        """Make room for so many more tokens. Raises `EngineError` if there is none."""
 
 
 class KVSession:
@@ -277,20 +270,11 @@ class KVSession:
             self.owner.claim(self, tokens)
 
     def bytes_after(self, tokens: int) -> int:
-        """Return what the cache and its states take at most once so many more tokens are read.
-
-        It is known from the first forward of the model on, which is part of its proof.
-        """
-        places, states = _sizes.get(self.model, ([], 0))
-        taken = sum(each * _capacity_after(x, tokens) for x, each in zip(self.cache.layers, places, strict=False))
+        """Return the most memory of the cache and its states after so many more tokens."""
+        growth = CacheGrowth.of(self.model, self.cache)
         # a state may be kept at a mark, and another one before a draft
-        windows = sum(each * x.window for x, each in self._windows(places))
-        more = 2 * (states + windows) if self.keeps_states else 0
-        return taken + max(states, state_bytes(self.cache)) + sum(saved.bytes for saved in self._kept_states) + more
-
-    def _windows(self, places: Sequence[int]) -> list[tuple[WindowLayer, int]]:
-        layers = zip(self.cache.layers, places, strict=False)
-        return [(layer, each) for layer, each in layers if isinstance(layer, WindowLayer)]
+        more = 2 * growth.snapshot_bytes(self.cache) if self.keeps_states else 0
+        return growth.bytes_after(self.cache, tokens) + sum(saved.bytes for saved in self._kept_states) + more
 
     @property
     def _kept_states(self) -> list[Snapshot]:
@@ -310,8 +294,7 @@ class KVSession:
 
     def took(self, token_ids: Sequence[int], logits: torch.Tensor) -> None:
         """Note the tokens that a forward has added to the cache, and its logits."""
-        if self.model not in _sizes:
-            _sizes[self.model] = [_place_bytes(layer) for layer in self.cache.layers], state_bytes(self.cache)
+        CacheGrowth.of(self.model, self.cache)
         self.logits = logits
         self.token_ids.extend(token_ids)
 
@@ -408,32 +391,9 @@ class KVSession:
         return self.rollback == "crop" and not any(isinstance(layer, WindowLayer) for layer in self.cache.layers)
 
 
-def _place_bytes(layer: Any) -> int:
-    """Return what a token takes in a layer whose keys and values grow."""
-    if not isinstance(layer, GrowLayer) or layer.buffers is None:
-        return 0
-    return sum(buffer.numel() * buffer.element_size() for buffer in layer.buffers) // layer.capacity
-
-
-def _capacity_after(layer: Any, tokens: int) -> int:
-    return layer.capacity_for(layer.length + tokens) if isinstance(layer, GrowLayer) else 0
-
-
-def clock_of(device: torch.device) -> Callable[[], float]:
-    """Return the clock by which forwards on a device are compared.
-
-    On a CPU it is the time that the thread runs: what other programs take away says nothing about a model.
-    """
-    return thread_time if device.type == "cpu" else perf_counter
-
-
 def common_prefix(held: Sequence[int], wanted: Sequence[int]) -> int:
     """Return the length of the common prefix of two lists of ids."""
     shared = min(len(held), len(wanted))
     if held[:shared] == wanted[:shared]:  # compared at C speed, scanned only where they differ
         return shared
     return next(i for i, (a, b) in enumerate(zip(held, wanted, strict=False)) if a != b)
-
-
-_sizes: WeakKeyDictionary[Any, tuple[list[int], int]] = WeakKeyDictionary()
-"""What a token takes in each layer of a model, and what its states take."""

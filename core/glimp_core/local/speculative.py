@@ -117,7 +117,7 @@ class SpeculativeCall:
         self._sampler = target.sampler(params)
         self._output = target.output_processor(context, params, target.window - len(self._token_ids))
         self._writer = TokenWriter(task, self._sampler, self._output)
-        self._meter = Meter()
+        self._meter = Meter(clock=self._session.clock)
         self._lengths = engine.lengths
         self._lookup = self._conversation.lookup(self._token_ids)
         self._stop_ids, self._table = target.stop_ids, target.table
@@ -130,7 +130,7 @@ class SpeculativeCall:
     def run(self) -> Generator[Forward, None, None]:
         """Draft, verify and write until the output ends."""
         while not self._output.end:
-            place, before = self._place(), self._seconds
+            place, before = self._place(), self._effort
             found = self._looked_up()
             draft = found.cut(self._lookup_length(found, place.unread))
             asked = not draft and self._drafter is not None and self._asks(place)
@@ -139,7 +139,7 @@ class SpeculativeCall:
             kept = yield from self._verify(draft)
             self._note_chances(found, kept)
             if not self._steady:
-                self._lengths.record(place, asked, len(kept), self._seconds - before)
+                self._lengths.record(place, asked, len(kept), self._effort - before)
         self._lengths.ended(self._kind, self._written)
         if why := self._drafter and self._lengths.why(self._kind):
             self._context.note(why)
@@ -149,8 +149,8 @@ class SpeculativeCall:
         return Drafter(session, token_ids, Bridge(engine.table, self._table), self._sampler, self._stop_ids)
 
     @property
-    def _seconds(self) -> float:
-        return self._meter.seconds + (self._drafter.meter.seconds if self._drafter else 0.0)
+    def _effort(self) -> float:
+        return self._meter.effort + (self._drafter.meter.effort if self._drafter else 0.0)
 
     @property
     def _room(self) -> int:
@@ -202,14 +202,14 @@ class SpeculativeCall:
 
     def _verify(self, draft: Draft) -> Generator[Forward, None, list[int]]:
         """Have the target read what is new together with a draft, and write what stands of it and one more token."""
-        fed, seconds = self._meter.fed, self._meter.seconds
+        fed, seconds = self._meter.fed, self._meter.effort
         sync = self._session.sync(self._token_ids + draft.token_ids, keep=len(draft) + 1)
         shared = yield from self._meter.forwards(sync)
         self._meter.cached_tokens += self._conversation.newly_cached(shared)
         assert self._session.logits is not None
         kept = self._write(self._session.logits, draft)
         if self._meter.fed > fed:
-            self._lengths.large.add(self._meter.fed - fed, self._meter.seconds - seconds)
+            self._lengths.large.add(self._meter.fed - fed, self._meter.effort - seconds)
         self._token_ids += kept
         self._written += len(kept)
         self._lookup.follow(kept)
