@@ -88,15 +88,19 @@ class Grammar:
 
     def ends(self) -> tuple[str, ...]:
         """Return the markup that ends texts which are written as they are."""
-        return tuple(dict.fromkeys(_ends(self.node)))
+        return tuple(dict.fromkeys(node.end for node in _below(self.node) if isinstance(node, RawText)))
 
     def required(self) -> frozenset[bytes]:
         """Return the names, as JSON writes them, that any object of the grammar requires."""
-        return frozenset(json.dumps(name, ensure_ascii=False)[1:-1].encode() for name in _required(self.node))
+        names = (name for schema in self._schemas() for name in _required(schema))
+        return frozenset(json.dumps(name, ensure_ascii=False)[1:-1].encode() for name in names)
 
     def texts(self) -> tuple["Json", ...]:
         """Return the kinds of string that meet in some union, each on its own."""
-        return tuple(dict.fromkeys(_texts(self.node)))
+        return tuple(dict.fromkeys(text for schema in self._schemas() for text in _texts(schema)))
+
+    def _schemas(self) -> Iterator[Any]:
+        return (json.loads(node.schema) for node in _below(self.node) if isinstance(node, Json))
 
 
 GAP = Optional(Pattern(r"[ ]|[ ]?\n{1,2}"))
@@ -163,57 +167,39 @@ def _named(rules: list[str], body: str, options: str = "") -> str:
     return f"r{len(rules) - 1}"
 
 
-def _ends(node: Any) -> Iterator[str]:
-    if isinstance(node, RawText):
-        yield node.end
-    elif isinstance(node, tuple):
-        for part in node:
-            yield from _ends(part)
-    elif is_dataclass(node):
-        for field in fields(node):
-            yield from _ends(getattr(node, field.name))
+def _below(node: Any) -> Iterator[Any]:
+    """Yield a node and all in it."""
+    yield node
+    inner = [getattr(node, field.name) for field in fields(node)] if is_dataclass(node) else node
+    for part in inner if isinstance(inner, (list, tuple)) else ():
+        yield from _below(part)
 
 
-def _required(node: Any) -> Iterator[str]:
-    if isinstance(node, Json):
-        yield from _required(json.loads(node.schema))
-    elif isinstance(node, dict):
-        yield from (name for name in node.get("required", ()) if isinstance(name, str))
-        yield from _keys([node.get("const"), node.get("enum")])
-        for part in node.values():
-            yield from _required(part)
-    elif isinstance(node, (list, tuple)):
-        for part in node:
-            yield from _required(part)
-    elif is_dataclass(node):
-        for field in fields(node):
-            yield from _required(getattr(node, field.name))
-
-
-def _keys(value: Any) -> Iterator[str]:
-    """Yield the names of all objects in a JSON value: one that is given as it is requires them all."""
-    if isinstance(value, dict):
-        yield from value
+def _values(value: Any) -> Iterator[Any]:
+    """Yield a JSON value and all in it."""
+    yield value
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _keys(part)
+        yield from _values(part)
 
 
-def _texts(node: Any, root: Any = None) -> Iterator[Json]:
-    if isinstance(node, Json):
-        schema = json.loads(node.schema)
-        yield from _texts(schema, schema)
-    elif isinstance(node, dict):
-        for choices in (node.get(keyword, ()) for keyword in ("anyOf", "oneOf")):
-            texts = [text for part in choices if (text := _as_text(resolved(part, root)))]
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects in a JSON value; of a schema these are its parts."""
+    yield from (part for part in _values(value) if isinstance(part, dict))
+
+
+def _required(schema: Any) -> Iterator[str]:
+    """Yield the names that objects of a schema require; one that is given as it is requires them all."""
+    for part in _objects(schema):
+        yield from (name for name in part.get("required", ()) if isinstance(name, str))
+        for given in _objects([part.get("const"), part.get("enum")]):
+            yield from given
+
+
+def _texts(schema: Any) -> Iterator[Json]:
+    for part in _objects(schema):
+        for choices in (part.get(keyword, ()) for keyword in ("anyOf", "oneOf")):
+            texts = [text for choice in choices if (text := _as_text(resolved(choice, schema)))]
             yield from texts if len(texts) > 1 else ()
-        for part in node.values():
-            yield from _texts(part, root)
-    elif isinstance(node, (list, tuple)):
-        for part in node:
-            yield from _texts(part, root)
-    elif is_dataclass(node):
-        for field in fields(node):
-            yield from _texts(getattr(node, field.name))
 
 
 def _as_text(schema: Any) -> Json | None:
