@@ -14,7 +14,7 @@ from glimp_core.local.session import KVSession, common_prefix
 
 
 class Conversation(TokenizedRequest):
-    """A transcript with a lease on a session."""
+    """A tokenized request with a lease on a session."""
 
     def __init__(self, context: Context, renderer: Renderer):
         super().__init__(context, renderer)

@@ -82,7 +82,8 @@ class ReplyParser:
         self._chars = CharStream()
         self._parts: list[OutputPart] = []
         self._calls = 0
-        self._parser = self._read()
+        channels = format.channels
+        self._parser = self._read_messages(channels) if channels else self._read_message()
         next(self._parser)
 
     def push(self, text: str) -> list[OutputPart]:
@@ -96,15 +97,6 @@ class ReplyParser:
         with suppress(StopIteration):
             self._parser.send(END)
         return self._released()
-
-    def _read(self) -> Parser[None]:
-        if channels := self._format.channels:
-            yield from self._read_messages(channels)
-            return
-        yield from self._read_lead()
-        if self._requirements.tools:
-            yield from self._read_bare_calls()
-        yield from self._read_text()
 
     def _read_lead(self) -> Parser[None]:
         """Read thoughts, and the markup that stands in front of the words to the user."""
@@ -133,8 +125,11 @@ class ReplyParser:
                 builder.add(arguments)
                 builder.finish()
 
-    def _read_text(self) -> Parser[None]:
-        """Read words, and the calls and thoughts that markers open among them, to the end of the reply."""
+    def _read_message(self) -> Parser[None]:
+        """Read a reply that is one message: words, and the calls and thoughts that markers open among them."""
+        yield from self._read_lead()
+        if self._requirements.tools:
+            yield from self._read_bare_calls()
         thinking = self._format.thinking
         openings = self._openings()
         own = self._format.calls.openings(self._requirements.tools)
