@@ -7,7 +7,7 @@ except ModuleNotFoundError as error:
         raise  # it is there, but something that it needs itself is not
     raise ImportError('glimp_llamaindex needs llama-index-core: pip install "glimp[llamaindex]"') from error
 
-from glimp_llamaindex._instrumentation import GlimpStepEvent
+from glimp_llamaindex._calls import GlimpStepEvent
 from glimp_llamaindex._structured import StructuredOutputError
 from glimp_llamaindex.base import GlimpLLM
 

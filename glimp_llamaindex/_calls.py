@@ -6,11 +6,13 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.base import BaseEvent
+
 from glimp_core import Completion, Event, GlimpRouter, Step
 from glimp_core.aio import stream_in_thread
 from glimp_core.chat.formats.template import VerbatimPrompt
 from glimp_core.deadline import deadline
-from glimp_llamaindex._instrumentation import dispatch
 from glimp_llamaindex._replies import ReplyStream, Shape
 from glimp_llamaindex._requests import Demands
 
@@ -83,3 +85,38 @@ def verbatim(prompt: str) -> tuple[Messages, dict[str, Any]]:
     The prompt becomes the template's own text: text that a template is given as a message is made inert.
     """
     return [{"role": "user", "content": prompt}], {"chat_template": VerbatimPrompt(prompt)}
+
+
+dispatcher = get_dispatcher(__name__)
+
+
+class GlimpStepEvent(BaseEvent):
+    """One finished step: which model wrote it (`engine`), and its first token's entropy in nats where it was routed."""
+
+    index: int
+    phase: str
+    engine: str
+    entropy: float | None
+    tokens: int
+    seconds: float
+    end: str
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name of the event."""
+        return "GlimpStepEvent"
+
+
+def dispatch(step: Step) -> None:
+    """Send a step to whoever listens."""
+    dispatcher.event(
+        GlimpStepEvent(
+            index=step.index,
+            phase=step.phase,
+            engine=step.engine,
+            entropy=step.entropy,
+            tokens=step.tokens,
+            seconds=step.seconds,
+            end=step.end,
+        )
+    )

@@ -16,8 +16,7 @@ from glimp_core.bench.records import held
 from glimp_core.cli import speed
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.experiment import Experiment, Wanted
-from glimp_core.cli.option import option
-from glimp_core.cli.settings import Settings
+from glimp_core.cli.settings import Settings, option
 
 METHODS = (
     f"{', '.join(KINDS)}; with a number after @, or several separated by /, as in glimp@0.1/0.3 or random@0.25. "
@@ -43,7 +42,7 @@ CalibrateOn = Annotated[
         "--calibrate-on", "Choose thresholds on this set, for --target-rate. With a preset: the set's other questions."
     ),
 ]
-TargetRate = Annotated[
+TargetRateOption = Annotated[
     str | None, option("--target-rate", "Intervention rates of the calibration, as in 0.25 or 0.25/0.125/0.5.")
 ]
 Out = Annotated[
@@ -75,7 +74,7 @@ def command(
     n: Number = None,
     seeds: Seeds = None,
     calibrate_on: CalibrateOn = None,
-    target_rate: TargetRate = None,
+    target_rate: TargetRateOption = None,
     out: Out = None,
     html: Html = None,
     dry_run: DryRun = False,

@@ -11,10 +11,9 @@ import typer
 
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.exits import say
-from glimp_core.cli.option import option
 from glimp_core.cli.reply import start
 from glimp_core.cli.run import TINY
-from glimp_core.cli.settings import Settings
+from glimp_core.cli.settings import Settings, option
 from glimp_core.errors import ConfigError
 from glimp_core.options import SERVER_OPTIONS
 
@@ -37,7 +36,7 @@ Name = Annotated[
 KeyVariable = Annotated[
     str | None, _serving("--api-key-env", "The environment variable with the key that clients must send.")
 ]
-Running = Annotated[int, _serving("--max-running", "Replies that are written at once.")]
+MaxRunning = Annotated[int, _serving("--max-running", "Replies that are written at once.")]
 Waiting = Annotated[int, _serving("--max-waiting", "Requests that may wait; further ones are refused (429).")]
 Seconds = Annotated[float, _serving("--timeout", "The longest time of a reply in seconds.")]
 Drain = Annotated[float, _serving("--drain", "Seconds for running replies at shutdown.")]
@@ -63,7 +62,7 @@ def command(
     port: Port = 8000,
     name: Name = None,
     client_key_env: KeyVariable = None,
-    max_running: Running = 32,
+    max_running: MaxRunning = 32,
     max_waiting: Waiting = 128,
     timeout: Seconds = 600.0,
     drain: Drain = 30.0,

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
+import typer
+
 from glimp_core import bundled
-from glimp_core.cli.option import Json, option
 from glimp_core.config import RouterConfig
 from glimp_core.errors import ConfigError
 from glimp_core.model_description import shown_name
@@ -25,6 +26,15 @@ NAMED = "Hub id, folder, .gguf file, or http://host:8001/v1#name."
 BUNDLED_THRESHOLD = 0.3
 """Between the entropy of the bundled small model if it is certain (up to 0.1) and at products that it never learned (2
 to 3)."""
+
+
+def option(name: str, text: str, panel: str | None = None, **options: Any) -> Any:
+    """Return an option. Its default is part of the text, not shown by typer. `options` are typer's own."""
+    return typer.Option(name, help=text, rich_help_panel=panel, show_default=False, **options)
+
+
+JsonOption = Annotated[bool, option("--json", "Print one JSON document as the last line of stdout.")]
+"""The option that all commands have."""
 
 
 def _model(name: str, text: str) -> Any:
@@ -81,7 +91,7 @@ class Settings:
     system: Annotated[str | None, _writing("--system", "The system message.")] = None
     trace: Annotated[str | None, _watching("--trace", "Append a trace to this file, for `glimp trace`.")] = None
     redact: Annotated[bool, _watching("--redact", "Write no text to the trace, only figures.")] = False
-    json: Json = False
+    json: JsonOption = False
     debug: Annotated[bool, option("--debug", "Show the traceback of an error.")] = False
 
     @cached_property

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from glimp_core.cli.exits import say
-from glimp_core.cli.option import Json
+from glimp_core.cli.settings import JsonOption
 from glimp_core.errors import ConfigError
 from glimp_core.policy import EntropyThreshold
 from glimp_core.trace import Overview, Replay, Run, load, replay
@@ -28,7 +28,7 @@ def command(
         str | None,
         typer.Option("--replay-threshold", help="Show the decisions of these thresholds, for example 0.5,1,1.5."),
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a trace: the writer, the entropy and the time of each step, and the decisions of other thresholds."""
     wanted = _numbers(thresholds)

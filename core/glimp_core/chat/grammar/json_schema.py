@@ -19,9 +19,8 @@ from glimp_core.chat.grammar.schema_drafts import (
     read_schema,
     resolved,
 )
-from glimp_core.chat.grammar.schema_length import shortest_length
 from glimp_core.chat.grammar.string_formats import CHECKED_FORMATS, HELD_FORMATS, PATTERNS
-from glimp_core.chat.grammar.value_bounds import MAX_STRING, bound, fill_required, keep_typed, units
+from glimp_core.chat.grammar.value_bounds import MAX_STRING, bound, fill_required, keep_typed, shortest_length, units
 from glimp_core.errors import UnsupportedSchemaError
 
 ANY_DEPTH = 24
