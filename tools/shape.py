@@ -47,19 +47,27 @@ def lines(folder: Path) -> int:
 def names_that_stand_twice(package: Path) -> dict[str, dict[str, list[str]]]:
     """Map the class and the module names that a package uses more than once to the files they stand in.
 
-    Classes are those at the top of a module. A leading underscore does not make another module name, and
-    `__init__` is no name.
+    Classes are those at the top of a module, and names of types that are written like them. A leading underscore does
+    not make another name, and `__init__` is no name.
     """
     classes, modules = defaultdict(list), defaultdict(list)
     for path in sources(package):
         where = str(path.relative_to(package))
         if path.stem != "__init__":
             modules[path.stem.lstrip("_")].append(where)
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef):
-                classes[node.name].append(where)
+        for name in filter(None, map(_type_name, ast.parse(path.read_text()).body)):
+            classes[name].append(where)
     found = {"classes": classes, "modules": modules}
     return {kind: {name: at for name, at in sorted(names.items()) if len(at) > 1} for kind, names in found.items()}
+
+
+def _type_name(node: ast.stmt) -> str:
+    """Return the name of the class or the type that a statement makes, without its underscore; "" for any other."""
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        name = target.id.lstrip("_") if isinstance(target, ast.Name) else ""
+        return name if name[:1].isupper() and not name.isupper() else ""
+    return node.name.lstrip("_") if isinstance(node, ast.ClassDef) else ""
 
 
 def private_reads(tests: Path) -> dict[str, list[str]]:

@@ -43,19 +43,19 @@ async def batches_in_thread(
     try:
         while True:
             taken = await handover.take()
-            batch = [item for item in taken if item is not _END and not isinstance(item, _Failure)]
+            batch = [item for item in taken if item is not _END and not isinstance(item, _Raised)]
             if batch:
                 yield batch  # type: ignore[misc]
             handover.make_room(len(batch))
             if len(batch) < len(taken):
-                if isinstance(last := taken[-1], _Failure):
+                if isinstance(last := taken[-1], _Raised):
                     raise last.error
                 return
     finally:
         handover.leave()
 
 
-class _Failure:
+class _Raised:
     def __init__(self, error: BaseException):
         self.error = error
 
@@ -115,7 +115,7 @@ def _pump(make: Callable[[threading.Event], Iterator[T]], handover: _Handover) -
                 break
         handover.put(_END)
     except BaseException as error:
-        handover.put(_Failure(error))
+        handover.put(_Raised(error))
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:

@@ -55,7 +55,7 @@ class Summary:
     cost: Cost | None = None
 
 
-class Reply(Protocol):
+class CompletionLike(Protocol):
     """The part of a `Completion` that figures and views need."""
 
     @property
@@ -89,7 +89,7 @@ class Reply(Protocol):
         ...
 
 
-def summarise(reply: Reply) -> Summary:
+def summarise(reply: CompletionLike) -> Summary:
     """Return the figures of a reply."""
     thinking = tuple(step for step in reply.steps if step.phase == "thinking")
     interventions = sum(routed.decision.intervene for routed in reply.routed)

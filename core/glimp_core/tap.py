@@ -48,7 +48,7 @@ def tapped(tap: Tap, asked: Asked, events: Generator[Event, None, None]) -> Gene
 
     A failed trace or measurement must not stop the reply. The failure is logged once for each type of tap and error.
     """
-    source = _Source(events)
+    source = _TappedStream(events)
     try:
         passed = tap(asked, source.shown())
     except Exception as error:
@@ -57,7 +57,7 @@ def tapped(tap: Tap, asked: Asked, events: Generator[Event, None, None]) -> Gene
     return _passed(tap, source, passed)
 
 
-class _Source:
+class _TappedStream:
     """The events for one tap. `taken` are those that it has not yielded yet, `failure` is the request's error."""
 
     def __init__(self, events: Generator[Event, None, None]):
@@ -79,7 +79,7 @@ class _Source:
             yield event
 
 
-def _passed(tap: Tap, source: _Source, passed: Generator[Event, None, None]) -> Generator[Event, None, None]:
+def _passed(tap: Tap, source: _TappedStream, passed: Generator[Event, None, None]) -> Generator[Event, None, None]:
     try:
         try:
             for event in passed:

@@ -15,7 +15,7 @@ from glimp_core import Decision, EntropyThreshold, Glimpse, Policy, Routed
 from glimp_core.algorithm import write_alone
 from glimp_core.bench import KINDS
 from glimp_core.bench.loops import Happening
-from glimp_core.bench.methods import Kind, routed
+from glimp_core.bench.methods import MethodKind, routed
 from glimp_core.chain import Chain
 from glimp_core.engine import Engine, Glimpser
 from glimp_core.types import History, Role
@@ -64,15 +64,15 @@ def whole_request(chain: Chain, small: Glimpser, large: Engine, policy: Policy) 
     yield from write_alone(chain, small, large, writer)
 
 
-MORE: Mapping[str, Kind] = {
-    "request": Kind(
+MORE: Mapping[str, MethodKind] = {
+    "request": MethodKind(
         "one glimpse for the whole request", "threshold",
         lambda v, config, _: partial(whole_request, policy=EntropyThreshold.of(v, config)),
     ),
-    "bookends": Kind(
+    "bookends": MethodKind(
         "the first steps and conclusions by the large model", "own", routed(lambda v, *_: Bookends(round(v))),
     ),
-    "cue": Kind("steps that begin with a cue word by the large model", "none", routed(lambda *_: CueWords())),
+    "cue": MethodKind("steps that begin with a cue word by the large model", "none", routed(lambda *_: CueWords())),
 }  # fmt: skip
 
 

@@ -19,10 +19,11 @@ def test_the_measure_sees_names_that_stand_twice(tmp_path: Path) -> None:
     """Classes and modules of one name are found, a leading underscore of a module apart; `__init__` is no name."""
     (tmp_path / "inner").mkdir()
     for name in ("page.py", "inner/_page.py"):
-        (tmp_path / name).write_text("class Page: ...\n")
+        (tmp_path / name).write_text("class Page: ...\nT = U = 1\nLIMIT = 2\n")
+    (tmp_path / "types.py").write_text("_Page = str | int\n")
     for name in ("__init__.py", "inner/__init__.py", "other.py"):
         (tmp_path / name).write_text(f"class Other{len(name)}: ...\n")
     assert names_that_stand_twice(tmp_path) == {
-        "classes": {"Page": ["inner/_page.py", "page.py"]},
+        "classes": {"Page": ["inner/_page.py", "page.py", "types.py"]},
         "modules": {"page": ["inner/_page.py", "page.py"]},
     }

@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 from glimp_core.bench.grading import optional
 from glimp_core.errors import ConfigError
 
-Row: TypeAlias = Mapping[str, Any]
+DataRow: TypeAlias = Mapping[str, Any]
 
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell: by default the reader refuses what is longer than 131,072."""
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
+def read_rows(path: Path) -> Iterator[tuple[str, DataRow]]:
     """Yield the rows of a file in its order, each with where it stands, as in "f.jsonl, line 3".
 
     The ending says how it is read: .json (a list, or an object with one), .csv, .parquet (needs `pyarrow`), and JSON
@@ -28,7 +28,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
         raise ConfigError(f"the questions in {str(path)!r} cannot be read: {error}") from error
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
+def _json_lines(path: Path) -> Iterator[tuple[str, DataRow]]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(filter(str.strip, lines), 1):
             where = f"{path}, line {number}"
@@ -38,7 +38,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
                 raise ConfigError(f"{where}: {error}; {ROW}") from error
 
 
-def _json(path: Path) -> Iterator[tuple[str, Row]]:
+def _json(path: Path) -> Iterator[tuple[str, DataRow]]:
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -51,14 +51,14 @@ def _json(path: Path) -> Iterator[tuple[str, Row]]:
         yield f"{path}, row {number}", row
 
 
-def _csv(path: Path) -> Iterator[tuple[str, Row]]:
+def _csv(path: Path) -> Iterator[tuple[str, DataRow]]:
     csv.field_size_limit(LONGEST_CELL)
     with path.open(encoding="utf-8-sig", newline="") as file:
         for number, row in enumerate(csv.DictReader(file), 1):
             yield f"{path}, row {number}", row
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
+def _parquet(path: Path) -> Iterator[tuple[str, DataRow]]:
     parquet = optional("pyarrow.parquet", "pyarrow")
     arrow = optional("pyarrow", "pyarrow")
     number = 0

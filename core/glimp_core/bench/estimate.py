@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glimp_core.bench.answering import answer, warmed
-from glimp_core.bench.methods import Kind, Method
+from glimp_core.bench.methods import Method, MethodKind
 from glimp_core.bench.published import Question
 from glimp_core.bench.records import Record
 from glimp_core.router import GlimpRouter
@@ -29,7 +29,7 @@ class MeasuredPace:
     answer: float
     cut: bool
 
-    def seconds(self, kind: Kind, thinking: float, answer: float) -> float:
+    def seconds(self, kind: MethodKind, thinking: float, answer: float) -> float:
         """Return the estimated seconds of a reply with these tokens, without drafts and without a judge's reading."""
         routed = thinking * ((1 - RATE) * self.small + RATE * self.large) + answer * self.large
         return {

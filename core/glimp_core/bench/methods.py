@@ -33,7 +33,7 @@ what the glimpse says, what the written step measures, or the number of steps so
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class MethodKind:
     """A kind of method: its loop, its number, and its differences from the run's configuration.
 
     A kind that is `like` another one decides by the same number of the same quantity.
@@ -100,48 +100,52 @@ def _unread(config: RouterConfig) -> RouterConfig:
     return replace(config, prewarm=False)
 
 
-KINDS: dict[str, Kind] = {
-    "small": Kind("the small model alone", "none", _alone("small"), _plain, work="small"),
-    "large": Kind("the large model alone", "none", _alone("large"), _plain, work="large"),
-    "large-draft": Kind("the large model, the small one drafting", "none", _alone("large"), _drafted, work="large"),
-    "glimp": Kind("H_init over a threshold", "threshold", routed(_threshold), signal="entropy"),
-    "glimp-draft": Kind(
+KINDS: dict[str, MethodKind] = {
+    "small": MethodKind("the small model alone", "none", _alone("small"), _plain, work="small"),
+    "large": MethodKind("the large model alone", "none", _alone("large"), _plain, work="large"),
+    "large-draft": MethodKind(
+        "the large model, the small one drafting", "none", _alone("large"), _drafted, work="large",
+    ),
+    "glimp": MethodKind("H_init over a threshold", "threshold", routed(_threshold), signal="entropy"),
+    "glimp-draft": MethodKind(
         "glimp, the small model drafting", "threshold", routed(_threshold), _drafted, signal="entropy", like="glimp",
     ),
-    "glimp-top20": Kind(
+    "glimp-top20": MethodKind(
         "H_init of the top 20 over a threshold", "threshold", routed(_threshold), _top20, signal="entropy",
     ),
-    "random": Kind("a random share of the steps", "rate", routed(lambda v, config, seed: RandomRate(v, seed))),
-    "priming": Kind(
+    "random": MethodKind("a random share of the steps", "rate", routed(lambda v, config, seed: RandomRate(v, seed))),
+    "priming": MethodKind(
         "the first steps by the large model", "own", routed(lambda v, *_: Priming(round(v))), signal="steps",
     ),
-    "margin": Kind(
+    "margin": MethodKind(
         "a lead of the likeliest first token under a margin", "own", routed(lambda v, *_: Margin(v)), signal="margin",
     ),
-    "h-step": Kind(
+    "h-step": MethodKind(
         "write, then measure the step's mean entropy", "own",
         lambda v, *_: partial(try_first, judge=mean_entropy(v), logprobs=True), _unread, work="tried", signal="measure",
     ),
-    "ppl-step": Kind(
+    "ppl-step": MethodKind(
         "write, then measure the step's perplexity", "own",
         lambda v, *_: partial(try_first, judge=perplexity(v), logprobs=True), _unread, work="tried", signal="measure",
     ),
-    "specreason": Kind(
+    "specreason": MethodKind(
         "write, then have the large model score the step from 0 to 9", "own", _scored, _unread, default=7.0,
         work="tried",
     ),
-    "trigreason": Kind(
+    "trigreason": MethodKind(
         "first steps, over-confident steps and hesitation by the large model", "own", _triggered, _unread, default=0.8,
         work="tried",
     ),
-    "glimp-words": Kind(
+    "glimp-words": MethodKind(
         "H_init over a threshold where the first token is a word", "threshold",
         routed(lambda v, config, _: SkipLayoutTokens(EntropyThreshold.of(v, config))), signal="entropy",
     ),
-    "paper-schedule": Kind(
+    "paper-schedule": MethodKind(
         "the calls of the authors' code, by Glimp's rules", "threshold", _as_paper_code, _paper_code, signal="entropy",
     ),
-    "official": Kind("the authors' code, by its own rules", "threshold", _official, _paper_code, signal="entropy"),
+    "official": MethodKind(
+        "the authors' code, by its own rules", "threshold", _official, _paper_code, signal="entropy",
+    ),
 }  # fmt: skip
 """The methods of `glimp bench`. A new kind is added here."""
 
@@ -163,7 +167,7 @@ class Method:
             object.__setattr__(self, "label", self.name if self.value is None else f"{self.name}@{self.value:g}")
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> MethodKind:
         """What the method does."""
         return KINDS[self.name]
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from glimp_core.bench.datafile import ROW, Row
+from glimp_core.bench.datafile import ROW, DataRow
 from glimp_core.bench.grading import last_box, optional, same_choice, same_text, same_value
 from glimp_core.bench.programs import ProgramCase, passes, private_cases, public_cases, require_posix
 from glimp_core.errors import ConfigError
@@ -76,7 +76,7 @@ def fetched(name: str) -> Path:
         ) from error
 
 
-def question_of(where: str, row: Row, instruction: str | None, seed: int, run_code: bool) -> Question:
+def question_of(where: str, row: DataRow, instruction: str | None, seed: int, run_code: bool) -> Question:
     """Return the question of a row, whose form its fields tell; the `seed` shuffles the options of a choice.
 
     - `question_content`, `public_test_cases`: a program (LiveCodeBench).
@@ -100,7 +100,7 @@ def question_of(where: str, row: Row, instruction: str | None, seed: int, run_co
         raise ConfigError(f"{where}: {error!r}; {ROW}") from error
 
 
-def _value(where: str, row: Row, instruction: str | None) -> Question:
+def _value(where: str, row: DataRow, instruction: str | None) -> Question:
     text = str(_first(row, ("problem", "question", "Problem", "Question", "prompt")) or _missing("question"))
     expected = _first(row, ("answer", "Answer", "expected_answer"))
     if expected is None:
@@ -114,13 +114,13 @@ def _value(where: str, row: Row, instruction: str | None) -> Question:
     return Question(_id(where, row), text + asked, expected, partial(check, expected))
 
 
-def _shuffled(where: str, row: Row, instruction: str | None, seed: int) -> Question:
+def _shuffled(where: str, row: DataRow, instruction: str | None, seed: int) -> Question:
     options = [str(row["Correct Answer"]).strip()]
     options += [str(row[f"Incorrect Answer {number}"]).strip() for number in (1, 2, 3)]
     return _options(where, row, str(row["Question"]).strip(), options, 0, instruction, seed)
 
 
-def _choice(where: str, row: Row, options: list[Any], instruction: str | None, seed: int) -> Question:
+def _choice(where: str, row: DataRow, options: list[Any], instruction: str | None, seed: int) -> Question:
     text = str(_first(row, ("question", "problem", "Question")) or _missing("question"))
     answer = row["answer"]
     right = answer if isinstance(answer, int) else LETTERS.index(str(answer).strip()[:1].upper())
@@ -128,7 +128,7 @@ def _choice(where: str, row: Row, options: list[Any], instruction: str | None, s
 
 
 def _options(
-    where: str, row: Row, text: str, options: list[str], right: int, instruction: str | None, seed: int
+    where: str, row: DataRow, text: str, options: list[str], right: int, instruction: str | None, seed: int
 ) -> Question:
     name = _id(where, row)
     if not 0 <= right < len(options) <= len(LETTERS):
@@ -141,7 +141,7 @@ def _options(
     return Question(name, f"{text}\n\n{listed}{asked}", expected, partial(same_choice, expected))
 
 
-def _program(where: str, row: Row, instruction: str | None, run_code: bool) -> Question:
+def _program(where: str, row: DataRow, instruction: str | None, run_code: bool) -> Question:
     if not run_code:
         raise ConfigError(
             f"{where} asks for a program, and grading it runs what the models wrote: with limits of time and memory, "
@@ -164,12 +164,12 @@ def _program(where: str, row: Row, instruction: str | None, run_code: bool) -> Q
     return Question(_id(where, row), str(row["question_content"]) + asked, "", partial(passes, cases))
 
 
-def _id(where: str, row: Row) -> str:
+def _id(where: str, row: DataRow) -> str:
     found = _first(row, ("id", "ID", "unique_id", "question_id", "Record ID", "problem_idx"))
     return where.rpartition(" ")[2] if found is None else str(found)
 
 
-def _first(row: Row, names: Iterable[str]) -> Any:
+def _first(row: DataRow, names: Iterable[str]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 

@@ -18,7 +18,7 @@ from glimp_core.profile import CurvePoint, Profile
 from glimp_core.router import GlimpRouter, StreamOptions
 from glimp_core.types import Message
 
-Question: TypeAlias = Sequence[Message] | str
+CalibrationPrompt: TypeAlias = Sequence[Message] | str
 
 FEWEST = 4
 """Questions that a calibration needs: some to find the threshold, some to check it."""
@@ -39,7 +39,7 @@ class Progress:
 
 
 def calibrate(
-    router: GlimpRouter, questions: Sequence[Question], goal: Goal, **options: Unpack[StreamOptions]
+    router: GlimpRouter, questions: Sequence[CalibrationPrompt], goal: Goal, **options: Unpack[StreamOptions]
 ) -> Profile:
     """Find the threshold at which a pair meets a goal on questions like these; see `calibrating`."""
     steps = calibrating(router, questions, goal, **options)
@@ -51,7 +51,7 @@ def calibrate(
 
 
 def calibrating(
-    router: GlimpRouter, questions: Sequence[Question], goal: Goal, **options: Unpack[StreamOptions]
+    router: GlimpRouter, questions: Sequence[CalibrationPrompt], goal: Goal, **options: Unpack[StreamOptions]
 ) -> Generator[Progress, None, Profile]:
     """Calibrate, yield the progress, and return the profile.
 
@@ -115,7 +115,7 @@ class _Asker:
     options: StreamOptions
 
     def ask(
-        self, what: str, questions: Sequence[Question], policy: Policy, answer_by: Any = None
+        self, what: str, questions: Sequence[CalibrationPrompt], policy: Policy, answer_by: Any = None
     ) -> Generator[Progress, None, list[Completion]]:
         router = self.router
         if answer_by:

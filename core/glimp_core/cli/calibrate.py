@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glimp_core.calibration import Goal, bundled_prompts, calibrating, read_prompts
-from glimp_core.calibration.search import Question
+from glimp_core.calibration.search import CalibrationPrompt
 from glimp_core.cli.command import takes_settings
 from glimp_core.cli.exits import say
 from glimp_core.cli.reply import interrupts_set, start
@@ -84,7 +84,7 @@ def _goal(rate: float | None, share: float | None, time: float | None) -> Goal:
     return Goal(*given[0]) if given else Goal("rate", 0.25)
 
 
-def _questions(settings: Settings, prompts: Path | None, n: int | None) -> Sequence[Question]:
+def _questions(settings: Settings, prompts: Path | None, n: int | None) -> Sequence[CalibrationPrompt]:
     if n is not None and n < 1:
         raise ConfigError(f"--n {n} cannot work: it is a number of prompts")
     if prompts is None and not settings.is_bundled:
@@ -93,7 +93,7 @@ def _questions(settings: Settings, prompts: Path | None, n: int | None) -> Seque
     return [[*settings.conversation(), *messages] for messages in chosen]
 
 
-def _calibrate(router: GlimpRouter, questions: Sequence[Question], goal: Goal) -> Profile:
+def _calibrate(router: GlimpRouter, questions: Sequence[CalibrationPrompt], goal: Goal) -> Profile:
     cancelled = threading.Event()
     steps = calibrating(router, questions, goal, cancelled=cancelled)
     with _bar() as bar, closing(steps), interrupts_set(cancelled):

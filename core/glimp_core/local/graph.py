@@ -25,8 +25,8 @@ NAME = "glimp_graph"
 TOLERANCE = 0.1
 """The largest difference of a graph's logits from those of the plain forward, relative to their norm."""
 
-Replay: TypeAlias = Callable[[], torch.Tensor]
-Recorder: TypeAlias = Callable[[Replay, torch.device], Replay]
+GraphReplay: TypeAlias = Callable[[], torch.Tensor]
+Recorder: TypeAlias = Callable[[GraphReplay, torch.device], GraphReplay]
 Rows: TypeAlias = Sequence[Sequence[Any]]
 """The layers of each session."""
 TokenIds: TypeAlias = Sequence[int | None]
@@ -132,7 +132,7 @@ def graph_attention(
     return torch.cat(outputs), None
 
 
-def cuda_graph(step: Replay, device: torch.device) -> Replay:
+def cuda_graph(step: GraphReplay, device: torch.device) -> GraphReplay:
     """Record a step as a CUDA graph. It runs twice before, as CUDA requires."""
     aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream(device))

@@ -98,7 +98,7 @@ class LocalEngine:
         with self._loading:
             if self._use is None:
                 # since Python 3.12 cached_property has no lock, and two threads would make two objects
-                self.admission, self._renderer, self._space  # noqa: B018
+                self.admission, self._renderer, self._compiler  # noqa: B018
                 (use,) = self.scheduler.submit(Task(self._prove, lambda: False)).results()
                 self._use = use
 
@@ -195,7 +195,7 @@ class LocalEngine:
         requirements, lenient = self.conversation(context).requirements, context.request.lenient_tool_calls
         constraint = None
         if requirements.bound:
-            constraint = constraint_for(self._space, self._renderer.format, requirements, lenient)
+            constraint = constraint_for(self._compiler, self._renderer.format, requirements, lenient)
         parser = ReplyParser(self._renderer.format, requirements, lenient)
         return OutputProcessor(self.table, self.stop_ids, params, room, parser, constraint, note=context.note)
 
@@ -204,7 +204,7 @@ class LocalEngine:
         conversation = self.conversation(context)
         if conversation.requirements.bound and (params is None or params.phase != "thinking"):
             conversation.requirements = compiled_requirements(
-                self._space, self._renderer.format, conversation.requirements, context
+                self._compiler, self._renderer.format, conversation.requirements, context
             )
         return conversation.requirements
 
@@ -213,7 +213,7 @@ class LocalEngine:
         requirements = self.make_grammars(context)
         if not requirements.structured:
             return 0
-        return GrammarConstraint(self._space, required_grammar(self._renderer.format, requirements)).shortest
+        return GrammarConstraint(self._compiler, required_grammar(self._renderer.format, requirements)).shortest
 
     def _prove(self, task: Task) -> Generator[Forward, None, None]:
         task.put((yield from prove(self._model, self.encode(TEXT))))
@@ -264,7 +264,7 @@ class LocalEngine:
         return Renderer(self._tokenizer, self.table, self.name, self.stop_ids)
 
     @cached_property
-    def _space(self) -> GrammarCompiler:
+    def _compiler(self) -> GrammarCompiler:
         return GrammarCompiler.of(self.table, self._tokenizer.get_added_vocab(), self.stop_ids)
 
     @cached_property

@@ -86,7 +86,7 @@ class AsyncBridge(Generic[T], Iterator[T]):
             self._items.put(task.exception() or _END)
 
 
-class Loop:
+class BridgeLoop:
     """An event loop in a daemon thread. It cancels the feeds whose callers have cancelled."""
 
     def __init__(self) -> None:
@@ -144,14 +144,14 @@ class Loop:
         await asyncio.wait([*self._feeds, asyncio.create_task(asyncio.sleep(0))], timeout=1)
 
 
-_loop: Loop | None = None
+_loop: BridgeLoop | None = None
 _lock = Lock()
 
 
-def the_loop() -> Loop:
+def the_loop() -> BridgeLoop:
     """Return the loop of this process. A forked child gets a new one: a fork does not copy the loop's thread."""
     global _loop
     with _lock:
         if _loop is None or _loop.process != os.getpid():
-            _loop = Loop()
+            _loop = BridgeLoop()
         return _loop

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Scale = Literal["raw", "tempered"]
+LogprobScale = Literal["raw", "tempered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class ServerCapabilities:
     ids: bool
     keeps_stop: bool
     in_one_piece: bool
-    scale: Scale | None = None
+    scale: LogprobScale | None = None
     by_id: bool = True
     aborts: bool | None = None
     chats: bool = False

@@ -116,7 +116,7 @@ class ServerCheck:
         piece = self._vocabulary.token_bytes[token_id] or b""
         solid = piece.strip()
         self._blanks = 0 if solid else self._blanks
-        if solid == piece or self._constraint.closing or self._allowed(token_id):
+        if solid == piece or self._constraint.completing or self._allowed(token_id):
             return self._constraint.advance(token_id, left)
         self._blanks += len(piece) - len(solid)
         in_time = self._blanks <= BLANKS and self._constraint.shortest <= left
@@ -137,11 +137,13 @@ class ServerCheck:
         return bool(mask[token_id // 8] >> token_id % 8 & 1)
 
 
-def shortest(space: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements) -> int:
+def shortest(compiler: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements) -> int:
     """Return the number of tokens of the shortest answer that meets the requirements, 0 without requirements."""
-    return GrammarConstraint(space, required_grammar(format, requirements)).shortest if requirements.structured else 0
+    return (
+        GrammarConstraint(compiler, required_grammar(format, requirements)).shortest if requirements.structured else 0
+    )
 
 
-def server_check(space: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements) -> ServerCheck:
+def server_check(compiler: GrammarCompiler, format: ReplyFormat, requirements: OutputRequirements) -> ServerCheck:
     """Return the check of a demanded answer. Raises `UnsupportedSchemaError` for a schema that cannot be enforced."""
-    return ServerCheck(GrammarConstraint(space, required_grammar(format, requirements)), space.vocabulary)
+    return ServerCheck(GrammarConstraint(compiler, required_grammar(format, requirements)), compiler.vocabulary)

@@ -96,7 +96,7 @@ class Language:
         return Spelling(self.tokenizer, self.table)
 
     @cached_property
-    def space(self) -> GrammarCompiler:
+    def compiler(self) -> GrammarCompiler:
         """The compiler of grammars over its tokens."""
         return GrammarCompiler.of(self.table, self.marks, self.stop_ids)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter, sleep
 
 from glimp_core.errors import EngineError, ModelLoadError, RemoteEngineError
-from glimp_core.remote.capabilities import Scale, ServerCapabilities
+from glimp_core.remote.capabilities import LogprobScale, ServerCapabilities
 from glimp_core.remote.chat_form import BROKEN_OFF, CONTINUATIONS, ChatForm
 from glimp_core.remote.client import RequestRejected, TransientError
 from glimp_core.remote.language import Language
@@ -141,7 +141,7 @@ class Probe:
         """Return whether two replies arrived in one piece: a single reply may do so for another reason."""
         return answer.in_one_piece and self._ask(self._question).in_one_piece
 
-    def _scale(self) -> tuple[Scale, bool]:
+    def _scale(self) -> tuple[LogprobScale, bool]:
         """Find the scale of log-probabilities from those of one position at two temperatures."""
         try:
             cold, hot = (

@@ -32,11 +32,11 @@ class StructuredOutput:
         """Return requirements without the keywords that a grammar cannot enforce, if an answer is demanded."""
         if not requirements.structured:
             return requirements
-        return compiled_requirements(self._language.space, self._language.renderer.format, requirements, context)
+        return compiled_requirements(self._language.compiler, self._language.renderer.format, requirements, context)
 
     def shortest(self, requirements: OutputRequirements) -> int:
         """Return the number of tokens of the shortest answer that meets the requirements, 0 without requirements."""
-        return shortest(self._language.space, self._language.renderer.format, requirements)
+        return shortest(self._language.compiler, self._language.renderer.format, requirements)
 
     def parser(self, context: Context, requirements: OutputRequirements) -> ReplyParser:
         """Return the parser of a reply."""
@@ -44,8 +44,8 @@ class StructuredOutput:
 
     def check(self, requirements: OutputRequirements) -> TokenConstraint | None:
         """Return the check that closes a demanded answer before the token limit; None for free text."""
-        space, format = self._language.space, self._language.renderer.format
-        return server_check(space, format, requirements) if requirements.structured else None
+        compiler, format = self._language.compiler, self._language.renderer.format
+        return server_check(compiler, format, requirements) if requirements.structured else None
 
     def parts(self, requirements: OutputRequirements, lead: str = "") -> list[Part]:
         """Return the parts of a demanded answer, after the fixed text `lead`.

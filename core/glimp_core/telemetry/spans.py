@@ -58,9 +58,9 @@ class SpanTap:
         """Begin the request's span under the current one, and pass the events on."""
         self._end_left()
         name, attributes = f"chat {asked.small}+{asked.large}", conventions.request(asked)
-        return self._follow(_Request(self._tracer, self._content, asked, name, attributes), events)
+        return self._follow(_RequestSpans(self._tracer, self._content, asked, name, attributes), events)
 
-    def _follow(self, request: "_Request", events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+    def _follow(self, request: "_RequestSpans", events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         finished = False
         try:
             for event in events:
@@ -87,7 +87,7 @@ class SpanTap:
                 span.end(ended)
 
 
-class _Request:
+class _RequestSpans:
     """The spans of one request. No context is attached: the reader may change threads between two events."""
 
     def __init__(self, tracer: Any, content: bool, asked: Asked, name: str, attributes: dict[str, Any]):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from glimp_core.events import Routed
-from glimp_core.figures import Reply, summarise
+from glimp_core.figures import CompletionLike, summarise
 from glimp_core.types import Step
 
 HEADROOM = 1.08
@@ -100,7 +100,7 @@ class Picture:
         return next((column.line for column in self.columns if column.line is not None), 0.0)
 
 
-def picture(done: Reply) -> Picture:
+def picture(done: CompletionLike) -> Picture:
     """Draw a reply."""
     routed = {event.index: event for event in done.routed}
     seconds = _seconds(done, routed)
@@ -146,7 +146,7 @@ def nats(value: float) -> str:
     return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
-def _seconds(done: Reply, routed: dict[int, Routed]) -> list[tuple[float, float]]:
+def _seconds(done: CompletionLike, routed: dict[int, Routed]) -> list[tuple[float, float]]:
     """Return the seconds of the small and the large model up to each step: glimpses and drafts are the small one's."""
     small, large, sums = 0.0, 0.0, []
     for step in done.steps:

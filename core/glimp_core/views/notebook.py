@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from glimp_core.figures import Reply, summarise
+from glimp_core.figures import CompletionLike, summarise
 from glimp_core.views.columns import Column, nats, picture, seconds, without_text
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -16,14 +16,14 @@ Tile = tuple[str, str, str]
 """A figure: its label, its value, and a note."""
 
 
-def cell(done: Reply) -> str:
+def cell(done: CompletionLike) -> str:
     """Return a reply as a fragment for a notebook."""
     template = environment().get_template("cell.html")
     name = f"g{uuid.uuid4().hex[:8]}"
     return template.render(done=done, drawn=picture(done), figures=tiles(done), id=name, css=source("style.css"))
 
 
-def tiles(done: Reply) -> list[Tile]:
+def tiles(done: CompletionLike) -> list[Tile]:
     """Return the figures of a reply."""
     told, usage = summarise(done), done.usage
     steps = f"{sum(r.decision.intervene for r in done.routed)} of {told.routed_steps} steps"

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from glimp_core.figures import Reply, summarise
+from glimp_core.figures import CompletionLike, summarise
 from glimp_core.prices import Cost
 from glimp_core.types import Role
 from glimp_core.views.columns import Column, nats, picture, seconds, without_text
@@ -17,7 +17,7 @@ COLOURS: dict[Role, str] = {"small": "color(33)", "large": "color(166)"}
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def reply(done: Reply) -> RenderableType:
+def reply(done: CompletionLike) -> RenderableType:
     """Return a reply as its steps, one a line, and its figures under them."""
     drawn = picture(done)
     table = plain_table("", "step", "writer", "H", "", "tokens", "time", "text", right=(1, 3, 5, 6))
@@ -26,7 +26,7 @@ def reply(done: Reply) -> RenderableType:
     return Group(table, Text("\n".join([figures(done), *summarise(done).notes]), style="dim"))
 
 
-def figures(done: Reply) -> str:
+def figures(done: CompletionLike) -> str:
     """Return the figures of a reply, one a line: they stand under every picture of it."""
     told = summarise(done)
     lines = [
@@ -48,7 +48,7 @@ def figures(done: Reply) -> str:
     return "\n".join(lines)
 
 
-def totals(done: Reply) -> RenderableType:
+def totals(done: CompletionLike) -> RenderableType:
     """Return steps, tokens and seconds by model, and under them the figures of the reply."""
     usage, steps, tokens = done.usage, _steps(done), _tokens(done)
     columns = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
@@ -63,7 +63,7 @@ def totals(done: Reply) -> RenderableType:
     return Group(columns, Text(figures(done)))
 
 
-def line(done: Reply) -> str:
+def line(done: CompletionLike) -> str:
     """Return a reply's figures in one line."""
     figures, steps, tokens = summarise(done), _steps(done), _tokens(done)
     parts = [
@@ -83,11 +83,11 @@ def _sum(columns: Table, label: str, small: int, large: int) -> None:
     columns.add_row(label, str(small), str(large), str(small + large))
 
 
-def _steps(done: Reply) -> dict[Role, int]:
+def _steps(done: CompletionLike) -> dict[Role, int]:
     return {role: sum(step.engine == role for step in done.steps) for role in ("small", "large")}
 
 
-def _tokens(done: Reply) -> dict[Role, int]:
+def _tokens(done: CompletionLike) -> dict[Role, int]:
     return {role: sum(step.tokens for step in done.steps if step.engine == role) for role in ("small", "large")}
 
 

@@ -14,7 +14,7 @@ from glimp_core.local.session import KVSession
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedForward:
     """One forward of a run: the model, the ids it read, and where in the context they stood."""
 
     model: Any
@@ -24,13 +24,13 @@ class Recorded:
 
 
 @contextmanager
-def recorded() -> Iterator[list[Recorded]]:
+def recorded() -> Iterator[list[RecordedForward]]:
     """Collect the forwards of all sessions while the block runs."""
-    schedule: list[Recorded] = []
+    schedule: list[RecordedForward] = []
     feed = KVSession.feed
 
     def noting(self: KVSession, token_ids: Sequence[int], keep: int = 1) -> None:
-        schedule.append(Recorded(self.model, tuple(token_ids), len(self.token_ids), keep))
+        schedule.append(RecordedForward(self.model, tuple(token_ids), len(self.token_ids), keep))
         feed(self, token_ids, keep)
 
     KVSession.feed = noting  # type: ignore[method-assign]
@@ -41,7 +41,7 @@ def recorded() -> Iterator[list[Recorded]]:
 
 
 @torch.inference_mode()
-def floor_seconds(schedule: Sequence[Recorded]) -> float:
+def floor_seconds(schedule: Sequence[RecordedForward]) -> float:
     """Run the forwards of a schedule again, bare, and return the time spent inside them."""
     caches: dict[int, Any] = {}
     seconds = 0.0

@@ -137,11 +137,11 @@ class GrammarCompiler:
         if error := by_token.get_error() or by_byte.get_error():
             raise UnsupportedSchemaError(f"the schema cannot be enforced: {_plain(error)}")
         hints = self._hints(grammar, budget)
-        closing = self._short_alone(grammar, by_byte, budget)
-        closing = closing or shortest_completion(by_byte, JsonState(), hints, budget)
-        if closing is None:
+        completion = self._short_alone(grammar, by_byte, budget)
+        completion = completion or shortest_completion(by_byte, JsonState(), hints, budget)
+        if completion is None:
             raise UnsupportedSchemaError("the schema cannot be enforced: no short value that follows it was found")
-        return Compiled(by_token, by_byte, JsonState(), hints, closing)
+        return Compiled(by_token, by_byte, hints, completion)
 
     def _short_alone(self, grammar: Grammar, by_byte: LLMatcher, budget: Budget) -> Path | None:
         """Return the shortest reply of the first tool alone that has one; None where there is no such tool."""
@@ -211,9 +211,8 @@ class Compiled:
 
     by_token: LLMatcher
     by_byte: LLMatcher
-    outline: JsonState
     hints: Hints
-    closing: Path
+    completion: Path
 
 
 class _Table:

@@ -72,16 +72,16 @@ class Budget:
 
 
 def shortest_completion(
-    matcher: LLMatcher, outline: JsonState, hints: Hints = _NO_HINTS, budget: Budget | None = None
+    matcher: LLMatcher, json_state: JsonState, hints: Hints = _NO_HINTS, budget: Budget | None = None
 ) -> Path | None:
     """Return the shortest bytes that complete the reply; None if there are none, or none were found.
 
     An object that cannot be closed lacks a required name. So other names are tried only if required names lead to no
     end.
     """
-    if hints.names and (path := _search(matcher, outline, hints, budget)) is not None:
+    if hints.names and (path := _search(matcher, json_state, hints, budget)) is not None:
         return path
-    return _search(matcher, outline, hints._replace(names=frozenset()), budget)
+    return _search(matcher, json_state, hints._replace(names=frozenset()), budget)
 
 
 def advanced(state: JsonState, path: Iterable[int], hints: Hints = _NO_HINTS) -> JsonState:
@@ -91,19 +91,19 @@ def advanced(state: JsonState, path: Iterable[int], hints: Hints = _NO_HINTS) ->
     return state
 
 
-def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget | None) -> Path | None:
+def _search(matcher: LLMatcher, json_state: JsonState, hints: Hints, budget: Budget | None) -> Path | None:
     """Dijkstra's search over the states of a matcher over bytes.
 
     Two states are different if they allow other next bytes, or have another JSON state. The length of the string that
     is being written counts only while the string cannot end.
     """
     order = count()
-    heap: list[Any] = [(0, next(order), matcher, outline, None)]
+    heap: list[Any] = [(0, next(order), matcher, json_state, None)]
     seen: set[Any] = set()
     while heap and len(seen) < MAX_STATES:
         if budget:
             budget.spend()
-        cost, _, state, outline, link = heapq.heappop(heap)
+        cost, _, state, json_state, link = heapq.heappop(heap)
         if state.is_accepting():
             return _unlinked(link)
         # if the grammar allows only one continuation, it returns all of it, and no state between is needed
@@ -111,10 +111,10 @@ def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget
         if moves == ((),):
             allowed = int.from_bytes(state.compute_bitmask(), "little")
             # matchers have no identity: two states that allow the same bytes at the same place count as one
-            if (key := _signature(allowed, outline, hints)) in seen:
+            if (key := _signature(allowed, json_state, hints)) in seen:
                 continue
             seen.add(key)
-            moves = _moves(allowed, outline, hints)
+            moves = _moves(allowed, json_state, hints)
         # whether a move of this state has ended the text that is written as it is
         left = False
         for move in moves:
@@ -123,18 +123,20 @@ def _search(matcher: LLMatcher, outline: JsonState, hints: Hints, budget: Budget
             after = state.deep_copy()
             if after.try_consume_tokens(list(move)) == len(move):
                 left = left or (len(move) > 1 and bool(hints.ends) and not _is_raw(after))
-                reached = advanced(outline, move, hints)
+                reached = advanced(json_state, move, hints)
                 heapq.heappush(heap, (cost + len(move), next(order), after, reached, (link, move)))
     return None
 
 
-def _signature(allowed: int, outline: JsonState, hints: Hints) -> tuple[int, JsonState]:
+def _signature(allowed: int, json_state: JsonState, hints: Hints) -> tuple[int, JsonState]:
     # the written part of an end marker matters only inside text that this marker closes
     raw = hints.ends and allowed >> _NEWLINE & 1 and allowed.bit_count() > FREE
-    tail = tuple(_begun(outline.tail, end) for end in hints.ends) if raw else ()
+    tail = tuple(_begun(json_state.tail, end) for end in hints.ends) if raw else ()
     # while a string is too short to end, states of different lengths must not be merged
-    ends = allowed >> _QUOTE & 1 if outline.mode == STRING else outline.mode == STRUCTURE and allowed & _AFTER_VALUE
-    return allowed, outline._replace(tail=tail, length=0 if ends else outline.length)
+    ends = (
+        allowed >> _QUOTE & 1 if json_state.mode == STRING else json_state.mode == STRUCTURE and allowed & _AFTER_VALUE
+    )
+    return allowed, json_state._replace(tail=tail, length=0 if ends else json_state.length)
 
 
 def _is_raw(state: LLMatcher) -> bool:
@@ -142,12 +144,12 @@ def _is_raw(state: LLMatcher) -> bool:
     return bool(allowed >> _NEWLINE & 1) and allowed.bit_count() > FREE
 
 
-def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
+def _moves(allowed: int, json_state: JsonState, hints: Hints) -> Iterator[Path]:
     """Return the bytes to try: all if few are allowed; in free text its end, or one filler byte."""
-    ends = outline.mode == STRING and allowed >> _QUOTE & 1
+    ends = json_state.mode == STRING and allowed >> _QUOTE & 1
     if hints.ends and allowed >> _NEWLINE & 1 and allowed.bit_count() > FREE:  # JSON strings have no line breaks
-        yield from (end[_begun(outline.tail, end) :] for end in hints.ends)
-    if outline.mode == STRING and outline.length == 0 and outline.key is None:
+        yield from (end[_begun(json_state.tail, end) :] for end in hints.ends)
+    if json_state.mode == STRING and json_state.length == 0 and json_state.key is None:
         yield from hints.texts
     if allowed.bit_count() > FREE:
         # free text: its end if it may end, else one filler byte; the choice of the filler changes nothing after it
@@ -158,13 +160,13 @@ def _moves(allowed: int, outline: JsonState, hints: Hints) -> Iterator[Path]:
             else (next((byte for byte in _FILLERS if allowed >> byte & 1), _first(allowed)),)
         )
         return
-    if outline.mode >= ESCAPE or (allowed & _ASCII == 0 and allowed.bit_count() > 16):
+    if json_state.mode >= ESCAPE or (allowed & _ASCII == 0 and allowed.bit_count() > 16):
         yield (_first(allowed),)  # the rest of an escape or of a character that has begun
         return
-    if outline.mode == STRUCTURE and outline.stack:
+    if json_state.mode == STRUCTURE and json_state.stack:
         # an open container: close it if this is allowed, or write a value, or blank space if nothing else is allowed
         allowed = allowed & _CLOSE or allowed & ~_SPACE or allowed
-    elif ends and outline.key is not None and hints.names and outline.key not in hints.names:
+    elif ends and json_state.key is not None and hints.names and json_state.key not in hints.names:
         # a name that no object requires does not help to reach the end, so it is not ended here
         allowed &= ~(1 << _QUOTE)
     while allowed:

@@ -34,15 +34,15 @@ class GrammarConstraint:
         self.compiler = compiler
         self._hints = compiled.hints
         self._tokens, self._bytes = compiled.by_token.deep_copy(), compiled.by_byte.deep_copy()
-        self._outline = compiled.outline
-        self._closing: Path = compiled.closing
+        self._json_state = JsonState()
+        self._completion: Path = compiled.completion
         self._rest: list[int] | None = None
         self._ended = False
 
     @property
     def shortest(self) -> int:
         """The number of tokens that close the reply from here."""
-        return len(self.compiler.spell(self._closing))
+        return len(self.compiler.spell(self._completion))
 
     @property
     def whole(self) -> bool:
@@ -51,12 +51,12 @@ class GrammarConstraint:
 
     @property
     def done(self) -> bool:
-        """Whether the reply has ended: the grammar allows nothing more, or the closing sequence is written."""
+        """Whether the reply has ended: the grammar allows nothing more, or the shortest completion is written."""
         return self._ended or self._rest == [] or (self.whole and bool(self._tokens.is_stopped()))
 
     @property
-    def closing(self) -> bool:
-        """Whether the closing sequence is written from here on, independent of the drawn tokens."""
+    def completing(self) -> bool:
+        """Whether the shortest completion is written from here on, independent of the drawn tokens."""
         return self._rest is not None
 
     def copy(self) -> "GrammarConstraint":
@@ -75,7 +75,7 @@ class GrammarConstraint:
         return (1 << self._rest[0]).to_bytes(size, "little")
 
     def advance(self, token_id: int, left: int) -> int:
-        """Add a drawn token, with at most `left` to follow. Return it, or the next token of the closing sequence."""
+        """Add a drawn token, with at most `left` to follow. Return it, or the next token of the shortest completion."""
         if self._rest is None:
             if token_id in self.compiler.stop_ids and self.whole:
                 self._ended = True
@@ -83,8 +83,8 @@ class GrammarConstraint:
             if self._accept(token_id, left):
                 self._ended = left <= 0
                 return token_id
-            # the token is not allowed, or leaves too few tokens: from here on the closing sequence is written
-            self._rest = self.compiler.spell(self._closing)
+            # the token is not allowed, or leaves too few tokens: from here on the shortest completion is written
+            self._rest = self.compiler.spell(self._completion)
         if not self._rest:
             self._ended = True
             return self.compiler.stop_ids[0]
@@ -102,25 +102,25 @@ class GrammarConstraint:
         if not self._tokens.try_consume_tokens([token_id]):
             return False
         self._bytes.consume_tokens(piece)
-        outline = advanced(self._outline, piece, self._hints)
-        closing = self._closing_after(piece, outline)
-        if closing is not None and (len(closing) <= left or len(self.compiler.spell(closing)) <= left):
-            self._outline, self._closing = outline, closing
+        json_state = advanced(self._json_state, piece, self._hints)
+        completion = self._completion_after(piece, json_state)
+        if completion is not None and (len(completion) <= left or len(self.compiler.spell(completion)) <= left):
+            self._json_state, self._completion = json_state, completion
             return True
         self._tokens.rollback(1)
         self._bytes.rollback(len(piece))
         return False
 
-    def _closing_after(self, piece: list[int], outline: JsonState) -> Path | None:
-        """Return the closing sequence after a piece: the rest of the known sequence, or a new one."""
-        known = self._closing
+    def _completion_after(self, piece: list[int], json_state: JsonState) -> Path | None:
+        """Return the shortest completion after a piece: the rest of the known sequence, or a new one."""
+        known = self._completion
         solid = tuple(byte for byte in piece if byte not in _SPACE)
         # most tokens follow the known sequence, replace its first byte, or extend free text before it:
         # these three checks are cheap, and a search is needed only if none of them succeeds
         for way in (known[len(solid) :] if known[: len(solid)] == solid else None, known[1:], known):
             if way is not None and self._closes(way):
                 return way
-        return shortest_completion(self._bytes, outline, self._hints)
+        return shortest_completion(self._bytes, json_state, self._hints)
 
     def _closes(self, way: Path) -> bool:
         if not way:

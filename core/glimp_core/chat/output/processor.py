@@ -49,7 +49,7 @@ class OutputProcessor:
         self.logprobs = params.logprobs
         self._vocabulary = vocabulary
         self._stop_ids = stop_ids
-        self._thinking = ThinkingEnd(thinking, vocabulary) if thinking and params.phase == "thinking" else None
+        self._thinking = ThinkingEndMatcher(thinking, vocabulary) if thinking and params.phase == "thinking" else None
         self._boundary = StepBoundary() if params.stepwise else None
         self._detokenizer = Detokenizer()
         self._left = params.max_tokens
@@ -198,11 +198,11 @@ class OutputProcessor:
         return text if self._boundary else text.removesuffix("\ufffd"), token_ids
 
 
-Written = tuple[str, tuple[int, ...]]
+SpelledText = tuple[str, tuple[int, ...]]
 """A text and the ids that spell it."""
 
 
-class ThinkingEnd:
+class ThinkingEndMatcher:
     """Watches a chain of thought for the markup that closes it.
 
     Text that may be the beginning of the end is held back until it is known to be or not.
@@ -223,7 +223,7 @@ class ThinkingEnd:
         """Whether text is held back."""
         return bool(self._held)
 
-    def push(self, text: str, token_ids: tuple[int, ...]) -> tuple[list[Written], tuple[int, ...] | None]:
+    def push(self, text: str, token_ids: tuple[int, ...]) -> tuple[list[SpelledText], tuple[int, ...] | None]:
         """Take a text; return what is certain to be thought, and the ids of the end once it is there."""
         if self._id is not None:
             return [(text, token_ids)], None
@@ -241,11 +241,11 @@ class ThinkingEnd:
         )
         return list(self._release(keep)), None
 
-    def flush(self) -> list[Written]:
+    def flush(self) -> list[SpelledText]:
         """Return what was held back; the step is over."""
         return list(self._release(0))
 
-    def _release(self, keep: int) -> Iterator[Written]:
+    def _release(self, keep: int) -> Iterator[SpelledText]:
         """Give out the held tokens, but those that spell the last `keep` characters."""
         kept: list[tuple[int, str]] = []
         while keep > 0 and self._held:
