@@ -18,7 +18,8 @@ class JsonState(NamedTuple):
     `stack` holds for every open container its bracket, how many commas it has had, and the last property's name;
     `key` is the name being written, None if none is; `length` counts the bytes of the string, number or word
     being written, `outside` those of the markup around the JSON, and `tail` is the end of what was written. Inside
-    text that is no JSON the state means nothing until the text's end puts it back to the start.
+    text that is no JSON the state means nothing until the text's end puts it back to the start. It does not validate:
+    a grammar does.
     """
 
     stack: tuple[tuple[int, int, bytes], ...] = ()
