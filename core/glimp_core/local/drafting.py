@@ -1,4 +1,4 @@
-"""Who proposes tokens, in the large model's ids: the small model, and the text that is there already."""
+"""The sources of drafts, in the large model's ids: the small model, and earlier text of the same request."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ from glimp_core.local.sampling import Sampler
 from glimp_core.local.session import Forward, KVSession
 
 SHORTEST_MATCH, LONGEST_MATCH = 5, 32
-"""Fewer repeated tokens than this are chance, and more say nothing new."""
+"""The length of a repeated passage: shorter repetitions are chance, and longer ones predict no better."""
 
 MOST_ROUNDS_OFF = 30
-"""So many rounds go without lookup at most, where the text misleads it: repeated keys of JSON do."""
+"""The most rounds without lookup after rejected proposals: repeated keys of JSON, for example, mislead it."""
 
 RECENT_MATCHES = 8
-"""Of a run that was often there, so many places are looked at."""
+"""The number of places to use of a passage that occurs often."""
 
 
 Source: TypeAlias = Literal["model", "lookup"]
@@ -30,7 +30,7 @@ Source: TypeAlias = Literal["model", "lookup"]
 class Draft:
     """Proposed tokens in the target's ids.
 
-    Each was drawn from a distribution [vocabulary]; None if it was looked up. Greedy drafts are not asked for it.
+    Each was drawn from a distribution [vocabulary]; None if it was looked up. Greedy drafts do not need it.
     `sure` is the probability that their source gives them.
     """
 
@@ -48,9 +48,10 @@ class Draft:
 
 
 class PromptLookup:
-    """Drafts that cost no forward: what followed the same tokens before, in the prompt or in the reply.
+    """Drafts without a forward: the tokens that followed the same passage before, in the prompt or in the reply.
 
-    Only this request is looked at, so that nothing leaks and a seed means the same alone and in company.
+    Only text of this request is used. So no text reaches another request, and a seed gives the same reply alone and
+    together with other requests.
     """
 
     def __init__(self) -> None:
@@ -62,17 +63,17 @@ class PromptLookup:
         return len(self._token_ids)
 
     def follow(self, token_ids: Iterable[int]) -> None:
-        """Take tokens that now stand."""
+        """Add tokens that are now part of the text."""
         ids = self._token_ids
         for token_id in token_ids:
-            if len(ids) >= SHORTEST_MATCH:  # a run is known by its end, once something follows it
+            if len(ids) >= SHORTEST_MATCH:  # a passage is stored by its last tokens, when a token follows it
                 ends = self._ends.setdefault(tuple(ids[-SHORTEST_MATCH:]), [])
                 ends.append(len(ids))
                 del ends[:-RECENT_MATCHES]
             ids.append(token_id)
 
     def propose(self, room: int) -> Draft:
-        """Return what stood after the longest run that the last tokens repeat, the latest of equals."""
+        """Return the tokens after the longest passage that the last tokens repeat, the latest one of equal length."""
         ids, longest, found = self._token_ids, 0, 0
         for end in self._ends.get(tuple(ids[-SHORTEST_MATCH:]), ()):
             length = SHORTEST_MATCH
@@ -95,14 +96,14 @@ class PromptLookup:
     def record(self, proposed: int, accepted: int) -> None:
         """Take how many tokens of the last proposal stood: after a bad one a few rounds go without.
 
-        That is counted, not timed, so that it is the same for the same seed.
+        This uses counts, not times, so that it is the same for the same seed.
         """
         self._rest = min(MOST_ROUNDS_OFF, 2 * self._rest + 2) if 2 * accepted < proposed else 0
         self._resting = self._rest
 
 
 class Bridge:
-    """Maps ids between two vocabularies by the bytes they mean; the identity for one and the same vocabulary."""
+    """Maps ids between two vocabularies by their bytes. For equal vocabularies it is the identity."""
 
     def __init__(self, draft: Vocabulary, target: Vocabulary):
         self.target = target
@@ -124,7 +125,7 @@ class Bridge:
         return None if mapped < 0 else mapped
 
     def to_draft(self, token_ids: Sequence[int]) -> list[int] | None:
-        """Return ids that spell the same text for the drafting model, None while a character is not whole."""
+        """Return the drafting model's ids of the same text, None while a character is incomplete."""
         if self._same:
             return list(token_ids)
         if all(i in self._to_draft for i in token_ids):
@@ -135,7 +136,7 @@ class Bridge:
             return None
 
     def translated(self, distribution: torch.Tensor) -> torch.Tensor:
-        """Return a distribution over the drafting model's ids as one over the target's, what has no equal left out."""
+        """Convert a distribution over the drafting model's ids to the target's ids, dropping ids without an equal."""
         if self._same:
             return distribution
         index = self._index[: len(distribution)].to(distribution.device)
@@ -146,13 +147,13 @@ class Bridge:
 
 
 def ends_draft(vocabulary: Vocabulary, stop_ids: frozenset[int], token_id: int, stepwise: bool) -> bool:
-    """Whether nothing is to be drafted after a token: the end of a reply, or of a step if it is written by steps."""
+    """Return whether a draft ends after a token: at the end of a reply, or of a step if it is written by steps."""
     piece = vocabulary.token_bytes[token_id]
     return piece is None or token_id in stop_ids or (stepwise and b"\n\n" in piece)
 
 
 class Drafter:
-    """Follows one chain in the drafting model's ids and proposes what may come next."""
+    """Follows one chain in the drafting model's ids, and proposes its next tokens."""
 
     def __init__(
         self, session: KVSession, token_ids: Sequence[int], bridge: Bridge, sampler: Sampler, stop_ids: frozenset[int]
@@ -170,7 +171,7 @@ class Drafter:
 
     @property
     def ready(self) -> bool:
-        """Whether what the target wrote can be read: its last character is whole."""
+        """Whether the drafting model can read the target's text: its last character is complete."""
         return not self._pending
 
     @property
@@ -189,7 +190,7 @@ class Drafter:
         self.compared = self._comparison(new) if new else ([], [])
         with self.meter.decoding():
             assert self._session.logits is not None
-            float(self._session.logits[-1, 0])  # a GPU is waited for here, and not in the first draft
+            float(self._session.logits[-1, 0])  # wait for the GPU here, so that the time is not part of the first draft
         if self.meter.fed > fed:
             costs.add(self.meter.fed - fed, self.meter.effort - seconds)
 
@@ -230,7 +231,7 @@ class Drafter:
             self.meter.add(forward)
 
     def follow(self, token_ids: Sequence[int]) -> None:
-        """Take the tokens that the target kept; the session drops what it drafted beyond them."""
+        """Add the tokens that the target accepted. The session drops the drafted tokens after them."""
         self._pending += token_ids
         if (own := self._bridge.to_draft(self._pending)) is not None:
             self._token_ids += own

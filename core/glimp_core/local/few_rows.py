@@ -1,4 +1,4 @@
-"""Linear layers over a few rows at a time, as drafts, catch-ups and batches are, on a CPU."""
+"""Linear layers over a few rows on a CPU: drafts, catch-up prefills and batches have a few rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import gcd
@@ -10,18 +10,18 @@ from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 FEWEST, MOST = 3, 64
-"""For so many rows. Two are two products of one row, and more take as long in either way."""
+"""The numbers of rows. Two rows are two products of one row, and with more rows both ways take the same time."""
 
 BLOCKS = 16
 
 LARGE = 300_000
-"""Weights of fewer elements stay in the cache of the processor, and are left alone."""
+"""Weights with fewer elements fit into the cache of the processor, and are not changed."""
 
 TRIED, ROUNDS = 4, 3
-"""So many weights of a model are multiplied so often in each way, when it first reads a few tokens at once."""
+"""The number of weights and of repetitions of the trial, when a model first reads a few tokens at once."""
 
 QUICKER = 0.8
-"""The way of a trial is taken if it takes at most this share of the time."""
+"""Blocks are used if they take at most this share of the time in the trial."""
 
 
 class FewRows(TorchFunctionMode):

@@ -1,4 +1,4 @@
-"""How a model's forward is called: the one place that knows what its arguments are called."""
+"""The call of a model's forward, with the names of its arguments, which differ between models."""
 
 import inspect
 import logging
@@ -20,28 +20,29 @@ from glimp_core.local.few_rows import FEWEST, MOST, FewRows, quicker_by_blocks
 log = logging.getLogger("glimp.local")
 
 CACHE_ARGUMENTS = ("cache", "past_key_values", "cache_params")
-"""What a forward of transformers calls its cache: since 5.24; before; in the first Mamba models."""
+"""The names of the cache argument of a forward: since transformers 5.24; before; in the first Mamba models."""
 
 WRAPPERS = ("_orig_mod", "base_model", "module", "model")
-"""Where a wrapper keeps what it wraps: `torch.compile`, PEFT, data parallelism, and modules of users by habit."""
+"""The attributes in which wrappers keep the wrapped model: `torch.compile`, PEFT, data parallelism, and user code."""
 
 PLAIN_ATTENTION = frozenset({"full_attention", "sliding_attention", "attention"})
-"""The kinds of layers whose attention is known from the config, so that a mask of our own says who sees what."""
+"""The kinds of layers whose attention is known from the config, so that our own mask can replace the model's."""
 
 WITHOUT_MASK = frozenset({"linear_attention", "conv", "mamba", "recurrent", "hybrid", "hybrid_sliding", "moe", "mlp"})
-"""The kinds of layers that look at states, or at nothing but the token. Chunked and sparse attention are in neither."""
+"""The kinds of layers that use states, or only the current token. Chunked and sparse attention are in neither list."""
 
 TOLERANCES = {torch.float64: 1e-5, torch.float32: 5e-3, torch.float16: 0.05}
 COARSE = 0.2
-"""How far logits of two ways may be apart, relative to their norm, by dtype; in bfloat16 and in quantised weights
-rounding alone may send a token to another expert. What is wrong on a cache is most often off by 1."""
+"""The largest difference of logits that are computed in two ways, relative to their norm, by dtype. In bfloat16 and
+with quantised weights, rounding alone can select another expert. With a wrong cache the difference is usually about 1.
+"""
 
 
 class ModelForward:
-    """Calls a causal language model on a cache, from whatever version of transformers and behind whatever wrapper.
+    """Calls a causal language model with a cache, for any version of transformers and any wrapper.
 
-    A cache passed by a name that the forward does not have is swallowed by its `**kwargs` without an error, and every
-    token is then read without its context. Raises `ModelLoadError` if no forward inside the model names a cache.
+    If a cache is passed with a wrong argument name, a forward with `**kwargs` ignores it without an error, and reads
+    every token without its context. Raises `ModelLoadError` if no forward inside the model has a cache argument.
     """
 
     def __init__(self, model: Any):
@@ -63,7 +64,7 @@ class ModelForward:
         self.takes_positions = "position_ids" in arguments
         self.takes_logits_to_keep = "logits_to_keep" in arguments
         self.notes: list[str] = []
-        """What this model was found not to do while it ran; for the summary of each request."""
+        """Features that failed with this model while it ran, for the summary of each request."""
 
     @cached_property
     def parameters(self) -> int:
@@ -72,25 +73,25 @@ class ModelForward:
 
     @classmethod
     def of(cls, model: Any) -> "ModelForward":
-        """Return the one of a model, whose signatures are read once."""
+        """Return the object of a model. The signatures are read once."""
         if model not in _known:
             _known[model] = cls(model)
         return _known[model]
 
     def note(self, text: str) -> None:
-        """Log something, and have it noted in the summary of each request from now on."""
+        """Log a message, and add it to the summary of each request from now on."""
         log.warning(text)
         if text not in self.notes:
             self.notes.append(text)
 
     @property
     def packable(self) -> bool:
-        """Whether a mask of our own says who sees what, so that sessions can be told apart in one forward."""
+        """Whether our own mask can be used, so that one forward can process several sessions."""
         return self._attends_by(PLAIN_ATTENTION | WITHOUT_MASK, ("sdpa", "eager"))
 
     @property
     def recordable(self) -> bool:
-        """Whether a forward can be repeated over fixed memory: by positions, and by attention alone."""
+        """Whether a forward can be recorded over fixed memory: it uses positions, and only attention."""
         return self._attends_by(PLAIN_ATTENTION, ("sdpa",)) and self.takes_positions and self.takes_logits_to_keep
 
     @cached_property
@@ -106,7 +107,7 @@ class ModelForward:
     def _kinds(self) -> frozenset[str]:
         config = self._model.config.get_text_config(decoder=True)
         kinds = set(getattr(config, "layer_types", None) or ())
-        if getattr(config, "attention_chunk_size", None):  # a config may leave the kinds of its layers to the model
+        if getattr(config, "attention_chunk_size", None):  # a config may not list the kinds of its layers
             kinds.add("chunked_attention")
         return frozenset(kinds)
 
@@ -118,7 +119,7 @@ class ModelForward:
         `keep` is how many of the last tokens, or the indices of the tokens, whose logits are wanted.
         """
         options: dict[str, Any] = {self.cache_argument: cache, "use_cache": True}
-        if self.takes_positions:  # Bamba and others count them wrongly on a cache when they are left out
+        if self.takes_positions:  # without them, Bamba and others compute wrong positions with a cache
             options["position_ids"] = positions
         if self.takes_logits_to_keep:
             options["logits_to_keep"] = keep
@@ -136,7 +137,7 @@ class ModelForward:
 
 
 def tolerance(model: Any) -> float:
-    """Return how far apart logits of one text may be, read in two ways: the distance, relative to their norm."""
+    """Return the largest difference of logits of one text that are computed in two ways, relative to their norm."""
     parameters = list(model.parameters())
     quantised = getattr(model, "hf_quantizer", None) is not None or any(
         type(parameter.data) is not torch.Tensor or not parameter.is_floating_point() for parameter in parameters
@@ -145,7 +146,7 @@ def tolerance(model: Any) -> float:
 
 
 def distance(some: torch.Tensor, others: torch.Tensor) -> float:
-    """Return how far apart two [rows, vocabulary] of logits are: the median over the rows, relative to their norm."""
+    """Return the difference of two [rows, vocabulary] of logits: the median over the rows, relative to their norm."""
     centred = others - others.mean(-1, keepdim=True)
     apart = (some - others).norm(dim=-1) / centred.norm(dim=-1).clamp(min=1e-9)
     return float(apart.nan_to_num(nan=torch.inf).median())
@@ -165,7 +166,7 @@ def positions_after(held: int, token_ids: Sequence[int], device: torch.device) -
 
 
 def _own_cache(model: Any) -> str | None:
-    """Return the kind of cache that a model insists on where its own module defines it, by the forwards inside."""
+    """Return the class of cache that a model requires and that its own module defines, from the forwards inside."""
     kinds = {type(module) for module in model.modules()} if isinstance(model, torch.nn.Module) else set()
     for forward in (inspect.unwrap(kind.forward) for kind in kinds):
         for name in CACHE_ARGUMENTS:
@@ -181,7 +182,7 @@ def _arguments(model: Any) -> Mapping[str, Any]:
     """Return the arguments of the outermost forward that names a cache, looking through wrappers; else the model's."""
     seen, inner = [], model
     while isinstance(inner, torch.nn.Module) and inner not in seen:
-        # the class's forward: hooks of accelerate and others stand in the instance, and may hide the signature
+        # the forward of the class: hooks of accelerate and others replace that of the instance and hide its signature
         arguments = inspect.signature(inspect.unwrap(type(inner).forward)).parameters
         if "state" in arguments or not arguments.keys().isdisjoint(CACHE_ARGUMENTS):
             return arguments

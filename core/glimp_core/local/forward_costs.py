@@ -1,10 +1,10 @@
-"""What a forward costs by how many tokens it reads, as measured in this process."""
+"""The measured time of a forward by its number of tokens, in this process."""
 
 LARGEST = 7
-"""Forwards of more than 64 tokens are measured together: from there on each token takes the same."""
+"""Forwards of more than 64 tokens are measured together: above this each token takes the same time."""
 
 DECAY = 0.9
-"""About the last ten forwards of a size count: the load of a machine changes, and so does the company of a request."""
+"""About the last ten forwards of a size count, because the load of the machine and the other requests change."""
 
 
 class ForwardCosts:
@@ -23,7 +23,7 @@ class ForwardCosts:
         """Take the measure of a forward of so many tokens."""
         size = _size(tokens)
         count, all_tokens, all_seconds = self._sums.get(size, (0.0, 0.0, 0.0))
-        if count > 2:  # a forward that was interrupted by other work of the machine says little
+        if count > 2:  # a forward that other work of the machine interrupted is not representative
             seconds = min(seconds, 4 * tokens * all_seconds / all_tokens)
         self._sums[size] = (DECAY * count + 1, DECAY * all_tokens + tokens, DECAY * all_seconds + seconds)
 

@@ -1,4 +1,4 @@
-"""What one engine call does, counted: forwards, tokens, seconds."""
+"""The usage of one engine call: forwards, tokens, seconds."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Meter:
-    """Counts what one engine call does. A forward of one token is decoding, of many prefill.
+    """Counts the usage of one engine call. A forward of one token is decoding, a forward of several is prefill.
 
     `effort` is the seconds by a session's clock, in forwards and, by `clock`, with their logits.
     """
@@ -32,7 +32,7 @@ class Meter:
         return self._prefill_tokens + self._decode_tokens
 
     def forwards(self, needed: Generator[Forward, None, T]) -> Generator[Forward, None, T]:
-        """Pass forwards on to whoever runs them, and count them."""
+        """Yield forwards to the code that runs them, and count them."""
         try:
             while True:
                 forward = next(needed)
@@ -56,13 +56,13 @@ class Meter:
             self._prefill_seconds += forward.seconds
 
     def verified(self, drafted: int, accepted: int) -> None:
-        """Count drafted tokens, and those of them that stood."""
+        """Count drafted tokens, and the accepted ones."""
         self._drafted_tokens += drafted
         self._accepted_tokens += accepted
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """Count the time of what is done with logits; on a GPU that is where a forward is waited for."""
+        """Count the time of work with logits. On a GPU this includes the wait for the forward."""
         started, began = perf_counter(), self._clock()
         yield
         self._decode_seconds += perf_counter() - started

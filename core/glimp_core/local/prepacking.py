@@ -1,4 +1,4 @@
-"""A second copy of the weights, laid out for several rows at once, which is what drafts, catch-ups and batches are."""
+"""A second copy of the weights in a layout for several rows: drafts, catch-up prefills and batches have these."""
 
 from functools import partial
 from typing import Any
@@ -8,15 +8,15 @@ import torch
 from glimp_core.errors import ConfigError
 
 ROWS = 4
-"""From so many rows on the packed copy is quicker; below it the plain weights are."""
+"""The packed copy is faster from this number of rows on; below it the plain weights are faster."""
 
 
 def prepack(model: Any) -> None:
-    """Have a model's linear layers read from weights packed by oneDNN where that is quicker.
+    """Make a model's linear layers use weights packed by oneDNN where this is faster.
 
-    A plain float32 product of 4 to 32 rows takes two to four times as long as one of a single row, though it reads the
-    same weights; a packed one hardly longer. Costs as much memory as the layers' weights. Raises `ConfigError` if
-    the weights are not in float32 on a CPU, and where this PyTorch has no oneDNN.
+    A plain float32 product of 4 to 32 rows takes two to four times as long as one of a single row, although it reads
+    the same weights. A packed product takes hardly longer. This needs as much memory as the layers' weights. Raises
+    `ConfigError` if the weights are not in float32 on a CPU, and if this PyTorch has no oneDNN.
     """
     if model.device.type != "cpu" or model.dtype != torch.float32:
         raise ConfigError(f"prepacked=True is for float32 on a CPU, and this model is {model.dtype} on {model.device}")

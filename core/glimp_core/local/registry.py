@@ -1,4 +1,4 @@
-"""One engine per model in a process: the same model, named in the same way, is loaded once."""
+"""A registry of local engines: equal descriptions of a model share one engine in a process."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def engine_from(what: Any, **options: Any) -> Any:
         raise ConfigError(f"{what!r} is no model: give a name, a path, a (model, tokenizer) pair or an engine")
     source = ModelSource.of(what, **{name: value for name, value in options.items() if value is not None})
     path = Path(source.name).expanduser()
-    name = str(path.resolve()) if path.exists() else source.name  # a folder is one model, however it is spelt
+    name = str(path.resolve()) if path.exists() else source.name  # different paths of one folder are one model
     key = (name, *map(id, source.loaded or ()), *option_keys(source.options))
     with _lock:
         engine = _engines.get(key)

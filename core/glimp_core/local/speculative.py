@@ -1,4 +1,4 @@
-"""SpeculativeEngine: an Engine made of two. It writes what the target would write, in fewer of its forwards."""
+"""SpeculativeEngine: an engine made of two. It has the output of the target, with fewer forwards of the target."""
 
 from collections.abc import Generator, Iterator
 from itertools import zip_longest
@@ -24,16 +24,17 @@ STEADY, SURE = 8, 0.4
 on while the drafting model gives its token at least the probability `SURE`."""
 
 COMPARED = 32
-"""When the drafting model comes to read what was written without it, so many tokens of that show what it is worth."""
+"""When the drafting model reads text that was written without it, this many tokens are compared with its own."""
 
 
 class SpeculativeEngine:
-    """The target's words, drafted by another model: identical when greedy in float32, equally distributed when sampled.
+    """The target's output with drafts of another model: equal tokens if greedy in float32, else the same distribution.
 
-    What repeats an earlier passage is drafted from there; else the drafting model proposes. One forward of the target
-    reads what is new and verifies it, token by token, within a grammar too. Goes on without the drafting model, and
-    says so in the summary, if a cache cannot take tokens back or drafting loses time. `lengths` decides how much is
-    drafted; all requests of the two models share one, unless it is given. With a seed nothing hangs on time.
+    Text that repeats an earlier passage is drafted from there; else the drafting model proposes. One forward of the
+    target reads the new tokens and verifies them one by one, also inside a grammar. If a cache cannot remove tokens, or
+    if drafting takes more time than it saves, the engine continues without the drafting model, and the summary reports
+    it. `lengths` decides how many tokens are drafted; by default all requests of the two models share one. With a seed
+    nothing depends on time.
     """
 
     def __init__(self, target: "LocalEngine", draft: "LocalEngine", lengths: DraftLengthController | None = None):
@@ -93,7 +94,7 @@ def _parameters(engine: "LocalEngine") -> int:
 
 
 def _unfit(engine: "LocalEngine") -> str | None:
-    """Return why a model's cache does not go with drafts."""
+    """Return why drafts cannot be used with a model's cache."""
     use = engine.cache_use
     if use.rollback == "refill":
         return f"not drafted: the cache of {engine.name!r} cannot take rejected tokens back"
@@ -103,9 +104,9 @@ def _unfit(engine: "LocalEngine") -> str | None:
 
 
 class SpeculativeCall:
-    """One call of a speculative engine: the target's session and output, and who drafts.
+    """One call of a speculative engine: the target's session and output, and the drafter.
 
-    Without a `drafter` there are looked-up drafts alone.
+    Without a `drafter` only looked-up drafts are used.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class SpeculativeCall:
         return draft, draft.cut(lengths.verified_length(draft.sure, place.unread))
 
     def _verify(self, draft: Draft) -> Generator[Forward, None, list[int]]:
-        """Have the target read what is new together with a draft, and write what stands of it and one more token."""
+        """Let the target read the new tokens together with a draft, and write the accepted tokens and one more."""
         fed, seconds = self._meter.fed, self._meter.effort
         sync = self._session.sync(self._token_ids + draft.token_ids, keep=len(draft) + 1)
         shared = yield from self._meter.forwards(sync)
@@ -228,10 +229,10 @@ class SpeculativeCall:
                 break
 
     def _write(self, logits: torch.Tensor, draft: Draft) -> list[int]:
-        """Write tokens while the drafted ones stand, and one more; returns them.
+        """Write the accepted drafted tokens and one more, and return them.
 
-        Row by row, since a grammar's next mask, or an end, is known once the token before is written. `logits` are
-        [drafted + 1, vocabulary].
+        This is done row by row, because a grammar's next mask, or an end, is known only after the token before is
+        written. `logits` are [drafted + 1, vocabulary].
         """
         kept: list[int] = []
         self._meter.verified(len(draft), 0)
