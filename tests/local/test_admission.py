@@ -3,7 +3,7 @@
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import pytest
@@ -150,10 +150,10 @@ def test_streams_that_are_held_open_keep_nobody_out_of_a_busy_device() -> None:
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        started = monotonic()
         for _ in range(6):
             assert router.generate("And this?").reasoning == expected
-        assert monotonic() - started < 6 * ASLEEP  # all but the first find a place at once
+            # the first request took the place of a held stream, so the others find a free place at once
+            assert all(engine.admission.inside < 2 for engine in local_engines(router))
     finally:
         over.set()
         worker.join()
