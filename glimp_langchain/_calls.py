@@ -45,7 +45,7 @@ FIELDS = (
 
 DEMANDS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 MEANINGLESS = ("stream", "stream_usage", "strict", "max_retries")
-"""What LangChain sends to any model; `strict` goes along with tools and schemas."""
+"""Arguments that LangChain sends to every model. `strict` belongs to tools and schemas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Call:
 
 
 def _routing(model: "ChatGlimp", stop: list[str] | None) -> dict[str, Any]:
-    """Return what a router's `stream` is to be told besides what is asked."""
+    """Return the options of a router's `stream` that are not part of the request."""
     return {
         "sampling": model.sampling(stop or ()),
         "policy": model.routing_policy(),
@@ -92,7 +92,7 @@ def _routing(model: "ChatGlimp", stop: list[str] | None) -> dict[str, Any]:
 
 
 def _told(events: Iterable[Event]) -> Iterator[Event]:
-    """Tell the run that the model is called in of each routed step, when it is decided; pass all events on."""
+    """Report each routed step to the LangChain run when it is decided, and yield all events."""
     for event in events:
         if isinstance(event, Routed):
             step = {"step": event.index, "model": event.decision.engine, "entropy": event.glimpse.entropy}
@@ -105,7 +105,7 @@ ROLES = {"system": "system", "developer": "system", "human": "user", "ai": "assi
 
 
 def core_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """Return the messages as dicts; the given ones stay as they are."""
+    """Return the messages as dicts. The given ones are not changed."""
     return [_core_message(message) for message in messages]
 
 
@@ -127,7 +127,7 @@ def _role(message: BaseMessage) -> str:
 
 
 def _assistants(message: AIMessage) -> Iterator[tuple[str, Any]]:
-    """Yield what an assistant says beside its content."""
+    """Yield the fields of an assistant's message other than its content."""
     calls = [_call(call["id"], call["name"], call["args"]) for call in message.tool_calls]
     calls += [_call(call["id"], call["name"], call["args"] or "") for call in message.invalid_tool_calls]
     if calls:
@@ -163,7 +163,7 @@ def tool_specs(
 
 
 def response_format(schema: Any, strict: bool | None = None) -> dict[str, Any]:
-    """Return a schema of any kind as OpenAI's `response_format`; what is one already stays as it is."""
+    """Return a schema of any kind as OpenAI's `response_format`. A `response_format` is returned unchanged."""
     if isinstance(schema, Mapping) and "properties" not in schema:
         said = {} if strict is None else {"strict": strict}
         if schema.get("type") in ("json_schema", "json_object", "text"):
@@ -206,7 +206,7 @@ def _unwrapped(tool: Any) -> Any:
 
 
 def _is_json_schema(schema: Any) -> bool:
-    """LangChain's conversions lose what stands outside `properties`, and ask for a title."""
+    """LangChain's conversions lose keywords outside `properties`, and require a title."""
     if not isinstance(schema, Mapping) or FUNCTIONS & set(schema):
         return False
     kinds = schema.get("type") or ()

@@ -1,4 +1,4 @@
-"""Glimp's errors as LangChain's: each is both, so that code which catches either goes on working.
+"""Glimp's errors as LangChain's: each has both classes, so that code that catches either one works.
 
 Retry and summarisation middleware tell errors apart by LangChain's types.
 """
@@ -22,11 +22,11 @@ class ModelTimeoutError(exceptions.ModelTimeoutError, glimp_core.EngineTimeoutEr
 
 
 class ModelAPIError(exceptions.ModelAPIError, glimp_core.RemoteEngineError):
-    """The server of a remote engine refused, broke off or answered nonsense."""
+    """The server of a remote engine refused, closed the connection or sent an invalid reply."""
 
 
 class ModelError(exceptions.ModelError, glimp_core.EngineError):
-    """An engine failed while it ran; trying again would fail again."""
+    """An engine failed while it ran; a retry would fail again."""
 
 
 class ModelNotFoundError(exceptions.ModelNotFoundError, glimp_core.ModelLoadError):
@@ -34,11 +34,11 @@ class ModelNotFoundError(exceptions.ModelNotFoundError, glimp_core.ModelLoadErro
 
 
 class UnsupportedSchemaError(exceptions.ModelInvalidRequestError, glimp_core.UnsupportedSchemaError):
-    """A JSON schema cannot be used, or not in the way that was asked for."""
+    """A JSON schema cannot be used, or not in the requested way."""
 
 
 class OutputValidationError(exceptions.OutputParserException, glimp_core.OutputValidationError):
-    """An answer breaks what of its schema a grammar cannot hold."""
+    """An answer breaks a keyword of its schema that a grammar cannot enforce."""
 
 
 class ModelInvalidRequestError(exceptions.ModelInvalidRequestError, glimp_core.ConfigError):
@@ -55,7 +55,7 @@ BOTH = (
     OutputValidationError,
     ModelInvalidRequestError,
 )
-"""The classes above; of two that fit, the narrower one first."""
+"""The classes above. If two fit, the subclass comes first."""
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def langchain_errors() -> Iterator[None]:
 
 
 def what_is_wrong(error: ValidationError, given: Mapping[str, Any]) -> str:
-    """Say which of the given options are wrong, with their values, and why."""
+    """Return a message with the invalid options, their values and the reasons."""
     problems: dict[str, list[str]] = {}
     for problem in error.errors():
         name = str(problem["loc"][0]) if problem["loc"] else ""

@@ -1,4 +1,4 @@
-"""`init_chat_model("glimp:...")` and `create_agent("glimp:...")`, for whoever asks for it."""
+"""Support for `init_chat_model("glimp:...")` and `create_agent("glimp:...")`."""
 
 import warnings
 from typing import Any

@@ -1,4 +1,4 @@
-"""A reply as LangChain messages, both folds of the core's events: whole, or streamed one kind of content a chunk."""
+"""The core's events as LangChain messages: one whole message, or chunks with one kind of content each."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from glimp_core import Completion, Cost, Delta, Event, Finish, InvalidToolCall, 
 
 PROVIDER = "glimp"
 NORMALIZED = {"stop": "stop", "length": "length", "tool_calls": "tool_call"}
-"""LangChain's words for why a reply ended, the same for all providers."""
+"""LangChain's names of finish reasons, the same for all providers."""
 READS_NORMALIZED = Version(VERSION) >= Version("1.8.4")
 """Whether the installed langchain-core reads `normalized_finish_reason`."""
 FIRST_TOOL_INDEX = 1000
@@ -43,7 +43,7 @@ def message_of(events: Sequence[Event], model_name: str) -> AIMessage:
 
 
 def result_of(events: Iterable[Event], model_name: str) -> ChatResult:
-    """Return a whole reply as what `_generate` gives, with the token counts that `generate` adds up."""
+    """Return a whole reply as the result of `_generate`, with the token counts that `generate` sums."""
     message = message_of(list(events), model_name)
     usage = message.usage_metadata
     assert usage, "a reply is counted"
@@ -55,7 +55,7 @@ def result_of(events: Iterable[Event], model_name: str) -> ChatResult:
 
 
 class ReplyStream:
-    """Turns the events of one reply into chunks; the last one holds usage and metadata and nothing else."""
+    """Turns the events of one reply into chunks. The last one has only usage and metadata."""
 
     def __init__(self, model_name: str):
         self._model_name = model_name
@@ -65,7 +65,7 @@ class ReplyStream:
         self._arguments: dict[int, str] = {}
 
     def push(self, event: Event) -> Iterator[AIMessageChunk]:
-        """Take the next event and yield what it says, if anything."""
+        """Take the next event and yield its chunks, if it has any."""
         self._events.append(event)
         match event:
             case Routed():
@@ -147,7 +147,7 @@ def _metadata(completion: Completion, events: Iterable[Event], model_name: str) 
 
 
 def _summary(completion: Completion) -> dict[str, Any]:
-    """Whole numbers, lists and texts alone: LangChain cannot merge messages that hold anything else."""
+    """Only integers, lists and strings: LangChain cannot merge messages with other values."""
     summary, steps = completion.summary(), completion.steps
     return {
         "mode": summary.mode,
@@ -166,7 +166,7 @@ def _summary(completion: Completion) -> dict[str, Any]:
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
-    """Amounts in billionths, as whole numbers: those of two messages that are merged add up."""
+    """Amounts in billionths, as integers: when two messages are merged, these are added."""
     amounts = {"total": cost.total, "small": cost.small, "large": cost.large}
     return {**{name: round(amount * 1e9) for name, amount in amounts.items()}, "currency": cost.currency}
 

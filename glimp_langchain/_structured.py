@@ -1,4 +1,4 @@
-"""Structured output: a bound model and the parser that fits it."""
+"""Structured output: a bound model and its parser."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
@@ -94,7 +94,7 @@ def _with_raw(llm: Runnable[LanguageModelInput, Any], parser: Runnable[Any, Any]
 
 
 def _caught(parser: Runnable[Any, Any], messages: Iterator[Any]) -> Iterator[Any]:
-    """Parse, and give an error in place of what could not be parsed."""
+    """Parse, and return an error if parsing fails."""
     first = next(messages)
     try:
         if isinstance(first, AIMessageChunk):
@@ -124,7 +124,7 @@ async def _acaught(parser: Runnable[Any, Any], messages: AsyncIterator[Any]) -> 
 
 
 def _told_apart(parts: Iterator[Mapping[str, Any]]) -> Iterator[AddableDict]:
-    """Put errors into a place of their own."""
+    """Move errors into a key of their own."""
     error = None
     for part in parts:
         error = error or _error(part)

@@ -22,7 +22,7 @@ ThinkingPosition = Literal["first", "last", "omit"]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a reply is to look like.
+    """The format of a reply.
 
     With `one_call` only the first call is passed on.
     """
@@ -70,7 +70,7 @@ def completion_response(completion: Completion, shape: Shape) -> CompletionRespo
 
 
 def raw(completion: Completion, shape: Shape) -> dict[str, Any]:
-    """Return what a reply cost and how it came about, as plain JSON; LlamaIndex reads token counts from `usage`."""
+    """Return a reply's usage and trace as plain JSON. LlamaIndex reads token counts from `usage`."""
     document, usage = completion.document(), completion.usage
     return {
         "model": shape.model,
@@ -92,7 +92,7 @@ def raw(completion: Completion, shape: Shape) -> dict[str, Any]:
 
 
 class ReplyStream:
-    """Takes the events of one reply, one after another, and says what is to be shown of each.
+    """Takes the events of one reply, one after another, and returns the chunk to show for each.
 
     Every chunk has the message so far; the last one is the whole response.
     """

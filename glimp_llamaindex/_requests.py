@@ -49,7 +49,7 @@ class Demands:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Demands":
-        """Read keyword arguments; those that are None are as good as absent."""
+        """Read keyword arguments. None is the same as absent."""
         known = _known(given)
         options = {name: known[name] for name in PASSED_ON if name in known}
         if tools := tool_specs(known.get("tools", ())):
@@ -70,7 +70,7 @@ class Demands:
 
     @property
     def one_call(self) -> bool:
-        """Whether the reply may hold one tool call at most."""
+        """Whether the reply may have at most one tool call."""
         return self.options.get("parallel_tool_calls") is False
 
     def options_for(self, router: GlimpRouter) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from glimp_core import ConfigError
 
 
 def tool_specs(tools: Sequence[BaseTool | Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the tools as the core takes them; dicts pass as they are. Raises `ConfigError` for what is neither."""
+    """Return the tools in the core's format. Dicts are not changed. Raises `ConfigError` for other types."""
     return [_spec(tool) for tool in tools]
 
 
@@ -26,7 +26,7 @@ def tool_demands(tools: Sequence[BaseTool], choice: Any, required: bool) -> dict
 
 
 def arguments_of(block: ToolCallBlock) -> dict[str, Any]:
-    """Return the arguments of a call, as far as they are written; never raises."""
+    """Return the arguments of a call, as far as they are complete. Never raises."""
     if isinstance(block.tool_kwargs, dict):
         return block.tool_kwargs
     try:
@@ -53,7 +53,7 @@ def without_calls(response: ChatResponse) -> str:
 
 
 def only_first_call(response: ChatResponse) -> ChatResponse:
-    """Return a reply with its first tool call alone."""
+    """Return a reply with only its first tool call."""
     blocks, seen = [], 0
     for block in response.message.blocks:
         seen += isinstance(block, ToolCallBlock)
@@ -68,7 +68,7 @@ def only_first_call(response: ChatResponse) -> ChatResponse:
 
 
 def call_dicts(blocks: Sequence[ToolCallBlock]) -> list[dict[str, Any]]:
-    """Return calls in OpenAI's shape, for `additional_kwargs`: core's streaming parsers look nowhere else."""
+    """Return calls in OpenAI's shape, for `additional_kwargs`: core's streaming parsers read only this."""
     return [
         {"id": block.tool_call_id, "type": "function", "function": {"name": block.tool_name, "arguments": _json(block)}}
         for block in blocks
