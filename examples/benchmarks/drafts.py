@@ -14,6 +14,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 from glimp_core import AlwaysLarge, Completion, GlimpRouter, RouterConfig, SamplingParams
+from glimp_core.bench.machine import commit, machine
 from glimp_core.local import LocalEngine, SpeculativeEngine
 from glimp_core.local.draft_length import DraftLengthController
 
@@ -83,7 +84,8 @@ def main() -> None:
             rows.append(_measured(small, large, kind, (question, options), args.tokens))
             print(_line(rows[-1]), flush=True)
     if args.json:
-        args.json.write_text(json.dumps({"small": args.small, "large": args.large, "rows": rows}, indent=1) + "\n")
+        document = {"small": args.small, "large": args.large, "rows": rows, "machine": machine(), "commit": commit()}
+        args.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _measured(
