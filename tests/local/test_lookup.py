@@ -45,7 +45,7 @@ def test_a_proposal_is_what_followed_the_longest_repeat(token_ids: list[int], ro
         return next((n for n in range(most, 0, -1) if token_ids[end - n : end] == token_ids[-n:]), 0)
 
     best = max(ends, key=lambda end: (repeated(end), end), default=None)
-    wanted = [] if best is None else token_ids[best : best + min(room, LONGEST_DRAFT)]
+    wanted = [] if best is None else token_ids[best : best + min(room, repeated(best), LONGEST_DRAFT)]
     assert lookup.propose(room).token_ids == wanted
 
 

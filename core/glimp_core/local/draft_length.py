@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from glimp_core.local.forward_costs import DECAY, ForwardCosts
+from glimp_core.local.forward_costs import ForwardCosts
 
 LONGEST_DRAFT = 15
 """With the token that is verified besides, as many as can be packed with other requests."""
@@ -31,6 +31,9 @@ STEADY_STATE = 16
 MARGIN = 0.9
 """A draft is made if it pays with this share of what it seems to save: what a busy machine measures is off by some
 percent."""
+
+STEADIER = 0.95
+"""About the last twenty rounds count: how many tokens of a draft stand differs from round to round."""
 
 FIRST_TRIAL, LATER_TRIAL = 0.1, 0.05
 """What a trial may cost: this share of the expected time of the first request, and of the time since the last trial."""
@@ -122,7 +125,9 @@ class DraftLengthController:
         share = LATER_TRIAL / kind.patience
         if not kind.tried:
             time, share = time + rest * plain, FIRST_TRIAL
-        if place.written < SEEN or price > share * time:
+        # a long reading is worth it only if there is something to compare by then; after a short one drafts tell
+        blind = place.written < SEEN and place.unread_by_small > STEADY_STATE
+        if blind or price > share * time:
             return False
         kind.idle, kind.tried, kind.patience = 0.0, True, min(MOST_PATIENCE, 2 * kind.patience)
         kind.drafting = _Mean()
@@ -245,7 +250,7 @@ class _Mean:
         return self._seconds / self._tokens
 
     def add(self, seconds: float, tokens: int) -> None:
-        self._seconds, self._tokens = DECAY * self._seconds + seconds, DECAY * self._tokens + tokens
+        self._seconds, self._tokens = STEADIER * self._seconds + seconds, STEADIER * self._tokens + tokens
 
 
 class _Kind:

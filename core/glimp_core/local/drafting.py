@@ -73,7 +73,7 @@ class PromptLookup:
             ids.append(token_id)
 
     def propose(self, room: int) -> Draft:
-        """Return the tokens after the longest passage that the last tokens repeat, the latest one of equal length."""
+        """Return the tokens after the longest passage that the last tokens repeat, and no more than it has."""
         ids, longest, found = self._token_ids, 0, 0
         for end in self._ends.get(tuple(ids[-SHORTEST_MATCH:]), ()):
             length = SHORTEST_MATCH
@@ -81,7 +81,7 @@ class PromptLookup:
                 length += 1
             if length >= longest:
                 longest, found = length, end
-        proposed = ids[found : found + min(room, LONGEST_DRAFT)] if found else []
+        proposed = ids[found : found + min(room, longest, LONGEST_DRAFT)] if found else []
         # Laplace's rule of succession, for the tokens that the run has beyond the shortest, which may be chance
         beyond = range(longest - SHORTEST_MATCH + 1, longest - SHORTEST_MATCH + 1 + len(proposed))
         sure = [(number + 1) / (number + 2) for number in beyond]
