@@ -1,5 +1,8 @@
 """Products of a few rows by blocks of the weights are the products of the whole."""
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.functional import linear
@@ -22,31 +25,38 @@ def test_blocks_give_what_linear_gives(shape: tuple[int, ...], out: int, bias: b
     torch.testing.assert_close(by_blocks(rows, weight, added), linear(rows, weight, added), atol=1e-4, rtol=1e-4)
 
 
-def test_a_forward_by_blocks_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forward_by_blocks_says_the_same() -> None:
     """A model that reads a few tokens by blocks has the logits that it has without."""
     model, ids = tiny.model(seed=4), [*range(10, 10 + MOST)]
-    monkeypatch.setattr(few_rows, "LARGE", 1)
     products: list[int] = []
-    monkeypatch.setattr(few_rows, "by_blocks", lambda *given: products.append(len(given)) or by_blocks(*given))
+
+    def noted(*given: Any) -> torch.Tensor:
+        products.append(len(given))
+        return by_blocks(*given)
+
     logits = {}
-    for name, blocks in (("whole", False), ("blocks", True)):
-        forward = ModelForward.of(model)
-        forward.by_blocks = blocks
+    ways: dict[str, AbstractContextManager[Any]] = {"whole": nullcontext(), "blocks": FewRows(large=1, product=noted)}
+    for name, way in ways.items():
+        ModelForward.of(model).few_rows = way
         session = KVSession(model)
         for one in session.sync(ids[: FEWEST * 4], keep=FEWEST):
             one.run()
         assert session.logits is not None
         logits[name] = session.logits
-        assert bool(products) is blocks
+        assert bool(products) is (name == "blocks")
     torch.testing.assert_close(logits["whole"], logits["blocks"], atol=1e-4, rtol=1e-4)
 
 
-def test_only_large_products_of_few_rows_go_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_large_products_of_few_rows_go_by_blocks() -> None:
     """One row, many rows, small weights and other types are left alone."""
     products: list[torch.Size] = []
-    monkeypatch.setattr(few_rows, "by_blocks", lambda rows, *more: products.append(rows.shape) or linear(rows, *more))
+
+    def noted(rows: torch.Tensor, *more: Any) -> torch.Tensor:
+        products.append(rows.shape)
+        return by_blocks(rows, *more)
+
     large, small = torch.randn(1024, 512), torch.randn(16, 16)
-    with FewRows():
+    with FewRows(product=noted):
         for rows in (1, FEWEST - 1, FEWEST, MOST, MOST + 1):
             linear(torch.randn(rows, 512), large)
         linear(torch.randn(4, 16), small)

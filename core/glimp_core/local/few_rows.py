@@ -28,8 +28,14 @@ class FewRows(TorchFunctionMode):
     """Computes the products of `linear` with large float32 weights by blocks of the weights, while it is entered.
 
     A library's product of a matrix and a few rows first copies the matrix into another layout, which takes longer than
-    the product. The batched product of its blocks does not. The sums are the same, up to rounding.
+    the product. The batched product of its blocks does not. The sums are the same, up to rounding. Weights of fewer
+    elements than `large` are left alone; `product` takes rows, weights and a bias.
     """
+
+    def __init__(self, large: int = LARGE, product: "Callable[..., torch.Tensor] | None" = None):
+        super().__init__()
+        self._large = large
+        self._product = product or by_blocks
 
     def __torch_function__(
         self,
@@ -39,9 +45,15 @@ class FewRows(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run a function of torch, `linear` by blocks."""
-        if func is linear and not kwargs and _fits(*args):
-            return by_blocks(*args)
+        if func is linear and not kwargs and self._fits(*args):
+            return self._product(*args)
         return func(*args, **(kwargs or {}))
+
+    def _fits(self, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> bool:
+        count = rows.numel() // max(1, rows.shape[-1])
+        plain = type(weight.data) is torch.Tensor and weight.is_contiguous() and weight.dim() == 2
+        large = plain and weight.numel() >= self._large
+        return FEWEST <= count <= MOST and large and rows.dtype == weight.dtype == torch.float32
 
 
 def quicker_by_blocks(model: Any) -> bool:
@@ -71,9 +83,3 @@ def by_blocks(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | Non
     else:
         made = torch.baddbmm(bias.view(count, out // count, 1), blocks, columns)
     return made.view(out, -1).T.reshape(*rows.shape[:-1], out)
-
-
-def _fits(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> bool:
-    count = rows.numel() // max(1, rows.shape[-1])
-    plain = type(weight.data) is torch.Tensor and weight.is_contiguous() and weight.dim() == 2
-    return FEWEST <= count <= MOST and plain and weight.numel() >= LARGE and rows.dtype == weight.dtype == torch.float32

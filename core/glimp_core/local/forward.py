@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from time import perf_counter, thread_time
 from typing import Any
@@ -95,9 +95,9 @@ class ModelForward:
         return self._attends_by(PLAIN_ATTENTION, ("sdpa",)) and self.takes_positions and self.takes_logits_to_keep
 
     @cached_property
-    def by_blocks(self) -> bool:
-        """Whether a few tokens are read quicker by blocks of the weights, on this machine."""
-        return quicker_by_blocks(self._model)
+    def few_rows(self) -> AbstractContextManager[Any]:
+        """What a few tokens are read in: by blocks of the weights, if that is quicker on this machine."""
+        return FewRows() if quicker_by_blocks(self._model) else nullcontext()
 
     def _attends_by(self, kinds: frozenset[str], implementations: Sequence[str]) -> bool:
         implementation = self._model.config.get_text_config(decoder=True)._attn_implementation
@@ -123,8 +123,7 @@ class ModelForward:
             options["position_ids"] = positions
         if self.takes_logits_to_keep:
             options["logits_to_keep"] = keep
-        few = FEWEST <= token_ids.numel() <= MOST and self.by_blocks
-        with FewRows() if few else nullcontext():
+        with self.few_rows if FEWEST <= token_ids.numel() <= MOST else nullcontext():
             output = self._model(input_ids=token_ids, **options)
         logits: torch.Tensor | None = getattr(output, "logits", None)
         if logits is None:
