@@ -31,7 +31,17 @@ def test_what_is_measured_has_switches_and_an_end(template: str, phase: str, res
 
 
 @pytest.mark.parametrize("template", [tiny.THINKING, pytest.param(tiny.PLAIN, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["routed run / floor", "authors' schedule", "per step", "ideal", "generate() / our"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "routed run / floor",
+        "authors' schedule",
+        "per step",
+        "ideal",
+        "generate() / our",
+        "alone / with drafts, an edit",
+    ],
+)
 def test_a_row_of_any_pair(name: str, template: str) -> None:
     """Each is a ratio, its target and what it was taken on."""
     (row,) = measure(bench(template, 40), name)

@@ -30,6 +30,12 @@ SHARED = RandomRate(0.5, seed=1)
 """Both models write about half of the steps: what is measured must hold under switches."""
 
 
+ALONE = "large alone / with drafts, "
+
+WITH_DRAFTS = {"JSON": 1.4, "an edit": 2.5}
+"""How many times as fast drafts are to make a reply of a kind; others are not to take longer."""
+
+
 def measure(bench: Bench, only: str | None = None) -> Iterator[Row]:
     """Yield every row that this machine can measure, as soon as it is; `only` those whose name holds a text."""
     bench.small.load()
@@ -118,6 +124,23 @@ def _speculation(bench: Bench, name: str) -> Row:
     return Row(
         "routed run / routed run with speculation", value, 1.2, True, "a large model that costs 3x, and mostly agrees"
     )
+
+
+def _alone_over_drafted(bench: Bench, name: str) -> Row:
+    question, options = KINDS[name.removeprefix(ALONE)]
+    tokens: list[int] = []
+
+    def seconds(speculate: bool) -> float:
+        bench.small.forget()
+        bench.large.forget()
+        router = bench.router(AlwaysLarge(), reasoning="off", speculate=speculate, max_answer_tokens=64)
+        done = router.generate(question, sampling=GREEDY, **options)
+        tokens.append(done.usage.completion_tokens)
+        return _seconds(done)
+
+    value = bench.ratio(lambda: seconds(False), lambda: seconds(True))
+    target = WITH_DRAFTS.get(name.removeprefix(ALONE), 1.0)
+    return Row(name, value, target, True, f"{tokens[-1]} tokens, empty caches, the prompt included")
 
 
 def _throughput(bench: Bench, name: str) -> Row:
@@ -238,6 +261,7 @@ ROWS: dict[str, Callable[[Bench, str], Row | None]] = {
     "decode forwards of 4 at once / of 1": forwards_together,
     "cached share of a second turn": cached_share,
     **{f"{DRAFTED}{kind}": tokens_a_forward for kind in KINDS},
+    **{f"{ALONE}{kind}": _alone_over_drafted for kind in KINDS},
     "first token of a second turn, cold / warm": _second_turn,
     "overhead a token at 4k context / at 256": _overhead_growth,
     "decode on a GPU, forwards / CUDA graphs": _graphs,
