@@ -104,8 +104,9 @@ class SessionPool:
 
     @property
     def at_rest(self) -> bool:
-        """Whether no session is in use."""
-        return not self._lent
+        """Whether no session is in use, and all that were returned are in the pool."""
+        with self._lock:  # `settle` empties the one list before it fills the other
+            return not self._lent
 
     def give_back(self, session: KVSession) -> None:
         """Give back a session that is no longer used. Finalisers call this too, so it must not wait for a lock."""
