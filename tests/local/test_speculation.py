@@ -138,6 +138,14 @@ def test_a_loss_is_noticed() -> None:
     assert any("not drafted for a while" in note for note in done.summary().notes)
 
 
+def test_a_reply_too_short_for_drafts_says_so() -> None:
+    """What is not drafted is not passed over in silence, be it only because it is short."""
+    small, large = engines("stranger")
+    config = RouterConfig(speculate=True, max_answer_tokens=2, reasoning="off")
+    done = GlimpRouter(small, large, AlwaysLarge(), config).generate("How many?")
+    assert any("too short to pay for drafts" in note for note in done.summary().notes)
+
+
 def test_the_default_for_a_pair_that_does_not_think() -> None:
     """The small model drafts for the large one without being asked to."""
     plain = tiny.tokenizer(tiny.PLAIN)

@@ -23,6 +23,8 @@ STEADY, SURE = 8, 0.4
 """How many tokens are drafted at most where that must not hang on how fast the machine is: with a seed. Drafting goes
 on while the drafting model gives its token at least the probability `SURE`."""
 
+TOO_SHORT = "not drafted: what was written was too short to pay for drafts, or for a trial of them"
+
 COMPARED = 32
 """When the drafting model reads text that was written without it, this many tokens are compared with its own."""
 
@@ -142,8 +144,13 @@ class SpeculativeCall:
             if not self._steady:
                 self._lengths.record(place, asked, len(kept), self._effort - before)
         self._lengths.ended(self._kind, self._written)
-        if why := self._drafter and self._lengths.why(self._kind):
-            self._context.note(why)
+        if self._drafter and not self._steady:
+            self._say_why()
+
+    def _say_why(self) -> None:
+        why = self._lengths.why(self._kind)
+        if why or not self._meter.usage().drafted_tokens:
+            self._context.note(why or TOO_SHORT)
 
     def _drafting(self, engine: "LocalEngine") -> Drafter:
         session, token_ids = engine.chain(self._context)

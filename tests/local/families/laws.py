@@ -25,6 +25,7 @@ LIMITS: dict[str, Any] = {"max_step_tokens": 7, "max_reasoning_tokens": 21, "max
 PLAIN: dict[str, Any] = {"reasoning": "off", "speculate": False, "max_answer_tokens": 12}
 INLINE: dict[str, Any] = {"reasoning": "inline", "max_answer_tokens": 21}
 GREEDY = SamplingParams(temperature=0)
+SEEDED = SamplingParams(temperature=0, seed=1)
 
 SHORT = "What is 17 times 23?"
 LONG = "You are careful, and think step by step; then you say what you have found, and are brief. " * 4
@@ -104,9 +105,9 @@ def ask(question: str, system: str = "") -> list[dict[str, str]]:
     return [*opening, {"role": "user", "content": question}]
 
 
-def written(router: GlimpRouter, messages: list[dict[str, str]]) -> tuple[list[int], Completion]:
+def written(router: GlimpRouter, messages: list[dict[str, str]], **options: Any) -> tuple[list[int], Completion]:
     """Return the ids of a reply, and the reply."""
-    events = list(router.stream(messages))
+    events = list(router.stream(messages, **options))
     return [i for event in events if isinstance(event, Delta) for i in event.token_ids], Completion.fold(events)
 
 
@@ -205,7 +206,8 @@ def drafted(pair: Pair) -> None:
     messages = ask(SHORT, LONG)
     for policy, small in ((AlwaysLarge(), pair.twin), (Alternate(), pair.served.small)):
         plain = ids(pair.router(policy, small), messages)
-        tokens, done = written(pair.router(policy, small, speculate=True), messages)
+        # with a seed drafts are made whatever they cost here
+        tokens, done = written(pair.router(policy, small, speculate=True), messages, sampling=SEEDED)
         assert tokens == plain
         said = any("not drafted" in note for note in done.finish.notes)
         assert done.usage.large.drafted_tokens or said, "neither drafted nor said why not"
