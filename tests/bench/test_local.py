@@ -84,7 +84,7 @@ def test_a_draft_that_is_thrown_away_leaves_no_trace(
     made = tuple(bool(decision["intervene"]) for decision in record.decisions)
     assert set(made) == {True, False}
     again = partial(methods.route, policy=Again(made))
-    monkeypatch.setitem(methods.KINDS, "again", methods.Kind("as before", "own", lambda *_: again))
+    monkeypatch.setitem(methods.KINDS, "again", methods.MethodKind("as before", "own", lambda *_: again))
     repeated = ran(pair, "again", 0.0)
     assert (record.reasoning, record.answer) == (repeated.reasoning, repeated.answer)
 
