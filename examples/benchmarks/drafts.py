@@ -15,10 +15,9 @@ from typing import Any
 
 from glimp_core import AlwaysLarge, Completion, GlimpRouter, RouterConfig, SamplingParams
 from glimp_core.bench.machine import commit, machine
+from glimp_core.bench.speed.counts import LETTER, SCHEMA
 from glimp_core.local import LocalEngine, SpeculativeEngine
 from glimp_core.local.draft_length import DraftLengthController
-
-LETTER = "Dear Ann,\nthe boat leaves at nine on Monday. Bring a coat, and bread for two days.\nYours, Bob\n"
 
 CODE = '''def mean(values):
     """Return the mean of some values."""
@@ -27,18 +26,6 @@ CODE = '''def mean(values):
         total += value
     return total / len(values)
 '''
-
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "person": {"type": "string", "maxLength": 20},
-        "day": {"enum": ["Monday", "Tuesday", "Wednesday"]},
-        "hour": {"type": "integer", "minimum": 0, "maximum": 23},
-        "luggage": {"type": "array", "items": {"type": "string", "maxLength": 12}, "maxItems": 4},
-    },
-    "required": ["person", "day", "hour", "luggage"],
-    "additionalProperties": False,
-}
 
 TOOL = {
     "type": "function",
@@ -55,10 +42,7 @@ TOOL = {
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "explain": ("Tell me in a few sentences how a boat floats.", {}),
-    "json": (
-        f"{LETTER}\nWho leaves when, and with what?",
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "journey", "schema": SCHEMA}}},
-    ),
+    "json": (f"{LETTER}\nWho leaves when, and with what?", {"response_format": SCHEMA}),
     "edit": (f"{CODE}\nRename `total` to `amount` in this function. Write the whole function again.", {}),
     "quotes": (f"{LETTER}\nWhat must Ann bring? Quote the sentence that says it, then answer.", {}),
     "tool": ("Book a seat for Ann on Monday at nine.", {"tools": [TOOL], "tool_choice": "required"}),
