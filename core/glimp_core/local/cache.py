@@ -287,7 +287,7 @@ class Snapshot:
     @property
     def bytes(self) -> int:
         """The memory of the copies."""
-        return sum(_bytes(saved) for saved in self._layers)
+        return sum(tensor_bytes(saved) for saved in self._layers)
 
 
 GROWN = frozenset({*vars(GrowLayer()), "keys", "values", "dtype", "device"})
@@ -316,7 +316,7 @@ def _restore(layer: Any, saved: Mapping[str, Any]) -> None:
 def state_bytes(cache: Cache) -> int:
     """Return the bytes of everything in the layers except growable keys and values."""
     return sum(
-        _bytes(
+        tensor_bytes(
             {name: held for name, held in vars(layer).items() if not (isinstance(layer, GrowLayer) and name in GROWN)}
         )
         for layer in cache.layers
@@ -325,7 +325,7 @@ def state_bytes(cache: Cache) -> int:
 
 def grown_bytes(cache: Cache) -> int:
     """Return the bytes of the growable keys and values, including unused space."""
-    return sum(_bytes(layer.buffers) for layer in cache.layers if isinstance(layer, GrowLayer))
+    return sum(tensor_bytes(layer.buffers) for layer in cache.layers if isinstance(layer, GrowLayer))
 
 
 def own_states(cache: Cache) -> None:
@@ -338,7 +338,7 @@ def own_states(cache: Cache) -> None:
 
 def _owned(held: Any) -> Any:
     if isinstance(held, torch.Tensor):
-        return held.clone() if held.untyped_storage().nbytes() > _bytes(held) else held
+        return held.clone() if held.untyped_storage().nbytes() > tensor_bytes(held) else held
     return {key: _owned(value) for key, value in held.items()} if isinstance(held, dict) else held
 
 
@@ -353,9 +353,10 @@ def _copied(held: Any) -> Any:
     return held
 
 
-def _bytes(held: Any) -> int:
+def tensor_bytes(held: Any) -> int:
+    """Return the memory of the tensors in any nested containers."""
     if isinstance(held, torch.Tensor):
         return held.numel() * held.element_size()
     if isinstance(held, Mapping):
-        return sum(map(_bytes, held.values()))
-    return sum(map(_bytes, held)) if isinstance(held, list | tuple | set) else 0
+        return sum(map(tensor_bytes, held.values()))
+    return sum(map(tensor_bytes, held)) if isinstance(held, list | tuple | set) else 0

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from transformers.cache_utils import Cache
 
-from glimp_core.local.cache import GrowLayer, WindowLayer, state_bytes
+from glimp_core.local.cache import GrowLayer, WindowLayer, state_bytes, tensor_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class CacheOwner(Protocol):
 def _place_bytes(layer: Any) -> int:
     if not isinstance(layer, GrowLayer) or layer.buffers is None:
         return 0
-    return sum(buffer.numel() * buffer.element_size() for buffer in layer.buffers) // layer.capacity
+    return tensor_bytes(layer.buffers) // layer.capacity
 
 
 def _capacity_after(layer: Any, tokens: int) -> int:

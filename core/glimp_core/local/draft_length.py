@@ -1,8 +1,8 @@
 """Whether to draft, and how much: what is expected to save time, by costs and chances that were measured here.
 
-A forward that verifies drafts takes longer than one of a single token, by a factor that hangs on the machine; the small
-model has to read the prompt before its first draft; and how often it is right hangs on the text. So each is measured,
-and a draft is made or verified only if the tokens that it is expected to save take longer than it does.
+A forward that verifies drafts takes longer than one of a single token, by a factor that depends on the machine. The
+small model has to read the prompt before its first draft. How often it is right depends on the text. So all three are
+measured, and a draft is made or verified only if it is expected to take less time than the tokens that it saves.
 """
 
 from collections.abc import Sequence
@@ -91,14 +91,14 @@ class DraftLengthController:
 
     Looked-up drafts cost their verification alone, and their chances are measured whether they are used or not. The
     small model is asked if that has been quicker in calls of this kind, and its reading is paid back by the tokens
-    that are likely to follow. Whether it is quicker is found out by trials: the small model reads up to the chain, and
+    that are likely to follow. Trials show whether it is quicker: the small model reads up to the chain, and
     what it would have drafted of the tokens that the large one has written meanwhile says what drafts would save. A
     trial costs little of the time since the last one, so that drafts which do not pay cost next to nothing.
     """
 
     @classmethod
     def of(cls, target: object, draft: object) -> "DraftLengthController":
-        """Return the one of two models: what one request has found out serves the next."""
+        """Return the controller of two models. All their requests share it, with its measurements."""
         return _known.setdefault(target, WeakKeyDictionary()).setdefault(draft, cls())
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from transformers import (
 
 from glimp_core.errors import ConfigError, ModelLoadError
 from glimp_core.local.adapter import adapted
-from glimp_core.local.cache import make_cache
+from glimp_core.local.cache import make_cache, tensor_bytes
 from glimp_core.local.forward import ModelForward
 from glimp_core.local.prepacking import prepack
 from glimp_core.memory import machine_memory
@@ -233,7 +233,7 @@ def weight_bytes(model: Any) -> int:
     """Return the memory of a model's weights and buffers, packed copies of them included."""
     tensors = [*model.parameters(), *model.buffers()]
     packed = [x.weight for x in model.modules() if isinstance(x, torch.nn.Linear) and isinstance(x.forward, partial)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in [*tensors, *packed])
+    return tensor_bytes([*tensors, *packed])
 
 
 def check_fits(source: ModelSource, weights: int) -> None:

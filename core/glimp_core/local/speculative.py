@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a target makes its own SpeculativeEngine
     from glimp_core.local.local_engine import LocalEngine
 
 STEADY, SURE = 8, 0.4
-"""How many tokens are drafted at most where that must not hang on how fast the machine is: with a seed. Drafting goes
+"""With a seed drafts must not depend on the speed of the machine: at most `STEADY` tokens are drafted. Drafting goes
 on while the drafting model gives its token at least the probability `SURE`."""
 
 TOO_SHORT = "not drafted: what was written was too short to pay for drafts, or for a trial of them"

@@ -12,7 +12,7 @@ from glimp_core.policy import AlwaysLarge
 from glimp_core.router import GlimpRouter
 
 STEADY = replace(GREEDY, seed=1)
-"""With a seed drafts do not hang on measured times, so that counts repeat."""
+"""With a seed drafts do not depend on measured times, so that counts repeat."""
 
 DRAFTED = "tokens a large forward with drafts, "
 
